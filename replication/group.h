@@ -1,0 +1,123 @@
+/*
+ * A group is the nodes that hold the same objects; the layers above read and change objects only through it. One node alone is a group
+ * of one: the same operations, the same ordered mutations, ISR = {self}, no peers and nothing to wait for but its own disk.
+ *
+ *     api  ->  group_body_* , group_propose()      bytes first (unordered), then one ordered mutation that names them
+ *          ->  group_lookup(), read plans          immutable bytes, found by name
+ *          ->  group_list() ...                    on a thread that may block
+ *
+ * The configuration record (epoch, term, primary, in-sync replicas) lives in a register; the `local` register keeps it in the
+ * volume's settings and opens a new term at each start. A mutation carries (term, psn): psn grows by one per mutation in the order in which
+ * group_propose() accepted them, whichever thread called. A mutation is acknowledged when every in-sync replica has it durable:
+ * its receipt says on how many nodes that was.
+ *
+ * Asynchronous calls follow the ring's promise: the callback runs exactly once, later, on the given loop. Operations are embedded in the caller's
+ * request and bounded by it.
+ */
+#ifndef REPLICATION_GROUP_H
+#define REPLICATION_GROUP_H
+
+#include "base/work.h"
+#include "storage/object.h"
+#include "storage/read_plan.h"
+#include "storage/volume.h"
+
+struct group;
+
+struct group_options {
+    struct volume *volume;       /* borrowed: this node's; outlives the group */
+    struct work_pool *work_pool; /* borrowed: for what can block */
+    struct clock *clock;         /* NULL: system */
+};
+
+/* B. Reads the register, opens a new term. ERR_CORRUPT when the record is not one. */
+enum err group_open(const struct group_options *options, struct group **ret_group, struct err_trail *trail) MUST_USE;
+void group_close(struct group *group); /* nothing may be in flight; NULL does nothing */
+
+struct group_status {
+    uint64_t epoch, term, psn_committed;
+    uint32_t members, in_sync; /* 1 and 1 for a node alone */
+    const char *config_register; /* "local" */
+    bool is_primary;
+};
+void group_status(struct group *group, struct group_status *ret_status);
+
+/* ---- writing: a body, then the mutation that names it (storage/body.h, storage/object.h) ---- */
+enum err group_body_open(struct group *group, const struct body_options *options, struct body **ret_body, struct err_trail *trail) MUST_USE;
+enum err group_body_write(struct group *group, struct body *body, struct body_write *write, uint8_t *data, uint32_t size, bool last,
+                          body_written_fn *written, struct err_trail *trail) MUST_USE;
+void group_body_close(struct group *group, struct body *body);
+/* Orders the mutation and has it applied; m->done on m->loop. Never fails by itself: every outcome comes through done(). */
+void group_propose(struct group *group, struct mutation *m);
+
+/* ---- buckets ---- */
+enum err group_bucket(struct group *group, struct bytes name, struct bucket_info *ret_bucket) MUST_USE; /* does not block */
+enum err group_buckets(struct group *group, bucket_each_fn *each, void *context) MUST_USE;              /* does not block */
+
+/* ---- objects ---- */
+/* Answers from memory or says ERR_WOULD_BLOCK: then group_lookup(). */
+enum err group_lookup_now(struct group *group, struct bucket_id bucket, struct bytes key, struct object **ret_object) MUST_USE;
+
+/*
+ * One question that may have to wait for the disk. Fill in the arguments of the call, the rest is the group's until done() runs on
+ * `loop`; results are valid then. each() runs on another thread while the asker waits, so what it touches must be the asker's alone.
+ */
+struct group_ask;
+typedef void group_asked_fn(struct group_ask *ask);
+
+struct group_ask {
+    struct loop *loop;
+    group_asked_fn *done;
+
+    /* arguments, borrowed until done() */
+    struct bucket_id bucket;
+    struct bytes key;
+    struct upload_id upload;
+    struct list_query list;
+    struct upload_query uploads;
+    uint16_t after_part;
+    uint32_t max;
+    union {
+        list_each_fn *list;
+        upload_each_fn *upload;
+        part_each_fn *part;
+    } each;
+    void *context; /* of each */
+    struct read_plan *plan;
+    struct object *of;
+
+    /* results */
+    enum err err;
+    struct object *object;             /* group_lookup: a reference, the asker's */
+    struct list_result list_result;    /* group_list */
+    bool truncated;                    /* group_uploads, group_parts */
+    struct upload_info upload_info;    /* group_upload; attrs point into upload_attrs */
+    uint8_t upload_attrs[META_BYTES_MAX];
+    struct object_part *parts;         /* group_object_parts; the asker frees */
+    struct piece *pieces;              /* group_object_pieces; the asker frees */
+    size_t part_count, piece_count;
+
+    /* the group's */
+    struct group *group;
+    struct work work;
+    uint8_t kind;
+    uint64_t offset, size;
+};
+
+void group_lookup(struct group *group, struct group_ask *ask);       /* bucket, key -> object */
+void group_list(struct group *group, struct group_ask *ask);         /* list, each.list -> list_result */
+void group_upload(struct group *group, struct group_ask *ask);       /* bucket, key, upload -> upload_info */
+void group_uploads(struct group *group, struct group_ask *ask);      /* uploads, each.upload -> truncated */
+void group_parts(struct group *group, struct group_ask *ask);        /* bucket, key, upload, after_part, max, each.part -> truncated */
+void group_plan_load(struct group *group, struct group_ask *ask);    /* plan: after read_plan_span said ERR_WOULD_BLOCK */
+void group_object_parts(struct group *group, struct group_ask *ask); /* of -> parts */
+void group_object_pieces(struct group *group, struct group_ask *ask, uint64_t offset, uint64_t size); /* of -> pieces */
+
+/* ---- settings: access keys and the like; B ---- */
+enum err group_setting(struct group *group, struct bytes name, uint8_t *out, size_t out_max, size_t *ret_size) MUST_USE;
+enum err group_settings(struct group *group, struct bytes prefix, setting_each_fn *each, void *context) MUST_USE;
+
+/* Runs a mutation and waits for it: for start-up, the admin port and tests; never on a loop. m->loop and m->done are set by it. */
+enum err group_propose_wait(struct group *group, struct mutation *m) MUST_USE;
+
+#endif
