@@ -106,15 +106,18 @@ enum err err_note(struct err_trail *trail, enum err e, const char *format, ...)
 {
     if (trail == NULL)
         return e;
-    char old[ERR_TRAIL_BYTES];
-    snprintf(old, sizeof old, "%s", trail->text[0] != '\0' ? trail->text : err_text(e));
+    char inner[ERR_TRAIL_BYTES];
+    snprintf(inner, sizeof inner, "%s", err_trail_text(trail, e));
 
     va_list args;
     va_start(args, format);
     int length = vsnprintf(trail->text, sizeof trail->text, format, args);
     va_end(args);
-    if (length >= 0 && (size_t)length < sizeof trail->text)
-        snprintf(trail->text + length, sizeof trail->text - (size_t)length, ": %s", old);
+    if (length < 0 || (size_t)length >= sizeof trail->text)
+        return e;
+    /* What does not fit is cut at the inner end: the outermost phrase says what was wanted. */
+    size_t room = sizeof trail->text - (size_t)length;
+    snprintf(trail->text + length, room, ": %.*s", (int)(room > 3 ? room - 3 : 0), inner);
     return e;
 }
 

@@ -27,12 +27,14 @@ struct group;
 struct group_options {
     struct volume *volume;       /* borrowed: this node's; outlives the group */
     struct work_pool *work_pool; /* borrowed: for what can block */
-    struct clock *clock;         /* NULL: system */
+    struct rand *rand;           /* NULL: system */
+    bool volume_is_stepped;      /* the volume has no threads: whoever waits does its steps (tests, simulator) */
 };
 
 /* B. Reads the register, opens a new term. ERR_CORRUPT when the record is not one. */
 enum err group_open(const struct group_options *options, struct group **ret_group, struct err_trail *trail) MUST_USE;
 void group_close(struct group *group); /* nothing may be in flight; NULL does nothing */
+CLEANUP_DEFINE(group_close, struct group *)
 
 struct group_status {
     uint64_t epoch, term, psn_committed;

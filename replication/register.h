@@ -37,6 +37,8 @@ struct config_register {
     const struct config_register_ops *ops;
 };
 
-enum err config_register_local_open(struct volume *volume, struct config_register **ret_register) MUST_USE;
+/* `stepped`: the same volume when it has no threads of its own (VOLUME_NO_THREADS), else NULL. */
+enum err config_register_local_open(struct volume *volume, struct volume *stepped,
+                                    struct config_register **ret_register) MUST_USE;
 
 #endif

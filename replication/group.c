@@ -1,0 +1,281 @@
+#include "replication/group.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "replication/propose_wait.h"
+#include "replication/register.h"
+
+struct group {
+    struct volume *volume;            /* borrowed */
+    struct volume *stepped;           /* the same, when nobody else steps it; else NULL */
+    struct work_pool *work_pool;      /* borrowed */
+    struct config_register *reg;      /* owned */
+    struct config_record config;      /* as of group_open; changes only with peers */
+    pthread_mutex_t order;            /* held while a mutation gets its psn and enters the volume: both orders are one */
+    uint64_t psn;                     /* last one given; under `order` */
+};
+
+/* ---- the term ---- */
+
+/*
+ * A restarted primary takes a new term even when nobody else could have taken the group meanwhile: mutations of two lives are never
+ * mistaken for each other, and the step is the same one a take-over among peers makes.
+ */
+static enum err group_open_term(struct group *group, struct rand *rand, struct err_trail *trail)
+{
+    struct volume_status status;
+    volume_status(group->volume, &status);
+
+    struct config_record present;
+    enum err e = group->reg->ops->get(group->reg, &present);
+    bool is_first = e == ERR_NO_SUCH_KEY_ID;
+    if (e && !is_first)
+        return err_note(trail, e, "read the group's configuration");
+    if (!is_first && memcmp(present.primary, status.uuid, sizeof present.primary) != 0)
+        return err_note(trail, ERR_CORRUPT,
+                        "the group's configuration names another volume as its primary");
+
+    struct config_record next = {
+        .members = 1,
+        .epoch = is_first ? 1 : present.epoch + 1,
+        .term = is_first ? 1 : present.epoch + 1,
+    };
+    memcpy(next.primary, status.uuid, sizeof next.primary);
+    rand_fill(rand, next.nonce, sizeof next.nonce);
+    e = group->reg->ops->swap(group->reg, is_first ? NULL : &present, &next);
+    if (e)
+        return err_note(trail, e, "open term %llu", (unsigned long long)next.term);
+    group->config = next;
+    return ERR_OK;
+}
+
+enum err group_open(const struct group_options *options, struct group **ret_group,
+                    struct err_trail *trail)
+{
+    CHECK(options->volume != NULL && options->work_pool != NULL);
+    CLEANUP(group_close) struct group *group = calloc(1, sizeof *group);
+    if (group == NULL)
+        return ERR_NO_MEMORY;
+    pthread_mutex_init(&group->order, NULL);
+    group->volume = options->volume;
+    group->stepped = options->volume_is_stepped ? options->volume : NULL;
+    group->work_pool = options->work_pool;
+    enum err e = config_register_local_open(group->volume, group->stepped, &group->reg);
+    if (e)
+        return err_note(trail, e, "open the configuration register");
+    e = group_open_term(group, options->rand != NULL ? options->rand : rand_system(), trail);
+    if (e)
+        return e;
+
+    struct volume_status status;
+    volume_status(group->volume, &status);
+    group->psn = status.last_psn;
+    *ret_group = TAKE(group);
+    return ERR_OK;
+}
+
+void group_close(struct group *group)
+{
+    if (group == NULL)
+        return;
+    if (group->reg != NULL)
+        group->reg->ops->close(group->reg);
+    pthread_mutex_destroy(&group->order);
+    free(group);
+}
+
+void group_status(struct group *group, struct group_status *ret_status)
+{
+    struct volume_status volume;
+    volume_status(group->volume, &volume);
+    *ret_status = (struct group_status){
+        .epoch = group->config.epoch,
+        .term = group->config.term,
+        .psn_committed = volume.last_psn,
+        .members = group->config.members,
+        .in_sync = volume.state == VOLUME_FAILED ? 0 : group->config.members,
+        .config_register = group->reg->ops->name,
+        .is_primary = true,
+    };
+}
+
+/* ---- writing ---- */
+
+enum err group_body_open(struct group *group, const struct body_options *options,
+                         struct body **ret_body, struct err_trail *trail)
+{
+    return body_open(group->volume, options, ret_body, trail);
+}
+
+enum err group_body_write(struct group *group, struct body *body, struct body_write *write,
+                          uint8_t *data, uint32_t size, bool last, body_written_fn *written,
+                          struct err_trail *trail)
+{
+    (void)group; /* with peers the same slot also leaves for them here */
+    return body_write(body, write, data, size, last, written, trail);
+}
+
+void group_body_close(struct group *group, struct body *body)
+{
+    (void)group;
+    body_close(body);
+}
+
+void group_propose(struct group *group, struct mutation *m)
+{
+    m->magic = MUTATION_MAGIC;
+    m->term = group->config.term;
+    pthread_mutex_lock(&group->order);
+    m->psn = ++group->psn;
+    volume_commit(group->volume, m);
+    pthread_mutex_unlock(&group->order);
+}
+
+static void group_submit(void *context, struct mutation *m)
+{
+    group_propose(context, m);
+}
+
+enum err group_propose_wait(struct group *group, struct mutation *m)
+{
+    return replication__wait(m, group_submit, group, group->stepped);
+}
+
+/* ---- reading without waiting ---- */
+
+enum err group_bucket(struct group *group, struct bytes name, struct bucket_info *ret_bucket)
+{
+    return volume_bucket(group->volume, name, ret_bucket);
+}
+
+enum err group_buckets(struct group *group, bucket_each_fn *each, void *context)
+{
+    return volume_buckets(group->volume, each, context);
+}
+
+enum err group_lookup_now(struct group *group, struct bucket_id bucket, struct bytes key,
+                          struct object **ret_object)
+{
+    return volume_lookup(group->volume, bucket, key, KV_MEMORY_ONLY, ret_object);
+}
+
+enum err group_setting(struct group *group, struct bytes name, uint8_t *out, size_t out_max,
+                       size_t *ret_size)
+{
+    return volume_setting(group->volume, name, out, out_max, ret_size);
+}
+
+enum err group_settings(struct group *group, struct bytes prefix, setting_each_fn *each,
+                        void *context)
+{
+    return volume_settings(group->volume, prefix, each, context);
+}
+
+/* ---- asking: what may wait for the disk runs on the pool ---- */
+
+enum ask_kind {
+    ASK_LOOKUP,
+    ASK_LIST,
+    ASK_UPLOAD,
+    ASK_UPLOADS,
+    ASK_PARTS,
+    ASK_PLAN_LOAD,
+    ASK_OBJECT_PARTS,
+    ASK_OBJECT_PIECES,
+};
+
+static enum err ask_run(struct group_ask *ask)
+{
+    struct volume *volume = ask->group->volume;
+    switch ((enum ask_kind)ask->kind) {
+    case ASK_LOOKUP:
+        return volume_lookup(volume, ask->bucket, ask->key, KV_ANY, &ask->object);
+    case ASK_LIST:
+        return volume_list(volume, &ask->list, ask->each.list, ask->context, &ask->list_result);
+    case ASK_UPLOAD:
+        return volume_upload(volume, ask->bucket, ask->key, &ask->upload, &ask->upload_info,
+                             ask->upload_attrs);
+    case ASK_UPLOADS:
+        return volume_uploads(volume, &ask->uploads, ask->each.upload, ask->context,
+                              &ask->truncated);
+    case ASK_PARTS:
+        return volume_parts(volume, ask->bucket, ask->key, &ask->upload, ask->after_part, ask->max,
+                            ask->each.part, ask->context, &ask->truncated);
+    case ASK_PLAN_LOAD:
+        return read_plan_load(ask->plan);
+    case ASK_OBJECT_PARTS:
+        return object_parts(ask->of, &ask->parts, &ask->part_count);
+    case ASK_OBJECT_PIECES:
+        return object_pieces(ask->of, ask->offset, ask->size, &ask->pieces, &ask->piece_count);
+    }
+    CHECK(!"an ask of no known kind");
+    return ERR_INTERNAL;
+}
+
+static void ask_work_run(struct work *work)
+{
+    struct group_ask *ask = CONTAINER_OF(work, struct group_ask, work);
+    ask->err = ask_run(ask);
+}
+
+static void ask_work_done(struct work *work)
+{
+    struct group_ask *ask = CONTAINER_OF(work, struct group_ask, work);
+    ask->done(ask);
+}
+
+static void ask_submit(struct group *group, struct group_ask *ask, enum ask_kind kind)
+{
+    CHECK(ask->loop != NULL && ask->done != NULL);
+    ask->group = group;
+    ask->kind = (uint8_t)kind;
+    ask->work = (struct work){.run = ask_work_run, .done = ask_work_done, .loop = ask->loop};
+    work_submit(group->work_pool, &ask->work);
+}
+
+void group_lookup(struct group *group, struct group_ask *ask)
+{
+    ask->object = NULL;
+    ask_submit(group, ask, ASK_LOOKUP);
+}
+
+void group_list(struct group *group, struct group_ask *ask)
+{
+    ask_submit(group, ask, ASK_LIST);
+}
+
+void group_upload(struct group *group, struct group_ask *ask)
+{
+    ask_submit(group, ask, ASK_UPLOAD);
+}
+
+void group_uploads(struct group *group, struct group_ask *ask)
+{
+    ask_submit(group, ask, ASK_UPLOADS);
+}
+
+void group_parts(struct group *group, struct group_ask *ask)
+{
+    ask_submit(group, ask, ASK_PARTS);
+}
+
+void group_plan_load(struct group *group, struct group_ask *ask)
+{
+    ask_submit(group, ask, ASK_PLAN_LOAD);
+}
+
+void group_object_parts(struct group *group, struct group_ask *ask)
+{
+    ask->parts = NULL;
+    ask_submit(group, ask, ASK_OBJECT_PARTS);
+}
+
+void group_object_pieces(struct group *group, struct group_ask *ask, uint64_t offset, uint64_t size)
+{
+    ask->pieces = NULL;
+    ask->offset = offset;
+    ask->size = size;
+    ask_submit(group, ask, ASK_OBJECT_PIECES);
+}
