@@ -6,7 +6,7 @@
  * Each loop owns a share of the slots and only that loop takes and returns them, so there is no lock. An empty share
  * is back-pressure: the caller waits in line (arena_wait) and its socket stays unread meanwhile.
  *
- *     arena_open -> one arena_share_init per loop -> slot_take / slot_put ... -> arena_close (all slots returned)
+ *     arena_open -> one arena_share per loop -> slot_take / slot_put ... -> arena_close (all slots returned)
  */
 #ifndef BASE_ARENA_H
 #define BASE_ARENA_H
@@ -45,6 +45,7 @@ struct arena_share {
     struct list waiting[SLOT_SIZE_COUNT];
     uint32_t free_count[SLOT_SIZE_COUNT];
     uint32_t total_count[SLOT_SIZE_COUNT];
+    bool is_serving; /* a slot_put() is handing slots to waiters further up the stack */
 };
 
 struct arena_options {

@@ -18,14 +18,14 @@ size_t digest_size_bytes(enum digest_kind kind);
 struct digest {
     enum digest_kind kind;
     uint64_t crc;
-    void *context; /* owned; OpenSSL's, NULL for CRCs */
+    uint64_t state[16]; /* a hash's running state, kept here so that hashing allocates nothing */
 };
 
-/* ERR_NO_MEMORY. A digest must be finished by digest_final() or digest_fini(). */
+/* ERR_UNSUPPORTED for a kind that is none. A digest is finished by digest_final(), or just forgotten. */
 enum err digest_init(struct digest *digest, enum digest_kind kind) MUST_USE;
 void digest_update(struct digest *digest, const void *data, size_t size);
-void digest_final(struct digest *digest, uint8_t out[DIGEST_BYTES_MAX]); /* CRCs big-endian, as S3 base64s them; releases */
-void digest_fini(struct digest *digest);                                 /* releases without a result; zeroed digests are fine */
+void digest_final(struct digest *digest, uint8_t out[DIGEST_BYTES_MAX]); /* CRCs big-endian, as S3 base64s them */
+void digest_fini(struct digest *digest); /* wipes the state: for hashes of secrets */
 
 /* CRC of A followed by B from the two CRCs and B's length, for full-object checksums of multipart uploads. Values as numbers. */
 uint64_t digest_crc_combine(enum digest_kind kind, uint64_t crc_a, uint64_t crc_b, uint64_t size_b);

@@ -1,0 +1,111 @@
+#include "base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+
+#define LINE_BYTES_MAX 2048
+#define LINES_PER_SECOND 5
+
+enum log_level log_threshold = LOG_INFO;
+static enum log_format log_format = LOG_TEXT;
+
+static const char *const level_names[] = {
+    [LOG_ERROR] = "error",
+    [LOG_WARN] = "warn",
+    [LOG_INFO] = "info",
+    [LOG_DEBUG] = "debug",
+};
+
+enum err log_level_parse(const char *name, enum log_level *ret_level)
+{
+    for (int level = LOG_ERROR; level <= LOG_DEBUG; level++)
+        if (strcmp(name, level_names[level]) == 0) {
+            *ret_level = (enum log_level)level;
+            return ERR_OK;
+        }
+    return ERR_INVALID;
+}
+
+void log_set_level(enum log_level level)
+{
+    __atomic_store_n(&log_threshold, level, __ATOMIC_RELAXED);
+}
+
+void log_set_format(enum log_format format)
+{
+    __atomic_store_n(&log_format, format, __ATOMIC_RELAXED);
+}
+
+static void put_time(struct buf *line)
+{
+    uint64_t now_ns = clock_real_ns(clock_system());
+    time_t seconds = (time_t)(now_ns / NS_PER_SECOND);
+    struct tm tm;
+    gmtime_r(&seconds, &tm);
+    buf_printf(line, "%04d-%02d-%02dT%02d:%02d:%02d.%03uZ", tm.tm_year + 1900, tm.tm_mon + 1,
+               tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+               (unsigned)(now_ns % NS_PER_SECOND / NS_PER_MS));
+}
+
+/* Control bytes of a message (a client's key can hold any) never reach the log as they are. */
+static void put_escaped(struct buf *line, const char *text, bool is_json)
+{
+    for (; *text != '\0'; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c < 0x20 || c == 0x7f)
+            buf_printf(line, is_json ? "\\u%04x" : "\\x%02x", c);
+        else if (is_json && (c == '"' || c == '\\'))
+            buf_printf(line, "\\%c", c);
+        else
+            buf_put_char(line, (char)c);
+    }
+}
+
+void log_write(enum log_level level, const char *module, const char *format, ...)
+{
+    char message[LINE_BYTES_MAX / 2];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+
+    char memory[LINE_BYTES_MAX];
+    struct buf line = {.data = memory, .capacity = sizeof memory - 4};
+    if (__atomic_load_n(&log_format, __ATOMIC_RELAXED) == LOG_JSON) {
+        buf_put_string(&line, "{\"time\":\"");
+        put_time(&line);
+        buf_printf(&line, "\",\"level\":\"%s\",\"module\":\"%s\",\"message\":\"",
+                   level_names[level], module);
+        put_escaped(&line, message, true);
+        line.capacity = sizeof memory;
+        buf_put_string(&line, "\"}\n");
+    } else {
+        put_time(&line);
+        buf_printf(&line, " %s %s: ", level_names[level], module);
+        put_escaped(&line, message, false);
+        line.capacity = sizeof memory;
+        buf_put_char(&line, '\n');
+    }
+    /* One write a line, so that lines of several threads do not mix; a log that cannot be written has nobody to tell. */
+    ssize_t ignored = write(STDERR_FILENO, line.data, line.size);
+    (void)ignored;
+}
+
+bool log_limit_allows(struct log_limit *limit, uint32_t *ret_suppressed)
+{
+    uint64_t second = clock_mono_ns(clock_system()) / NS_PER_SECOND;
+    if (__atomic_exchange_n(&limit->window, second, __ATOMIC_RELAXED) != second)
+        __atomic_store_n(&limit->count, 0, __ATOMIC_RELAXED);
+    if (__atomic_add_fetch(&limit->count, 1, __ATOMIC_RELAXED) > LINES_PER_SECOND) {
+        __atomic_add_fetch(&limit->suppressed, 1, __ATOMIC_RELAXED);
+        return false;
+    }
+    *ret_suppressed = __atomic_exchange_n(&limit->suppressed, 0, __ATOMIC_RELAXED);
+    return true;
+}
