@@ -45,10 +45,16 @@ struct kv_batch;
 enum err kv_batch_open(struct kv_batch **ret_batch) MUST_USE;
 void kv_batch_close(struct kv_batch *batch);
 void kv_batch_clear(struct kv_batch *batch); /* keeps its memory for the next one */
+/* Keys are at most KV_KEY_BYTES_MAX, a longer one is our own bug. key and value may not lie in the batch itself. ERR_NO_MEMORY leaves the
+ * batch as it was. */
+#define KV_KEY_BYTES_MAX 2304u /* KV_UPLOAD: 4 + twice KEY_BYTES_MAX + 2 + 16, rounded up */
 enum err kv_batch_put(struct kv_batch *batch, enum kv_family family, struct bytes key, struct bytes value) MUST_USE;
+/* A put whose value the caller writes into the batch, before the next call on it. */
+enum err kv_batch_reserve(struct kv_batch *batch, enum kv_family family, struct bytes key, size_t value_size, uint8_t **ret_value) MUST_USE;
 enum err kv_batch_delete(struct kv_batch *batch, enum kv_family family, struct bytes key) MUST_USE;
 size_t kv_batch_count(const struct kv_batch *batch);
 size_t kv_batch_size_bytes(const struct kv_batch *batch);
+size_t kv_batch_memory_bytes(const struct kv_batch *batch); /* held, whether filled or not */
 /* A mark to which a failed mutation rolls the batch back. */
 struct kv_mark {
     size_t count, size;
@@ -60,6 +66,10 @@ int kv_batch_find(const struct kv_batch *batch, enum kv_family family, struct by
 /* For backends: operation i in order; is_delete tells which. */
 void kv_batch_at(const struct kv_batch *batch, size_t i, enum kv_family *ret_family, struct bytes *ret_key, struct bytes *ret_value,
                  bool *ret_is_delete);
+/* The operations of one family, newest first, so that a merge with the index looks at no other: `before` is the operation last seen or
+ * KV_BATCH_END; returns an operation's number or KV_BATCH_END. */
+#define KV_BATCH_END SIZE_MAX
+size_t kv_batch_previous(const struct kv_batch *batch, enum kv_family family, size_t before);
 
 struct kv_iter;
 struct kv_iter_options {
@@ -106,6 +116,8 @@ enum err kv_rocks_open(const struct kv_rocks_options *options, struct kv **ret_k
 struct kv_record;
 enum err kv_record_open(struct kv *inner, struct kv **ret_kv) MUST_USE; /* takes inner */
 size_t kv_record_batches(const struct kv *recording);                    /* batches written so far */
+/* A copy of batch i as it was given to write(), borrowed; a test replays any prefix of them into a fresh kv_sim. */
+const struct kv_batch *kv_record_batch(const struct kv *recording, size_t i, bool *ret_synced);
 
 enum err kv_sim_open(struct kv **ret_kv) MUST_USE;
 /* What close leaves and reopen finds: the state outlives the handle when kept by kv_sim_store. */
