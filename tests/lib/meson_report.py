@@ -1,0 +1,38 @@
+#!/usr/bin/env python3
+"""meson_report.py BUILD [SUITE]: the single cmocka tests of the last `meson test` run, as `ok`/`not ok` lines.
+
+meson counts programs; a program here holds dozens of tests. They speak TAP (CMOCKA_MESSAGE_OUTPUT=TAP), which meson keeps in
+its JSON log. A program that crashed, hung or was stopped by a sanitizer is one more failure, with what it said.
+"""
+import json
+import re
+import sys
+
+
+def report(program):
+    name, text = program["name"].split(" / ")[-1], program.get("stdout", "")
+    failed = 0
+    for line in text.splitlines():
+        match = re.match(r"(not )?ok \d+ - (.*)", line.strip())
+        if match:
+            failed += bool(match[1])
+            print(f"{match[1] or ''}ok - {name}: {match[2]}")
+    if program["result"] in ("SKIP",):
+        print(f"skip - {name}")
+    elif program["result"] not in ("OK", "EXPECTEDFAIL"):
+        if failed == 0:
+            print(f"not ok - {name}: {program['result']} (exit code {program.get('returncode')})")
+        for stream in ("stdout", "stderr"):
+            for line in program.get(stream, "").splitlines()[-60:]:
+                print(f"    {line}")
+    elif not re.search(r"^ok \d+", text, re.M):
+        print(f"ok - {name}")
+
+
+def main():
+    with open(f"{sys.argv[1]}/meson-logs/testlog.json", encoding="utf-8") as log:
+        for line in log:
+            report(json.loads(line))
+
+
+main()

@@ -1,0 +1,194 @@
+"""A real node for a test: `sluiced` on free loopback ports, in a directory of its own.
+
+    with Node("awscli") as node:          # started, ready
+        node.s3, node.access_key, node.secret_key
+    # stopped by SIGTERM, exit code 0 and `sluice fsck --data` are checks of their own
+
+Environment: SLUICE_BUILD (build directory, default build), SLUICE_TEST_DIR (where volumes go; not a tmpfs, default
+tests/out/work), SLUICE_KEEP=1 keeps the directories of passed tests too.
+"""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+
+from checks import check, note, wait_until
+import sigv4
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+OUT = os.environ.get("SLUICE_TEST_OUT", os.path.join(ROOT, "tests/out"))
+WORK = os.environ.get("SLUICE_TEST_DIR", os.path.join(OUT, "work"))
+BUILD = os.path.join(ROOT, os.environ.get("SLUICE_BUILD", "build"))
+ACCESS_KEY, SECRET_KEY = "AKIDTESTROOTKEY00001", "testSecretKey/with+signs=0123456789abcdef"
+READY_S, DRAIN_S = 60, 60
+
+
+def binary(name):
+    path = os.path.join(BUILD, name)
+    if not os.access(path, os.X_OK):
+        print(f"not ok - {path} is not built", flush=True)
+        sys.exit(1)
+    return path
+
+
+def scratch(name):
+    """A fresh directory of this test's own, on a real file system."""
+    path = os.path.join(WORK, name)
+    shutil.rmtree(path, ignore_errors=True)
+    os.makedirs(path)
+    return path
+
+
+class NotReady(Exception):
+    """The daemon ended, or was silent too long; the message holds what it said."""
+
+
+class Node:
+    def __init__(self, name, directory=None, config="", args=(), wrapper=(), env=None, keep=False):
+        self.name, self.args, self.wrapper, self.keep = name, list(args), list(wrapper), keep
+        self.base = scratch(name) if directory is None else os.path.dirname(directory)
+        self.dir = directory or os.path.join(self.base, "data")
+        self.config = config
+        self.env = dict(os.environ, SLUICE_ACCESS_KEY=ACCESS_KEY, SLUICE_SECRET_KEY=SECRET_KEY, **(env or {}))
+        self.access_key, self.secret_key = ACCESS_KEY, SECRET_KEY
+        self.creds = (ACCESS_KEY, SECRET_KEY)
+        self.process, self.pid, self.s3, self.admin = None, 0, "", ""
+        os.makedirs(os.path.join(OUT, "nodes"), exist_ok=True)
+        self.log_path = os.path.join(OUT, "nodes", f"{name}.log")
+        if directory is None and os.path.exists(self.log_path):
+            os.unlink(self.log_path)
+
+    @property
+    def url(self):
+        return f"http://{self.s3}"
+
+    def log(self):
+        with open(self.log_path, "rb") as file:
+            return file.read().decode(errors="replace")
+
+    def command(self):
+        command = self.wrapper + [binary("server/sluiced"), self.dir, "--s3", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+        if self.config:
+            path = os.path.join(self.base, "sluice.conf")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(self.config)
+            command += ["--config", path]
+        return command + self.args
+
+    def start(self, timeout_s=READY_S):
+        """Returns when /readyz says 200; raises NotReady with the daemon's own words otherwise."""
+        endpoint = os.path.join(self.dir, "endpoint.json")
+        if os.path.exists(endpoint):
+            os.unlink(endpoint)
+        with open(self.log_path, "ab") as log:
+            start = log.tell()
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            env=self.env, start_new_session=True)
+
+        def ready():
+            return self.process.poll() is not None or (os.path.exists(endpoint) and self._answers(endpoint))
+        if not wait_until(ready, timeout_s, 0.02) or self.process.poll() is not None:
+            code = self.process.poll()
+            if code is None:
+                self.kill()
+            raise NotReady(f"exit code {code}; it said:\n{self.log()[start:][-3000:]}")
+        return self
+
+    def _answers(self, endpoint):
+        try:
+            with open(endpoint, encoding="utf-8") as file:
+                told = json.load(file)
+            self.s3, self.admin, self.pid = told["s3"], told["admin"], told["pid"]
+            with urllib.request.urlopen(f"http://{self.admin}/readyz", timeout=5) as answer:
+                return answer.status == 200
+        except (OSError, ValueError, KeyError):
+            return False
+
+    def client(self, **options):
+        return sigv4.Client(self.s3, self.creds, **options)
+
+    def admin_get(self, path):
+        with open(os.path.join(self.dir, "admin-token"), encoding="utf-8") as file:
+            token = file.read().strip()
+        request = urllib.request.Request(f"http://{self.admin}{path}", headers={"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.read().decode()
+
+    def metrics(self):
+        """{name or name{labels}: value} of the admin port."""
+        values = {}
+        for line in self.admin_get("/metrics").splitlines():
+            if line and not line.startswith("#"):
+                name, _, value = line.rpartition(" ")
+                values[name] = float(value)
+        return values
+
+    def cli(self, *args, timeout_s=600):
+        done = subprocess.run([binary("tools/sluice"), "--dir", self.dir, *args], capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL, timeout=timeout_s, env=self.env)
+        return done.returncode, done.stdout + done.stderr
+
+    def status_kib(self, field):
+        with open(f"/proc/{self.pid}/status", encoding="ascii") as file:
+            for line in file:
+                if line.startswith(field + ":"):
+                    return int(line.split()[1])
+        return 0
+
+    def cpu_s(self):
+        with open(f"/proc/{self.pid}/stat", encoding="ascii") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def kill(self):
+        """kill -9, as a power cut would come to the process."""
+        try:
+            os.kill(self.pid or self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+
+    def terminate(self, timeout_s=DRAIN_S):
+        """SIGTERM; the exit code, or None when it did not drain in time (and was killed)."""
+        if self.process is None:
+            return None
+        if self.process.poll() is None:
+            os.kill(self.pid or self.process.pid, signal.SIGTERM)
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return None
+
+    def fsck(self, *options):
+        done = subprocess.run([binary("tools/sluice"), "fsck", *options, self.dir], capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL, timeout=900, env=self.env)
+        return done.returncode, done.stdout + done.stderr
+
+    def stop(self):
+        """The end of every test: drains, exits 0, and what is on disk holds together, every checksum read."""
+        code = self.terminate()
+        check(code == 0, f"{self.name}: SIGTERM drains and exits 0", lambda: f"exit code {code}\n{self.log()[-3000:]}")
+        code, text = self.fsck("--data")
+        good = check(code == 0, f"{self.name}: fsck --data finds nothing", lambda: text[-3000:])
+        if good and not self.keep and not os.environ.get("SLUICE_KEEP"):
+            shutil.rmtree(self.base, ignore_errors=True)
+
+    def __enter__(self):
+        try:
+            return self.start()
+        except NotReady as error:
+            check(False, f"{self.name}: the node starts", str(error))
+            note("nothing else can be tested")
+            sys.exit(1)
+
+    def __exit__(self, kind, error, trace):
+        if kind is None or not issubclass(kind, KeyboardInterrupt):
+            self.stop()
+        else:
+            self.kill()
+        return False
+

@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""A few seconds of a real node: what must work before anything else is worth testing. No client but our own."""
+import hashlib
+import json
+import os
+import random
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+from checks import check, equal, finish, guarded  # noqa: E402
+from node import Node  # noqa: E402
+
+# inline, around the inline limit, one unit, one sum chunk, one arena slot, several extents
+SIZES = [0, 1, 100, 4095, 4096, 8191, 8192, 8193, 65536, 262144, 1048577, 5 << 20, 40 << 20]
+
+
+def objects():
+    random.seed(1)
+    return {f"size/{size}": random.randbytes(size) for size in SIZES}
+
+
+def store_and_fetch(client, bodies):
+    for key, body in bodies.items():
+        answer = client.put("smoke", key, body)
+        equal(answer.status, 200, f"PUT {key}")
+        equal(answer.headers.get("etag"), f'"{hashlib.md5(body).hexdigest()}"', f"PUT {key}: ETag is the MD5")
+        check("x-sluice-durable" in answer.headers, f"PUT {key}: a durability receipt", answer.headers)
+    fetch(client, bodies, "")
+
+
+def fetch(client, bodies, when):
+    for key, body in bodies.items():
+        answer = client.get("smoke", key)
+        check(answer.status == 200 and answer.body == body, f"GET {key}{when}: the same bytes",
+              f"{answer.status}, {len(answer.body)} bytes, expected {len(body)}")
+
+
+def basics(node, client):
+    equal(client.make_bucket("smoke").status, 200, "CreateBucket")
+    equal(client.request("HEAD", "/smoke").status, 200, "HeadBucket")
+    answer = client.get("smoke", "missing")
+    equal((answer.status, answer.code), (404, "NoSuchKey"), "GET of a missing key")
+    check(answer.headers.get("x-amz-request-id"), "an error carries x-amz-request-id")
+    store_and_fetch(client, objects())
+    equal(client.list_keys("smoke"), sorted(objects()), "ListObjectsV2: every key in byte order")
+    for key in ("size/1", "size/8193"):
+        equal(client.delete("smoke", key).status, 204, f"DELETE {key}")
+        equal(client.get("smoke", key).status, 404, f"GET {key} after DELETE")
+        equal(client.delete("smoke", key).status, 204, f"DELETE {key} again")
+    answer = client.raw("GET", "/smoke/size/4096", {"host": client.host})
+    equal((answer.status, answer.code), (403, "AccessDenied"), "GET without a signature")
+
+
+def command_line(node):
+    code, text = node.cli("status", "--json")
+    check(code == 0 and isinstance(json.loads(text), dict), "sluice status --json", text)
+    code, text = node.cli("key", "create", "--name", "smoke", "--json")
+    check(code == 0, "sluice key create", text)
+    code, text = node.cli("extents", "show", "smoke/size/1048577", "--json")
+    check(code == 0, "sluice extents show", text)
+    json.loads(text)
+    code, text = node.cli("object", "stat", "smoke/size/1048577", "--json")
+    check(code == 0, "sluice object stat", text)
+    json.loads(text)
+    for words in (["--help"], ["key", "list", "--json"], ["extents", "map"], ["volume", "status"]):
+        code, text = node.cli(*words)
+        check(code == 0 and text, f"sluice {' '.join(words)}", text)
+    code, _ = node.cli("no-such-command")
+    check(code != 0, "sluice refuses an unknown command")
+
+
+def main():
+    bodies = objects()
+    with Node("smoke") as node:
+        client = node.client()
+        with guarded("basics"):
+            basics(node, client)
+        with guarded("command line"):
+            command_line(node)
+        with guarded("metrics"):
+            check(node.metrics(), "the admin port has metrics")
+        client.close()
+        equal(node.terminate(), 0, "SIGTERM drains and exits 0")
+        node.start()
+        for key in ("size/1", "size/8193"):
+            bodies.pop(key)
+        with guarded("after a restart"):
+            fetch(node.client(), bodies, " after a restart")
+    finish()
+
+
+main()
