@@ -121,6 +121,17 @@ enum err err_note(struct err_trail *trail, enum err e, const char *format, ...)
     return e;
 }
 
+enum err err_say(struct err_trail *trail, enum err e, const char *format, ...)
+{
+    if (trail == NULL)
+        return e;
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(trail->text, sizeof trail->text, format, args); /* what does not fit is cut */
+    va_end(args);
+    return e;
+}
+
 void err_trail_reset(struct err_trail *trail)
 {
     trail->text[0] = '\0';

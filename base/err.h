@@ -109,6 +109,8 @@ struct err_trail {
  * error's own sentence is put down first. trail may be NULL: then only `e` is returned.
  */
 enum err err_note(struct err_trail *trail, enum err e, const char *format, ...) PRINTF_LIKE(3, 4);
+/* Puts down just this sentence, instead of the code's own: for the place that found the fault and can name it in full. */
+enum err err_say(struct err_trail *trail, enum err e, const char *format, ...) PRINTF_LIKE(3, 4);
 void err_trail_reset(struct err_trail *trail);
 /* The trail's text, or the code's sentence if nothing was noted. */
 const char *err_trail_text(const struct err_trail *trail, enum err e);
