@@ -44,6 +44,7 @@ struct apply {
     struct kv_batch *batch;   /* borrowed; gains the changes */
     struct effects *effects;  /* borrowed */
     struct buckets *buckets;  /* borrowed; read only: changes go through effects */
+    struct pins *pins;        /* borrowed; NULL: nobody reads. Data whose records a reader may still ask for is not deleted, see below */
     uint64_t now_ns;          /* mtime given to what is made */
     uint32_t next_bucket_id;  /* kept by the volume, stored in KV_SYS by apply when it grows */
 };
@@ -55,7 +56,13 @@ struct apply {
  */
 enum err apply_mutation(struct apply *apply, struct mutation *m) MUST_USE;
 
-/* Adds one bounded step of deferred deletion to the batch; *ret_more: there is more. Called at open and while gc_pending. */
+/*
+ * Adds one bounded step of deferred deletion to the batch; *ret_more: there is more. Called at open and while gc_pending.
+ *
+ * A reader of an object of several pieces, or of data of several shards, looks records up as it goes. So their deletion always goes through
+ * KV_GC, and gc leaves records of data whose last reference it would drop alone while pins_watch() says it is pinned: it goes on to other work, and
+ * *ret_more counts only what can be done now. When the last pin goes the volume calls again.
+ */
 enum err apply_gc_step(struct apply *apply, bool *ret_more) MUST_USE;
 
 #endif

@@ -30,6 +30,7 @@ struct object {
     uint64_t recency;    /* atomic: seconds << 32 | reads lately */
     struct kv *kv;       /* borrowed from the volume, which outlives every object */
     struct pins *pins;   /* borrowed; the data of each piece is pinned */
+    struct segments *segments; /* borrowed: the files read plans read from; NULL in tests that do not read */
     struct object_info info; /* attrs lies behind the struct */
     struct data_id manifest; /* none: no pieces beyond `pieces`, no part table */
 
@@ -56,6 +57,7 @@ uint32_t object__piece_at(const struct object *object, uint64_t offset);
 struct object_source { /* where object__make looks */
     struct kv *kv;
     struct pins *pins;
+    struct segments *segments;
     enum kv_tier tier;
 };
 /*
