@@ -136,6 +136,7 @@ struct part_record {
     uint32_t piece_count;
     const uint8_t *pieces; /* borrowed */
 };
+#define PART_RECORD_BYTES_MAX (40u + 4u + CHECKSUM_BYTES_MAX + PART_PIECES_MAX * PIECE_RECORD_BYTES)
 size_t record_part_size(const struct part_info *info, uint32_t piece_count);
 void record_part_put(uint8_t *out, const struct part_info *info, const struct stored_piece *pieces, uint32_t piece_count);
 enum err record_part_get(uint16_t number, struct bytes record, struct part_record *ret_part) MUST_USE;

@@ -1,0 +1,280 @@
+#include "storage/apply_priv.h"
+
+#include "base/check.h"
+
+/* ---- a body's bytes get their records ---- */
+
+static enum err add_extents(struct apply *apply, struct data_id id, uint32_t shard_number, const struct data_shard *shard)
+{
+    for (uint32_t i = 0; i < shard->extent_count; i++) {
+        const struct extent *extent = &shard->extents[i];
+        struct kv_key key;
+        uint8_t record[EXTENT_RECORD_BYTES];
+        key_extent(&key, extent->segment, extent->unit);
+        record_extent_put(record, &(struct extent_record){
+                                      .units = extent->units,
+                                      .bytes = extent->bytes,
+                                      .data = id,
+                                      .shard = shard_number,
+                                      .index = i,
+                                  });
+        enum err e = apply__put(apply, KV_EXTENT, &key, record, sizeof record);
+        if (e)
+            return e;
+    }
+    return ERR_OK;
+}
+
+/* Cuts the next shard off *rest: as many extents as hold the shard's bytes. */
+static struct data_shard cut_shard(struct data_layout *rest, uint64_t size_left)
+{
+    uint64_t here = size_left < DATA_SHARD_BYTES ? size_left : DATA_SHARD_BYTES;
+    struct data_shard shard = {
+        .size = rest->size,
+        .extents = rest->extents,
+        .sums = rest->sums,
+        .sum_count = (uint32_t)((here + SUM_CHUNK_BYTES - 1) / SUM_CHUNK_BYTES),
+    };
+    uint64_t bytes = 0;
+    while (bytes < here) {
+        CHECK(shard.extent_count < rest->extent_count);
+        bytes += shard.extents[shard.extent_count++].bytes;
+    }
+    CHECK(bytes == here); /* a body's extents do not cross shards */
+    CHECK(shard.sum_count <= rest->sum_count);
+    rest->extents += shard.extent_count;
+    rest->extent_count -= shard.extent_count;
+    rest->sums += shard.sum_count;
+    rest->sum_count -= shard.sum_count;
+    return shard;
+}
+
+static enum err add_shards(struct apply *apply, const struct data_layout *layout)
+{
+    struct data_layout rest = *layout;
+    for (uint32_t i = 0; i < data_shards(layout->size); i++) {
+        struct data_shard shard = cut_shard(&rest, layout->size - i * DATA_SHARD_BYTES);
+        shard.extents_in_all = layout->extent_count;
+        struct kv_key key;
+        uint8_t *room;
+        key_data(&key, layout->id, i);
+        enum err e = kv_batch_reserve(apply->batch, KV_DATA, key_bytes(&key), record_data_size(shard.extent_count, shard.sum_count),
+                                      &room);
+        if (e)
+            return e;
+        record_data_put(room, &shard);
+        e = add_extents(apply, layout->id, i, &shard);
+        if (e)
+            return e;
+    }
+    CHECK(rest.extent_count == 0 && rest.sum_count == 0);
+    return ERR_OK;
+}
+
+static enum err add_inline(struct apply *apply, const struct data_layout *layout)
+{
+    struct kv_key key;
+    uint8_t *room;
+    key_inline(&key, layout->id);
+    enum err e = kv_batch_reserve(apply->batch, KV_INLINE, key_bytes(&key), record_inline_size(layout->size), &room);
+    if (e)
+        return e;
+    record_inline_put(room, bytes_of(layout->inline_data, layout->size), layout->inline_sum);
+    return ERR_OK;
+}
+
+enum err apply__data_add(struct apply *apply, const struct body *body, uint64_t size, struct stored_piece *ret_piece,
+                         uint32_t *ret_count)
+{
+    struct data_layout layout;
+    body__layout(body, &layout);
+    if (layout.size != size)
+        return ERR_INVALID;
+    *ret_count = 0;
+    if (size == 0)
+        return ERR_OK; /* nothing to refer to */
+    CHECK(!data_id_is_none(layout.id));
+    enum err e = layout.is_inline ? add_inline(apply, &layout) : add_shards(apply, &layout);
+    if (e)
+        return e;
+    *ret_count = 1;
+    *ret_piece = (struct stored_piece){
+        .piece = {.data = layout.id, .size = size},
+        .is_inline = layout.is_inline,
+    };
+    return ERR_OK;
+}
+
+/* ---- references ---- */
+
+static enum err get_references(struct apply *apply, struct data_id id, uint64_t *ret_references)
+{
+    struct view view = apply__view(apply);
+    struct kv_key key;
+    struct view_value value;
+    key_data(&key, id, DATA_REFS_SHARD);
+    enum err e = view_get(&view, KV_DATA, &key, &value);
+    if (e == ERR_NO_SUCH_OBJECT) {
+        *ret_references = 1;
+        return ERR_OK;
+    }
+    if (e)
+        return e;
+    e = record_refs_get(value.bytes, ret_references);
+    view_put(&value);
+    return e;
+}
+
+static enum err set_references(struct apply *apply, struct data_id id, uint64_t references)
+{
+    struct kv_key key;
+    key_data(&key, id, DATA_REFS_SHARD);
+    if (references == 1)
+        return apply__delete(apply, KV_DATA, &key);
+    uint8_t record[REFS_RECORD_BYTES];
+    record_refs_put(record, references);
+    return apply__put(apply, KV_DATA, &key, record, sizeof record);
+}
+
+static enum err inline_size(struct apply *apply, struct data_id id, uint64_t *ret_size)
+{
+    struct view view = apply__view(apply);
+    struct kv_key key;
+    struct view_value value;
+    key_inline(&key, id);
+    enum err e = view_get(&view, KV_INLINE, &key, &value);
+    if (e)
+        return e;
+    struct bytes data;
+    uint64_t sum;
+    e = record_inline_get(value.bytes, &data, &sum);
+    if (e == ERR_OK)
+        *ret_size = data.size;
+    view_put(&value);
+    return e;
+}
+
+static enum err shard_head(struct apply *apply, struct data_id id, uint64_t *ret_size, uint32_t *ret_extents)
+{
+    struct view view = apply__view(apply);
+    struct kv_key key;
+    struct view_value value;
+    key_data(&key, id, 0);
+    enum err e = view_get(&view, KV_DATA, &key, &value);
+    if (e)
+        return e;
+    struct data_record data;
+    e = record_data_get(value.bytes, 0, &data);
+    if (e == ERR_OK) {
+        *ret_size = data.size;
+        *ret_extents = data.extents_in_all;
+    }
+    view_put(&value);
+    return e;
+}
+
+enum err apply__data_refer(struct apply *apply, const struct piece *piece, struct stored_piece *ret_piece)
+{
+    struct stored_piece stored = {.piece = *piece};
+    uint64_t size = 0;
+    uint32_t extents;
+    if (piece->size == 0 || piece->size > OBJECT_BYTES_MAX || piece->offset > OBJECT_BYTES_MAX || data_id_is_none(piece->data))
+        return ERR_INVALID;
+    enum err e = ERR_NO_SUCH_OBJECT;
+    if (piece->offset + piece->size <= INLINE_BYTES_MAX)
+        e = inline_size(apply, piece->data, &size);
+    stored.is_inline = e == ERR_OK;
+    if (e == ERR_NO_SUCH_OBJECT)
+        e = shard_head(apply, piece->data, &size, &extents);
+    if (e)
+        return e;
+    if (piece->offset + piece->size > size)
+        return ERR_INVALID;
+    uint64_t references;
+    e = get_references(apply, piece->data, &references);
+    if (e)
+        return e;
+    if (references == 0)
+        return ERR_NO_SUCH_OBJECT; /* waits for gc: too late to be referred to */
+    e = set_references(apply, piece->data, references + 1);
+    if (e)
+        return e;
+    *ret_piece = stored;
+    return ERR_OK;
+}
+
+/* ---- letting go ---- */
+
+enum err apply__shard_delete(struct apply *apply, struct data_id id, uint32_t shard, uint32_t *ret_extents)
+{
+    struct view view = apply__view(apply);
+    struct kv_key key;
+    struct view_value value;
+    key_data(&key, id, shard);
+    enum err e = view_get(&view, KV_DATA, &key, &value);
+    if (e)
+        return e == ERR_NO_SUCH_OBJECT ? ERR_CORRUPT : e;
+    struct data_record data;
+    e = record_data_get(value.bytes, shard, &data);
+    /* First into the effects: the record may lie in the batch, and adding to that may move it. */
+    size_t first = apply->effects->released_count;
+    for (uint32_t i = 0; e == ERR_OK && i < data.extent_count; i++)
+        e = apply__release_extent(apply, id, record_data_extent(&data, i));
+    view_put(&value);
+    if (e)
+        return e;
+    *ret_extents = data.extent_count;
+    for (size_t i = first; i < apply->effects->released_count; i++) {
+        struct kv_key extent_key;
+        const struct extent *extent = &apply->effects->released[i].extent;
+        key_extent(&extent_key, extent->segment, extent->unit);
+        e = apply__delete(apply, KV_EXTENT, &extent_key);
+        if (e)
+            return e;
+    }
+    return apply__delete(apply, KV_DATA, &key);
+}
+
+static enum err delete_extents(struct apply *apply, struct data_id id, uint32_t *budget)
+{
+    uint64_t size;
+    uint32_t extents;
+    enum err e = shard_head(apply, id, &size, &extents);
+    if (e)
+        return e == ERR_NO_SUCH_OBJECT ? ERR_CORRUPT : e;
+    uint32_t shards = data_shards(size);
+    if (extents > *budget || extents > DIRECT_EXTENTS_MAX || shards > DIRECT_SHARDS_MAX) {
+        struct kv_key key;
+        e = set_references(apply, id, 0);
+        if (e)
+            return e;
+        key_gc_id(&key, GC_DATA, id);
+        return apply__gc_put(apply, &key, &(struct gc_record){.shards = shards});
+    }
+    for (uint32_t i = 0; i < shards; i++) {
+        uint32_t here;
+        e = apply__shard_delete(apply, id, i, &here);
+        if (e)
+            return e;
+    }
+    *budget -= extents;
+    return ERR_OK;
+}
+
+enum err apply__data_drop(struct apply *apply, const struct stored_piece *piece, uint32_t *budget)
+{
+    struct data_id id = piece->piece.data;
+    uint64_t references;
+    enum err e = get_references(apply, id, &references);
+    if (e)
+        return e;
+    if (references == 0)
+        return ERR_CORRUPT; /* a name still refers to what no name should */
+    if (references > 1)
+        return set_references(apply, id, references - 1);
+    if (!piece->is_inline)
+        return delete_extents(apply, id, budget);
+    struct kv_key key;
+    key_inline(&key, id);
+    return apply__delete(apply, KV_INLINE, &key);
+}
