@@ -58,7 +58,7 @@ struct disk_ops {
                  disk_done_fn *done);
     void (*write)(struct disk_file *file, struct loop *loop, struct disk_io *io, const void *data, uint32_t size, uint64_t offset,
                   disk_done_fn *done);
-    enum err (*pread)(struct disk_file *file, void *data, size_t size, uint64_t offset);        /* all or an error */
+    enum err (*pread)(struct disk_file *file, void *data, size_t size, uint64_t offset);        /* all; ERR_CORRUPT: the file ends before */
     enum err (*pwrite)(struct disk_file *file, const void *data, size_t size, uint64_t offset); /* all or an error */
     enum err (*sync)(struct disk_file *file);                                                   /* fdatasync */
     enum err (*allocate)(struct disk_file *file, uint64_t offset, uint64_t size);               /* fallocate, extends */

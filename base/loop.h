@@ -1,7 +1,7 @@
 /*
  * A loop is one thread's world: a ring, timers and a mailbox. Data has one owning loop; other threads send it messages.
  *
- *     loop_open -> (loop_attach on the thread that will run it) -> loop_run ... loop_stop from anywhere -> loop_close
+ *     loop_open -> loop_run on the loop's own thread ... loop_stop from anywhere -> loop_close
  *
  * Everything here is to be called on the loop's own thread, except loop_post() and loop_stop().
  */

@@ -1,0 +1,504 @@
+#include <errno.h>
+#include <liburing.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/ring_priv.h"
+
+/*
+ * The io_uring backend.
+ *
+ * An operation has at most one entry in the kernel at a time, whose user_data is the operation. Entries of our own (cancellations) have
+ * user_data 0 and their results are dropped. What does not fit into the submission queue, or comes before the ring is enabled,
+ * stands in `backlog` and goes out at the next flush; so submitting never fails.
+ *
+ * The ring is created disabled and enabled by the first ring_wait(): SINGLE_ISSUER binds it to the thread that enables it, which is the
+ * loop's own and often not the one that opened it.
+ */
+
+#define ENTRIES_DEFAULT 1024u
+#define CQ_FACTOR 4u             /* a burst of completions before the kernel has to keep an overflow list */
+#define BUFFER_BYTES_MAX GIB(1)  /* io_uring_register(2): the most one fixed buffer may have */
+#define BUFFER_BITS 30
+_Static_assert(BUFFER_BYTES_MAX == 1ull << BUFFER_BITS, "a buffer's index is the high part of the offset in the arena");
+
+enum {
+    OP_CANCELLED = 1,  /* ring_cancel() was called: a retry must not follow */
+    OP_POLLING = 2,    /* its entry in the kernel is a poll, to be followed by the operation itself */
+    OP_ASYNC = 4,      /* tried inline and answered EAGAIN: hand it to a kernel worker */
+    OP_BACKLOG = 8,    /* in ring->backlog, not in the kernel */
+    OP_TO_CANCEL = 16, /* in ring->to_cancel: in the kernel, and the cancellation found no room */
+    OP_DROPPED = 32,   /* in ring->dropped: cancelled before it reached the kernel */
+};
+
+struct uring {
+    struct ring ring; /* first: ring_priv.h */
+    struct io_uring io;
+    bool is_open; /* io is to be closed */
+    bool is_enabled;
+    const uint8_t *fixed_base; /* the registered arena; NULL: none */
+    size_t fixed_size_bytes;
+    struct list backlog;   /* of ring_op */
+    struct list to_cancel; /* of ring_op */
+    struct list dropped;   /* of ring_op */
+};
+
+static struct uring *uring_of(struct ring *ring)
+{
+    return CONTAINER_OF(ring, struct uring, ring);
+}
+
+/* ---- filling entries ---- */
+
+/* Index of the fixed buffer that wholly holds the memory, or -1. */
+static int fixed_index(const struct uring *uring, const void *data, uint32_t size)
+{
+    uintptr_t from = (uintptr_t)data - (uintptr_t)uring->fixed_base;
+    if (uring->fixed_base == NULL || from >= uring->fixed_size_bytes || size > uring->fixed_size_bytes - from || size == 0)
+        return -1;
+    size_t first = from >> BUFFER_BITS, last = (from + size - 1) >> BUFFER_BITS;
+    return first == last ? (int)first : -1;
+}
+
+static uint32_t poll_events_for(const struct ring_op *op)
+{
+    switch ((enum ring_kind)op->kind) {
+    case RING_ACCEPT:
+    case RING_RECV:
+    case RING_RECVMSG:
+    case RING_READ:
+        return POLLIN;
+    case RING_SEND:
+    case RING_SENDMSG:
+    case RING_WRITE:
+        return POLLOUT;
+    case RING_POLL:
+        return (uint32_t)op->flags;
+    }
+    CHECK(!"a known kind");
+    return 0;
+}
+
+static void prepare_file(const struct uring *uring, struct io_uring_sqe *sqe, const struct ring_op *op)
+{
+    int index = fixed_index(uring, op->data, op->size);
+    if (op->kind == RING_READ && index >= 0)
+        io_uring_prep_read_fixed(sqe, op->fd, op->data, op->size, op->offset, index);
+    else if (op->kind == RING_READ)
+        io_uring_prep_read(sqe, op->fd, op->data, op->size, op->offset);
+    else if (index >= 0)
+        io_uring_prep_write_fixed(sqe, op->fd, op->data, op->size, op->offset, index);
+    else
+        io_uring_prep_write(sqe, op->fd, op->data, op->size, op->offset);
+    if (op->state & OP_ASYNC)
+        sqe->flags |= IOSQE_ASYNC;
+}
+
+static void prepare(const struct uring *uring, struct io_uring_sqe *sqe, struct ring_op *op)
+{
+    if (op->state & OP_POLLING) {
+        io_uring_prep_poll_add(sqe, op->fd, poll_events_for(op));
+        io_uring_sqe_set_data(sqe, op);
+        return;
+    }
+    switch ((enum ring_kind)op->kind) {
+    case RING_ACCEPT:
+        io_uring_prep_accept(sqe, op->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        break;
+    case RING_RECV:
+        io_uring_prep_recv(sqe, op->fd, op->data, op->size, op->flags);
+        break;
+    case RING_RECVMSG:
+        io_uring_prep_recvmsg(sqe, op->fd, op->data, (unsigned)op->flags);
+        break;
+    case RING_SEND:
+        io_uring_prep_send(sqe, op->fd, op->data, op->size, op->flags);
+        break;
+    case RING_SENDMSG:
+        io_uring_prep_sendmsg(sqe, op->fd, op->data, (unsigned)op->flags);
+        break;
+    case RING_POLL:
+        io_uring_prep_poll_add(sqe, op->fd, poll_events_for(op));
+        break;
+    case RING_READ:
+    case RING_WRITE:
+        prepare_file(uring, sqe, op);
+        break;
+    }
+    io_uring_sqe_set_data(sqe, op);
+}
+
+/* A free entry, made by submitting when there is none. NULL: not now (not enabled yet, or the kernel has no room for results). */
+static struct io_uring_sqe *take_entry(struct uring *uring)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->io);
+    if (sqe == NULL && uring->is_enabled && io_uring_submit(&uring->io) > 0)
+        sqe = io_uring_get_sqe(&uring->io);
+    return sqe;
+}
+
+static bool try_queue(struct uring *uring, struct ring_op *op)
+{
+    struct io_uring_sqe *sqe = take_entry(uring);
+    if (sqe == NULL)
+        return false;
+    prepare(uring, sqe, op);
+    return true;
+}
+
+static void queue(struct uring *uring, struct ring_op *op)
+{
+    /* Behind those that wait already, or they might wait for ever. */
+    if (list_is_empty(&uring->backlog) && try_queue(uring, op))
+        return;
+    op->state |= OP_BACKLOG;
+    list_push_back(&uring->backlog, &op->link);
+}
+
+static bool try_queue_cancel(struct uring *uring, struct ring_op *op)
+{
+    struct io_uring_sqe *sqe = take_entry(uring);
+    if (sqe == NULL)
+        return false;
+    io_uring_prep_cancel(sqe, op, 0);
+    io_uring_sqe_set_data(sqe, NULL);
+    return true;
+}
+
+static void queue_waiting(struct uring *uring)
+{
+    LIST_EACH (&uring->to_cancel, node) {
+        struct ring_op *op = LIST_ENTRY(node, struct ring_op, link);
+        if (!try_queue_cancel(uring, op))
+            return;
+        list_remove(node);
+        op->state &= (uint8_t)~OP_TO_CANCEL;
+    }
+    LIST_EACH (&uring->backlog, node) {
+        struct ring_op *op = LIST_ENTRY(node, struct ring_op, link);
+        if (!try_queue(uring, op))
+            return;
+        list_remove(node);
+        op->state &= (uint8_t)~OP_BACKLOG;
+    }
+}
+
+static void uring_submit(struct ring *ring, struct ring_op *op)
+{
+    queue(uring_of(ring), op);
+}
+
+static void uring_cancel(struct ring *ring, struct ring_op *op)
+{
+    struct uring *uring = uring_of(ring);
+    if (op->state & OP_CANCELLED)
+        return;
+    op->state |= OP_CANCELLED;
+    if (op->state & OP_BACKLOG) {
+        list_remove(&op->link);
+        op->state = (uint8_t)((op->state & ~OP_BACKLOG) | OP_DROPPED);
+        list_push_back(&uring->dropped, &op->link);
+    } else if (!try_queue_cancel(uring, op)) {
+        op->state |= OP_TO_CANCEL;
+        list_push_back(&uring->to_cancel, &op->link);
+    }
+}
+
+static void uring_flush(struct ring *ring)
+{
+    struct uring *uring = uring_of(ring);
+    if (!uring->is_enabled)
+        return;
+    queue_waiting(uring);
+    if (io_uring_sq_ready(&uring->io) > 0)
+        (void)io_uring_submit(&uring->io); /* what the kernel does not take now goes with the next ring_wait */
+}
+
+/* ---- results ---- */
+
+/* Whether the result was not the operation's own end and it is on its way again. */
+static bool goes_on(struct uring *uring, struct ring_op *op, int result)
+{
+    bool was_polling = op->state & OP_POLLING;
+    if (op->state & OP_CANCELLED)
+        return false;
+    if (was_polling && result >= 0) {
+        op->state &= (uint8_t)~OP_POLLING;
+        queue(uring, op);
+        return true;
+    }
+    if (result == -EINTR) {
+        queue(uring, op);
+        return true;
+    }
+    if (result == -EAGAIN) {
+        /* The kernel waits by itself in most cases; not on O_NONBLOCK pipes, nor where an old kernel takes O_NONBLOCK of a socket for
+         * "do not wait". A regular file is always ready, and the second try is a worker's, who may block. */
+        op->state |= OP_POLLING | OP_ASYNC;
+        queue(uring, op);
+        return true;
+    }
+    return false;
+}
+
+static void end(struct uring *uring, struct ring_op *op, int result)
+{
+    if (op->state & OP_TO_CANCEL)
+        list_remove(&op->link);
+    bool was_polling = op->state & OP_POLLING;
+    if (result == -EAGAIN || result == -EINTR || (was_polling && result >= 0))
+        result = -ECANCELED; /* what would have been tried again, had it not been cancelled */
+    if (result < 0)
+        ring__end(&uring->ring, op, err_from_errno(-result), 0);
+    else
+        ring__end(&uring->ring, op, ERR_OK, (uint32_t)result);
+}
+
+/* Results there are now; what callbacks cause waits for the next turn, so that timers and messages get theirs. */
+static uint32_t reap(struct uring *uring)
+{
+    uint32_t ran = 0;
+    for (unsigned left = io_uring_cq_ready(&uring->io); left > 0; left--) {
+        struct io_uring_cqe *cqe;
+        if (io_uring_peek_cqe(&uring->io, &cqe) != 0)
+            break;
+        struct ring_op *op = io_uring_cqe_get_data(cqe);
+        int result = cqe->res;
+        io_uring_cqe_seen(&uring->io, cqe);
+        if (op == NULL)
+            continue;
+        CHECK_MAGIC(op, RING_OP_MAGIC);
+        if (goes_on(uring, op, result))
+            continue;
+        end(uring, op, result);
+        ran++;
+    }
+    return ran;
+}
+
+static uint32_t end_dropped(struct uring *uring)
+{
+    uint32_t ran = 0;
+    struct list now;
+    list_init(&now);
+    list_splice_back(&now, &uring->dropped);
+    for (struct list *node; (node = list_pop_front(&now)) != NULL; ran++)
+        ring__end(&uring->ring, LIST_ENTRY(node, struct ring_op, link), ERR_CANCELLED, 0);
+    return ran;
+}
+
+/* Submits and waits with one system call; with none when results are there and nothing is to be submitted. */
+static void enter(struct uring *uring, uint64_t timeout_ns)
+{
+    int result;
+    if (timeout_ns == 0 || io_uring_cq_ready(&uring->io) > 0) {
+        if (io_uring_sq_ready(&uring->io) == 0 && io_uring_cq_ready(&uring->io) > 0)
+            return;
+        result = io_uring_submit_and_get_events(&uring->io);
+    } else {
+        struct io_uring_cqe *cqe;
+        struct __kernel_timespec timeout = {
+            .tv_sec = (int64_t)(timeout_ns / NS_PER_SECOND),
+            .tv_nsec = (long long)(timeout_ns % NS_PER_SECOND),
+        };
+        result = io_uring_submit_and_wait_timeout(&uring->io, &cqe, 1, timeout_ns == UINT64_MAX ? NULL : &timeout, NULL);
+    }
+    /* ETIME, EINTR: nothing came. EAGAIN, EBUSY: the kernel wants its results taken first, and they will be. Anything else means that
+     * operations are lost (EBADR) or that a second thread uses the ring (EEXIST). */
+    CHECK(result >= 0 || result == -ETIME || result == -EINTR || result == -EAGAIN || result == -EBUSY);
+}
+
+/* By the system call itself: liburing 2.3 declares io_uring_enable_rings() and its shared library does not export it. */
+static void enable(struct uring *uring)
+{
+    CHECK(syscall(SYS_io_uring_register, uring->io.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) == 0);
+    uring->is_enabled = true;
+}
+
+static uint32_t uring_wait(struct ring *ring, uint64_t timeout_ns)
+{
+    struct uring *uring = uring_of(ring);
+    if (!uring->is_enabled)
+        enable(uring);
+    queue_waiting(uring);
+    bool is_stuck = !list_is_empty(&uring->backlog) || !list_is_empty(&uring->to_cancel) || !list_is_empty(&uring->dropped);
+    enter(uring, is_stuck ? 0 : timeout_ns);
+    ring__tell_woken(ring);
+    uint32_t ran = end_dropped(uring);
+    return ran + reap(uring);
+}
+
+/* ---- opening ---- */
+
+static void uring_close(struct ring *ring)
+{
+    struct uring *uring = uring_of(ring);
+    if (uring->is_open)
+        io_uring_queue_exit(&uring->io);
+    free(uring);
+}
+
+static void uring_close__scope(struct uring **uring)
+{
+    if (*uring)
+        uring_close(&(*uring)->ring);
+}
+
+static const struct ring_backend_ops uring_ops = {
+    .backend = RING_BACKEND_URING,
+    .submit = uring_submit,
+    .cancel = uring_cancel,
+    .flush = uring_flush,
+    .wait = uring_wait,
+    .close = uring_close,
+};
+
+static void explain_setup(int errnum, char *reason, size_t size)
+{
+    switch (errnum) {
+    case EPERM:
+    case EACCES:
+        snprintf(reason, size,
+                 "io_uring_setup: not permitted: allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile "
+                 "(containers: --security-opt seccomp=...), or set sysctl kernel.io_uring_disabled=0");
+        break;
+    case ENOSYS:
+        snprintf(reason, size, "io_uring_setup: this kernel has none, or a seccomp profile hides it: allow io_uring_* or use Linux 5.11 "
+                               "or newer");
+        break;
+    case ENOMEM:
+        snprintf(reason, size, "io_uring_setup: over the limit of locked memory: raise it (systemd LimitMEMLOCK=infinity, docker "
+                               "--ulimit memlock=-1)");
+        break;
+    default:
+        snprintf(reason, size, "io_uring_setup: %s", strerrordesc_np(errnum) ? strerrordesc_np(errnum) : "unknown error");
+    }
+}
+
+/* Best first: each row leaves out what an older kernel answers with EINVAL. */
+static const unsigned setup_flags[] = {
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED | IORING_SETUP_SUBMIT_ALL, /* 6.1 */
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_R_DISABLED |
+        IORING_SETUP_SUBMIT_ALL,                                                                          /* 6.0 */
+    IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_R_DISABLED | IORING_SETUP_SUBMIT_ALL, /* 5.19 */
+    IORING_SETUP_R_DISABLED,                                                                              /* 5.10 */
+};
+
+static int set_up(struct uring *uring, unsigned entries)
+{
+    int result = -EINVAL;
+    for (size_t i = 0; i < COUNT_OF(setup_flags) && result == -EINVAL; i++) {
+        struct io_uring_params params = {
+            .flags = setup_flags[i] | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
+            .cq_entries = entries * CQ_FACTOR,
+        };
+        result = io_uring_queue_init_params(entries, &uring->io, &params);
+    }
+    return result;
+}
+
+/* Whether the kernel has all we use; otherwise the sentence that says what is missing. */
+static bool is_capable(struct uring *uring, char *reason, size_t size)
+{
+    static const uint8_t needed[] = {
+        IORING_OP_ACCEPT, IORING_OP_RECV,       IORING_OP_RECVMSG,     IORING_OP_SEND,         IORING_OP_SENDMSG, IORING_OP_POLL_ADD,
+        IORING_OP_READ,   IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED, IORING_OP_ASYNC_CANCEL, IORING_OP_WRITE,
+    };
+    unsigned features = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_FAST_POLL | IORING_FEAT_SUBMIT_STABLE;
+    if ((uring->io.features & features) != features) {
+        snprintf(reason, size, "io_uring: this kernel's is too old (features 0x%x of 0x%x): use Linux 5.11 or newer",
+                 uring->io.features & features, features);
+        return false;
+    }
+    struct io_uring_probe *probe = io_uring_get_probe_ring(&uring->io);
+    if (probe == NULL) {
+        snprintf(reason, size, "io_uring_register: cannot ask which operations there are: allow it in the seccomp profile");
+        return false;
+    }
+    bool all = true;
+    for (size_t i = 0; i < COUNT_OF(needed) && all; i++) {
+        all = io_uring_opcode_supported(probe, needed[i]);
+        if (!all)
+            snprintf(reason, size, "io_uring: this kernel lacks operation %u: use Linux 5.11 or newer", needed[i]);
+    }
+    io_uring_free_probe(probe);
+    return all;
+}
+
+static void explain_register(struct uring *uring, int errnum, size_t arena_bytes)
+{
+    char *reason = uring->ring.fixed_reason;
+    size_t size = sizeof uring->ring.fixed_reason;
+    struct rlimit limit = {0};
+    if (errnum != ENOMEM || getrlimit(RLIMIT_MEMLOCK, &limit) != 0) {
+        const char *text = strerrordesc_np(errnum);
+        snprintf(reason, size, "io_uring_register_buffers: %s", text ? text : "unknown error");
+        return;
+    }
+    snprintf(reason, size,
+             "io_uring_register_buffers: %zu MiB are over the limit of locked memory, %llu KiB: raise it (systemd "
+             "LimitMEMLOCK=infinity, docker --ulimit memlock=-1, ulimit -l) or grant CAP_IPC_LOCK",
+             arena_bytes >> 20, (unsigned long long)(limit.rlim_cur >> 10));
+}
+
+/* Without fixed buffers everything works, a little slower: so this cannot fail, only tell. */
+static void register_arena(struct uring *uring, const struct arena *arena)
+{
+    size_t size = arena_size_bytes(arena);
+    size_t count = (size + BUFFER_BYTES_MAX - 1) / BUFFER_BYTES_MAX;
+    CLEANUP(free) struct iovec *pieces = calloc(count, sizeof *pieces);
+    if (pieces == NULL) {
+        explain_register(uring, ENOMEM, size);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        size_t from = i * BUFFER_BYTES_MAX, left = size - from;
+        pieces[i].iov_base = arena_base(arena) + from;
+        pieces[i].iov_len = left < BUFFER_BYTES_MAX ? left : BUFFER_BYTES_MAX;
+    }
+    int result = io_uring_register_buffers(&uring->io, pieces, (unsigned)count);
+    if (result != 0) {
+        explain_register(uring, -result, size);
+        return;
+    }
+    uring->fixed_base = arena_base(arena);
+    uring->fixed_size_bytes = size;
+    uring->ring.has_fixed_buffers = true;
+}
+
+enum err ring__uring_open(const struct ring_options *options, struct ring **ret_ring, char *reason, size_t reason_size)
+{
+    CLEANUP(uring_close) struct uring *uring = calloc(1, sizeof *uring);
+    if (uring == NULL) {
+        snprintf(reason, reason_size, "out of memory");
+        return ERR_NO_MEMORY;
+    }
+    uring->ring.ops = &uring_ops;
+    list_init(&uring->backlog);
+    list_init(&uring->to_cancel);
+    list_init(&uring->dropped);
+
+    int result = set_up(uring, options->entries ? options->entries : ENTRIES_DEFAULT);
+    if (result < 0) {
+        explain_setup(-result, reason, reason_size);
+        return err_from_errno(-result);
+    }
+    uring->is_open = true;
+    if (!is_capable(uring, reason, reason_size))
+        return ERR_UNSUPPORTED;
+    if (options->arena)
+        register_arena(uring, options->arena);
+    else
+        snprintf(uring->ring.fixed_reason, sizeof uring->ring.fixed_reason, "this ring has no arena");
+    *ret_ring = &TAKE(uring)->ring;
+    return ERR_OK;
+}
