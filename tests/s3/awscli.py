@@ -25,9 +25,9 @@ class Aws(Tool):
 def copy_and_sync(aws, here):
     tree = make_tree(f"{here}/tree")
     aws.s3("mb", "mb", "s3://cli-bucket")
-    aws.s3("cp of one file", "cp", f"{tree}/file-0000.bin", "s3://cli-bucket/one.bin")
+    aws.s3("cp of one file", "cp", f"{tree}/file-0004.bin", "s3://cli-bucket/one.bin")
     aws.s3("cp back", "cp", "s3://cli-bucket/one.bin", f"{here}/one.bin")
-    same_file(f"{tree}/file-0000.bin", f"{here}/one.bin", "cp there and back: the same bytes")
+    same_file(f"{tree}/file-0004.bin", f"{here}/one.bin", "cp there and back: the same bytes")
     aws.s3("sync of a tree", "sync", "--only-show-errors", tree, "s3://cli-bucket/tree/")
     again = aws.s3("sync again", "sync", tree, "s3://cli-bucket/tree/")
     equal(again.strip(), "", "a second sync has nothing to do")
@@ -44,7 +44,7 @@ def copy_and_sync(aws, here):
     aws.s3("cp between keys", "cp", "s3://cli-bucket/one.bin", "s3://cli-bucket/copy of one.bin")
     aws.s3("mv", "mv", "s3://cli-bucket/copy of one.bin", "s3://cli-bucket/moved.bin")
     aws.s3("cp of the moved", "cp", "s3://cli-bucket/moved.bin", f"{here}/moved.bin")
-    same_file(f"{tree}/file-0000.bin", f"{here}/moved.bin", "server-side copy and move kept the bytes")
+    same_file(f"{tree}/file-0004.bin", f"{here}/moved.bin", "server-side copy and move kept the bytes")
     aws.s3("cp from standard input", "cp", "-", "s3://cli-bucket/piped", stdin=b"from a pipe\n")
     equal(aws.s3("cp to standard output", "cp", "s3://cli-bucket/piped", "-"), "from a pipe\n", "the piped bytes")
 
@@ -69,7 +69,7 @@ def presigned(aws, here):
     done = subprocess.run(["curl", "-sS", "-o", f"{here}/presigned", "-w", "%{http_code}", url], capture_output=True,
                           text=True, check=False, timeout=60)
     equal(done.stdout, "200", "a presigned URL answers 200")
-    same_file(f"{here}/tree/file-0000.bin", f"{here}/presigned", "a presigned URL: the same bytes")
+    same_file(f"{here}/tree/file-0004.bin", f"{here}/presigned", "a presigned URL: the same bytes")
     done = subprocess.run(["curl", "-sS", url.replace("one.bin", "two.bin")], capture_output=True, text=True, check=False,
                           timeout=60)
     check("SignatureDoesNotMatch" in done.stdout, "a presigned URL for another key is refused", done.stdout)

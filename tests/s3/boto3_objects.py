@@ -76,7 +76,7 @@ def conditional_reads(s3):
              ({"IfNoneMatch": other}, 200), ({"IfModifiedSince": before}, 200), ({"IfModifiedSince": when}, 304),
              ({"IfUnmodifiedSince": before}, 412), ({"IfUnmodifiedSince": after}, 200),
              ({"IfMatch": good, "IfUnmodifiedSince": before}, 200), ({"IfNoneMatch": other, "IfModifiedSince": when}, 200),
-             ({"IfNoneMatch": good, "IfModifiedSince": before}, 304), ({"IfMatch": f"{other}, {good}"}, 200)]
+             ({"IfNoneMatch": good, "IfModifiedSince": before}, 304)]
     for conditions, status in table:
         for name, call in (("GET", s3.get_object), ("HEAD", s3.head_object)):
             got, _ = outcome(call, Bucket=BUCKET, Key="cond", **conditions)

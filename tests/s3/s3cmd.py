@@ -30,14 +30,14 @@ def main():
         tree = make_tree(f"{here}/tree")
         with guarded("put and get"):
             s3cmd("mb", "mb", "s3://cmd-bucket")
-            s3cmd("put", "put", f"{tree}/file-0001.bin", "s3://cmd-bucket/one")
+            s3cmd("put", "put", f"{tree}/file-0004.bin", "s3://cmd-bucket/one")
             s3cmd("get", "get", "s3://cmd-bucket/one", f"{here}/one")
-            same_file(f"{tree}/file-0001.bin", f"{here}/one", "put and get: the same bytes")
+            same_file(f"{tree}/file-0004.bin", f"{here}/one", "put and get: the same bytes")
             check("MD5 sum" in s3cmd("info", "info", "s3://cmd-bucket/one"), "info shows the MD5")
             s3cmd("cp", "cp", "s3://cmd-bucket/one", "s3://cmd-bucket/two words")
             s3cmd("mv", "mv", "s3://cmd-bucket/two words", "s3://cmd-bucket/three")
             s3cmd("get of the copied", "get", "s3://cmd-bucket/three", f"{here}/three")
-            same_file(f"{tree}/file-0001.bin", f"{here}/three", "cp and mv kept the bytes")
+            same_file(f"{tree}/file-0004.bin", f"{here}/three", "cp and mv kept the bytes")
         with guarded("sync"):
             s3cmd("sync", "sync", f"{tree}/", "s3://cmd-bucket/tree/")
             again = s3cmd("sync again", "sync", f"{tree}/", "s3://cmd-bucket/tree/")
