@@ -13,7 +13,9 @@
 /* X(code, status, sentence) */
 #define S3_ERRORS(X)                                                                               \
     X(None, 200, "")                                                                               \
+    X(AccessControlListNotSupported, 400, "The bucket does not allow ACLs")                        \
     X(AccessDenied, 403, "Access Denied")                                                          \
+    X(AccessForbidden, 403, "CORSResponse: CORS is not enabled for this bucket.")                  \
     X(AuthorizationHeaderMalformed, 400, "The authorization header is malformed.")                 \
     X(AuthorizationQueryParametersError, 400, "The authorization query parameters are malformed.") \
     X(BadDigest, 400, "The Content-MD5 or checksum value that you specified did not match what the server received.") \
@@ -52,6 +54,7 @@
     X(MissingRequestBodyError, 400, "Request Body is empty")                                       \
     X(NoSuchBucket, 404, "The specified bucket does not exist")                                    \
     X(NoSuchKey, 404, "The specified key does not exist.")                                         \
+    X(NoSuchVersion, 404, "The specified version does not exist.")                                 \
     X(NoSuchUpload, 404, "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.") \
     X(NotImplemented, 501, "A header or query you provided requested a function that is not implemented.") \
     X(NotModified, 304, "Not Modified")                                                            \

@@ -1,0 +1,58 @@
+#include "api/s3/auth.h"
+
+#include "api/s3/service_priv.h"
+
+_Static_assert(sizeof(struct s3_header) == sizeof(struct http_header) &&
+                   offsetof(struct s3_header, value) == offsetof(struct http_header, value),
+               "the engine's headers are read in place");
+
+bool s3_authenticate_key(struct s3_request *r, struct bytes id)
+{
+    enum err e = keyring_find(r->service->keyring, id, &r->auth.key);
+    if (e) {
+        if (e == ERR_NO_SUCH_KEY_ID)
+            s3_fail(r, S3_E(InvalidAccessKeyId));
+        else
+            s3_fail_err(r, e);
+        return false;
+    }
+    http_log_operation(r->x, r->route->operation, bytes_of_string(r->auth.key.id));
+    return true;
+}
+
+void s3_auth_forget_secret(struct s3_request *r)
+{
+    explicit_bzero(r->auth.key.secret, sizeof r->auth.key.secret);
+}
+
+bool s3_authenticate(struct s3_request *r)
+{
+    struct sigv4_request request = {
+        .method = r->http->method_name,
+        .path = r->http->path,
+        .query = &r->query,
+        .headers = {.at = (const struct s3_header *)r->http->headers,
+                    .count = r->http->header_count},
+        .now_seconds = s3_now_ns(r) / NS_PER_SECOND,
+    };
+    struct sigv4 *sigv4 = &r->auth.sigv4;
+    enum s3_error error = sigv4_parse(&request, sigv4);
+    if (error) {
+        s3_fail_text(r, error, "%s", sigv4->message ? sigv4->message : s3_error_text(error));
+        return false;
+    }
+    if (sigv4->is_anonymous) {
+        s3_fail(r, S3_E(AccessDenied));
+        return false;
+    }
+    if (!s3_authenticate_key(r, sigv4->access_key))
+        return false;
+    error = sigv4_verify(&request, sigv4, bytes_of_string(r->auth.key.secret),
+                         &r->worker->signing_keys);
+    s3_auth_forget_secret(r);
+    if (error) {
+        s3_fail(r, error);
+        return false;
+    }
+    return true;
+}

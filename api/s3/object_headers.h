@@ -1,0 +1,27 @@
+/* The response headers that describe an object: shared by GET, HEAD and what else shows one. */
+#ifndef API_S3_OBJECT_HEADERS_H
+#define API_S3_OBJECT_HEADERS_H
+
+#include "api/s3/request.h"
+
+void s3_header_etag(struct s3_request *r, const struct etag *etag);
+void s3_header_last_modified(struct s3_request *r, uint64_t mtime_ns);
+/* x-amz-checksum-<algorithm> and x-amz-checksum-type; nothing for none. `part_count` > 0 shows a
+ * composite one as "value-N". */
+void s3_header_checksum(struct s3_request *r, const struct checksum *checksum, uint32_t part_count);
+void s3_header_part_checksum(struct s3_request *r,
+                             const struct checksum *checksum); /* the value alone */
+/* x-amz-checksum-algorithm and -type: what an upload's parts are to carry */
+void s3_header_checksum_kind(struct s3_request *r, const struct checksum *checksum);
+/* What was stored with the object: Content-Type and its like, x-amz-meta-*, storage class;
+ * response-* parameters win. */
+void s3_header_attrs(struct s3_request *r, const struct object_info *info);
+/* `x-sluice-durable: local:fdatasync replicas:1/1` */
+void s3_header_receipt(struct s3_request *r, const struct receipt *receipt);
+
+/* "value" or "value-N" as XML and headers show it. */
+#define CHECKSUM_TEXT_BYTES 64
+struct bytes s3_checksum_text(const struct checksum *checksum, uint32_t part_count,
+                              char out[CHECKSUM_TEXT_BYTES]);
+
+#endif

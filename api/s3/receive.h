@@ -1,0 +1,59 @@
+/*
+ * Receiving object bytes: the one path from a socket to an unnamed body on the disk, shared by
+ * PutObject, UploadPart and the POST form.
+ *
+ *     engine fills a slot -> hashed while in cache -> group_body_write (several in flight) -> slot
+ * back to the arena -> engine reads on
+ *
+ * At most `slots` arena slots are held at any time. When it is over, done() runs once, with no
+ * write in flight: on success the body is ready to be named by a mutation, after a failure it has
+ * been closed and nothing is left of it. Not one allocation on the way.
+ */
+#ifndef API_S3_RECEIVE_H
+#define API_S3_RECEIVE_H
+
+#include "api/http/http.h"
+#include "api/s3/payload.h"
+
+#define RECEIVE_SLOTS_MAX 8
+#define RECEIVE_MAGIC     0x52637674u
+
+struct s3_receive;
+
+struct receive_slot {
+    struct body_write write;
+    struct s3_receive *receive;
+    struct slot *slot; /* ours until written; NULL: this place is free */
+};
+
+struct s3_receive_options {
+    struct exchange *x;
+    struct group *group;
+    struct s3_payload *payload; /* begun; borrowed until done() */
+    unsigned slots;             /* 1..RECEIVE_SLOTS_MAX */
+    void (*done)(struct s3_receive *receive);
+};
+
+struct s3_receive {
+    uint32_t magic;
+    struct s3_receive_options options;
+    struct http_body_sink sink;
+    struct receive_slot slots[RECEIVE_SLOTS_MAX];
+    unsigned writes_pending;
+    bool has_ended;  /* the engine said so */
+    bool last_given; /* the body has its last write */
+    /* results, valid in done() */
+    enum err err;
+    struct body *body; /* owned until taken; NULL after a failure */
+    uint64_t size;
+    struct err_trail trail;
+};
+
+/* Reserves space and starts receiving. An error returned: done() will not be called. */
+enum err s3_receive_begin(struct s3_receive *receive,
+                          const struct s3_receive_options *options) MUST_USE;
+struct body *s3_receive_take(struct s3_receive *receive); /* hands the body over */
+void s3_receive_fini(
+    struct s3_receive *receive); /* closes what was not taken; zeroed ones are fine */
+
+#endif

@@ -1,0 +1,47 @@
+/*
+ * The S3 service: what the HTTP engine's exchanges mean. One request is one struct s3_request in
+ * its exchange's state:
+ *
+ *     begin -> target (path or virtual-host style) -> route -> signature -> permission -> the
+ * operation's handler -> one response -> end
+ *
+ * Everything up to the handler is done at once, without waiting and without allocating; so is a GET
+ * whose record is in memory. Operations that wait are lists of steps (api/s3/op.h). What a request
+ * needs beyond its exchange's state comes from a bounded pool of blocks per worker; an empty pool
+ * is 503 SlowDown.
+ */
+#ifndef API_S3_SERVICE_H
+#define API_S3_SERVICE_H
+
+#include "api/http/http.h"
+#include "api/s3/keyring.h"
+
+#define S3_DOMAINS_MAX 8
+
+struct s3_service;
+
+struct s3_service_options {
+    struct group *group;     /* borrowed */
+    struct keyring *keyring; /* borrowed */
+    struct clock *clock;     /* borrowed; NULL: system */
+    struct rand *rand;       /* borrowed; NULL: system. For upload ids */
+    const char
+        *region; /* NULL: "us-east-1"; said in answers, never compared with what clients say */
+    /* Names under which buckets are found as host prefixes: "s3.example.com" makes
+     * bucket.s3.example.com work. Borrowed for the call. */
+    const char *const *domains;
+    unsigned domain_count; /* at most S3_DOMAINS_MAX */
+    unsigned worker_count; /* as given to the HTTP server */
+    uint32_t blocks_max;   /* per worker, 16 KiB each, made as needed; 0: 1024 */
+    uint32_t put_slots;    /* arena slots one upload may hold, 1..8; 0: 4 */
+    bool hides_receipts;   /* no x-sluice-* response headers */
+};
+
+enum err s3_service_open(const struct s3_service_options *options, struct s3_service **ret_service,
+                         struct err_trail *trail) MUST_USE;
+void s3_service_close(struct s3_service *service); /* after the server; NULL does nothing */
+CLEANUP_DEFINE(s3_service_close, struct s3_service *)
+/* For http_server_options; valid until s3_service_close(). */
+struct http_service *s3_service_http(struct s3_service *service);
+
+#endif
