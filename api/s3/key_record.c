@@ -5,9 +5,9 @@
 #include "base/check.h"
 #include "base/digest.h"
 
-#define HEAD_BYTES 16u
-#define FLAG_ROOT 1u
-#define GRANT_ALL (GRANT_READ | GRANT_WRITE | GRANT_OWN)
+#define HEAD_BYTES       16u
+#define FLAG_ROOT        1u
+#define GRANT_ALL        (GRANT_READ | GRANT_WRITE | GRANT_OWN)
 #define SEALED_PLAIN_MAX (SECRET_BYTES_MAX + ACCESS_KEY_BYTES_MAX)
 
 /* ---- what a key may hold ---- */
@@ -42,7 +42,8 @@ static bool all_are(struct bytes text, bool (*is)(unsigned char c))
     return true;
 }
 
-/* A text field of a struct that may have come from anywhere: at most capacity - 1 bytes and a NUL. */
+/* A text field of a struct that may have come from anywhere: at most capacity - 1 bytes and a NUL.
+ */
 static struct bytes field(const char *text, size_t capacity)
 {
     return bytes_of(text, strnlen(text, capacity));
@@ -61,20 +62,20 @@ static bool is_for_people(struct bytes text, size_t capacity)
 static enum err judge_grants(const struct access_key *key, struct err_trail *trail)
 {
     if (key->grant_count > KEY_GRANTS_MAX)
-        return err_note(trail, ERR_INVALID, "a key has at most %u grants", KEY_GRANTS_MAX);
+        return err_say(trail, ERR_INVALID, "a key has at most %u grants", KEY_GRANTS_MAX);
     if (key->is_root && key->grant_count > 0)
-        return err_note(trail, ERR_INVALID, "a root key may do everything and takes no grants");
+        return err_say(trail, ERR_INVALID, "a root key may do everything and takes no grants");
     for (unsigned i = 0; i < key->grant_count; i++) {
         const struct key_grant *grant = &key->grants[i];
         struct bytes bucket = field(grant->bucket, sizeof grant->bucket);
         if (bucket.size < BUCKET_NAME_BYTES_MIN || bucket.size > BUCKET_NAME_BYTES_MAX ||
             !all_are(bucket, is_bucket_char))
-            return err_note(trail, ERR_INVALID, "grant %u does not name a bucket", i + 1);
+            return err_say(trail, ERR_INVALID, "grant %u does not name a bucket", i + 1);
         if (grant->bits == 0 || (grant->bits & ~GRANT_ALL) != 0)
-            return err_note(trail, ERR_INVALID, "the grant on %s allows nothing", grant->bucket);
+            return err_say(trail, ERR_INVALID, "the grant on %s allows nothing", grant->bucket);
         for (unsigned k = 0; k < i; k++)
             if (strcmp(key->grants[k].bucket, grant->bucket) == 0)
-                return err_note(trail, ERR_INVALID, "%s has two grants", grant->bucket);
+                return err_say(trail, ERR_INVALID, "%s has two grants", grant->bucket);
     }
     return ERR_OK;
 }
@@ -82,26 +83,28 @@ static enum err judge_grants(const struct access_key *key, struct err_trail *tra
 enum err access_key_judge(const struct access_key *key, struct err_trail *trail)
 {
     struct bytes id = field(key->id, sizeof key->id);
-    if (id.size < ACCESS_KEY_BYTES_MIN || id.size > ACCESS_KEY_BYTES_MAX || !all_are(id, is_id_char))
-        return err_note(trail, ERR_INVALID,
-                        "an access key id has %u to %u printable ASCII characters without blanks, "
-                        "quotes and / , = \\ %% & ? # < >",
-                        ACCESS_KEY_BYTES_MIN, ACCESS_KEY_BYTES_MAX);
+    if (id.size < ACCESS_KEY_BYTES_MIN || id.size > ACCESS_KEY_BYTES_MAX ||
+        !all_are(id, is_id_char))
+        return err_say(trail, ERR_INVALID,
+                       "an access key id has %u to %u printable ASCII characters without blanks, "
+                       "quotes and / , = \\ %% & ? # < >",
+                       ACCESS_KEY_BYTES_MIN, ACCESS_KEY_BYTES_MAX);
     struct bytes secret = field(key->secret, sizeof key->secret);
     if (secret.size < SECRET_BYTES_MIN || secret.size > SECRET_BYTES_MAX ||
         !all_are(secret, is_secret_char))
-        return err_note(trail, ERR_INVALID,
-                        "a secret has %u to %u printable ASCII characters without blanks",
-                        SECRET_BYTES_MIN, SECRET_BYTES_MAX);
+        return err_say(trail, ERR_INVALID,
+                       "a secret has %u to %u printable ASCII characters without blanks",
+                       SECRET_BYTES_MIN, SECRET_BYTES_MAX);
     struct bytes owner = field(key->owner, sizeof key->owner);
     if (owner.size == 0 || owner.size >= sizeof key->owner || !all_are(owner, is_owner_char))
-        return err_note(trail, ERR_INVALID,
-                        "an owner is 1 to 64 letters, digits and - _ . @ : +");
+        return err_say(trail, ERR_INVALID, "an owner is 1 to 64 letters, digits and - _ . @ : +");
     if (!is_for_people(field(key->name, sizeof key->name), sizeof key->name))
-        return err_note(trail, ERR_INVALID, "a name is at most 64 bytes of UTF-8 without control characters");
-    if (!is_for_people(field(key->display_name, sizeof key->display_name), sizeof key->display_name))
-        return err_note(trail, ERR_INVALID,
-                        "a display name is at most 128 bytes of UTF-8 without control characters");
+        return err_say(trail, ERR_INVALID,
+                       "a name is at most 64 bytes of UTF-8 without control characters");
+    if (!is_for_people(field(key->display_name, sizeof key->display_name),
+                       sizeof key->display_name))
+        return err_say(trail, ERR_INVALID,
+                       "a display name is at most 128 bytes of UTF-8 without control characters");
     return judge_grants(key, trail);
 }
 
@@ -123,7 +126,8 @@ enum err key_record_put(uint8_t out[KEY_RECORD_BYTES_MAX], const struct access_k
     out[6] = (uint8_t)secret.size;
     out[7] = 0;
     put_le64(out + 8, key->created_ns);
-    struct buf rest = {.data = (char *)out + HEAD_BYTES, .capacity = KEY_RECORD_BYTES_MAX - HEAD_BYTES};
+    struct buf rest = {.data = (char *)out + HEAD_BYTES,
+                       .capacity = KEY_RECORD_BYTES_MAX - HEAD_BYTES};
     buf_put(&rest, name);
     buf_put(&rest, owner);
     buf_put(&rest, display);
@@ -153,7 +157,8 @@ enum err key_record_put(uint8_t out[KEY_RECORD_BYTES_MAX], const struct access_k
 
 /* ---- reading ---- */
 
-/* The next `size` bytes into a NUL-terminated field; false when they are not there or do not fit. */
+/* The next `size` bytes into a NUL-terminated field; false when they are not there or do not fit.
+ */
 static bool take_text(struct bytes *rest, size_t size, char *out, size_t capacity)
 {
     if (size > rest->size || size >= capacity)

@@ -8,31 +8,32 @@
 #include "api/s3/key_record.h"
 #include "base/check.h"
 
-#define SETTING_PREFIX BYTES("key/")
-#define SETTING_NAME_MAX (4 + ACCESS_KEY_BYTES_MAX)
-#define ID_DRAWN_BYTES 20
+#define SETTING_PREFIX     BYTES("key/")
+#define SETTING_NAME_MAX   (4 + ACCESS_KEY_BYTES_MAX)
+#define ID_DRAWN_BYTES     20
 #define SECRET_DRAWN_BYTES 40
-#define DRAWS_MAX 4 /* ids drawn until one is free; 80 random bits meet nobody twice */
+#define DRAWS_MAX          4 /* ids drawn until one is free; 80 random bits meet nobody twice */
 
 /*
- * A key in memory: the beginning of a struct access_key, as far as its grants reach. Most keys have none and then take 550 bytes
- * instead of 1,600.
+ * A key in memory: the beginning of a struct access_key, as far as its grants reach. Most keys have
+ * none and then take 550 bytes instead of 1,600.
  */
 struct entry {
     struct entry *next; /* in its hash chain */
     uint64_t hash;
-    uint32_t size;      /* of image */
+    uint32_t size; /* of image */
     _Alignas(struct access_key) uint8_t image[];
 };
 
 /*
- * Locks, in this order: `change` is held by whoever creates or removes a key, over the wait for the disk; `lock` guards what is in memory and
- * is held for a few hundred nanoseconds only. So a signature check never waits for a disk.
+ * Locks, in this order: `change` is held by whoever creates or removes a key, over the wait for the
+ * disk; `lock` guards what is in memory and is held for a few hundred nanoseconds only. So a
+ * signature check never waits for a disk.
  */
 struct keyring {
-    struct group *group;   /* borrowed */
-    struct clock *clock;   /* borrowed */
-    struct rand *rand;     /* borrowed */
+    struct group *group; /* borrowed */
+    struct clock *clock; /* borrowed */
+    struct rand *rand;   /* borrowed */
     uint8_t node_key[32];
     pthread_mutex_t change;
     pthread_rwlock_t lock;
@@ -179,10 +180,10 @@ static enum err load_one(void *context, struct bytes name, struct bytes value)
     struct access_key key;
     enum err e = key_record_get(id, value, loading->keyring->node_key, &key);
     if (e == ERR_CORRUPT)
-        return err_note(loading->trail, e,
-                        "access key %.*s cannot be unsealed: node.key is not the file it was sealed "
-                        "with, or the record is damaged",
-                        (int)id.size, id.data);
+        return err_say(loading->trail, e,
+                       "access key %.*s cannot be unsealed: node.key is not the file it was sealed "
+                       "with, or the record is damaged",
+                       (int)id.size, id.data);
     if (e)
         return err_note(loading->trail, e, "access key %.*s", (int)id.size, id.data);
     e = table_grow(loading->keyring);
@@ -280,24 +281,24 @@ static void draw_text(struct rand *rand, const char *alphabet, size_t alphabet_s
     out[size] = '\0';
 }
 
-static void draw_id(struct keyring *keyring, struct access_key *key)
+static void draw_id(struct rand *rand, struct access_key *key)
 {
     strcpy(key->id, "SLUI");
-    draw_text(keyring->rand, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 32, key->id + 4, ID_DRAWN_BYTES - 4);
+    draw_text(rand, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 32, key->id + 4, ID_DRAWN_BYTES - 4);
 }
 
-static void draw_missing(struct keyring *keyring, struct access_key *key)
+void access_key_draw(struct rand *rand, struct access_key *key)
 {
+    if (key->id[0] == '\0')
+        draw_id(rand, key);
     if (key->secret[0] == '\0')
-        draw_text(keyring->rand, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", 64,
+        draw_text(rand, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", 64,
                   key->secret, SECRET_DRAWN_BYTES);
     if (key->owner[0] == '\0') {
         uint8_t owner[32];
-        rand_fill(keyring->rand, owner, sizeof owner);
+        rand_fill(rand, owner, sizeof owner);
         hex_encode(owner, sizeof owner, key->owner);
     }
-    if (key->created_ns == 0)
-        key->created_ns = clock_real_ns(keyring->clock);
 }
 
 static struct bytes setting_name(char out[SETTING_NAME_MAX], struct bytes id)
@@ -314,7 +315,7 @@ static enum err create_judged(struct keyring *keyring, const struct access_key *
                               struct err_trail *trail)
 {
     if (table_find(keyring, bytes_of_string(key->id)) != NULL)
-        return err_note(trail, ERR_KEY_ID_EXISTS, "%s", key->id);
+        return err_say(trail, ERR_KEY_ID_EXISTS, "there is an access key %s already", key->id);
     pthread_rwlock_wrlock(&keyring->lock);
     enum err e = table_grow(keyring);
     pthread_rwlock_unlock(&keyring->lock);
@@ -352,16 +353,18 @@ enum err keyring_create(struct keyring *keyring, const struct access_key *draft,
 {
     struct access_key key = *draft;
     bool id_is_drawn = key.id[0] == '\0';
-    draw_missing(keyring, &key);
-    enum err e = ERR_INTERNAL;
+    access_key_draw(keyring->rand, &key);
+    if (key.created_ns == 0)
+        key.created_ns = clock_real_ns(keyring->clock);
+    enum err e = ERR_KEY_ID_EXISTS;
     pthread_mutex_lock(&keyring->change);
-    for (unsigned draw = 0; draw < DRAWS_MAX; draw++) {
-        if (id_is_drawn)
-            draw_id(keyring, &key);
+    for (unsigned draw = 0; draw < DRAWS_MAX && e == ERR_KEY_ID_EXISTS; draw++) {
+        if (draw > 0)
+            draw_id(keyring->rand, &key);
         e = access_key_judge(&key, trail);
         if (e == ERR_OK)
             e = create_judged(keyring, &key, trail);
-        if (e != ERR_KEY_ID_EXISTS || !id_is_drawn)
+        if (!id_is_drawn)
             break;
     }
     pthread_mutex_unlock(&keyring->change);
@@ -386,12 +389,13 @@ static enum err remove_locked(struct keyring *keyring, struct bytes id, struct e
 {
     struct entry *entry = table_find(keyring, id);
     if (entry == NULL)
-        return err_note(trail, ERR_NO_SUCH_KEY_ID, "%.*s", (int)bytes_slice(id, 0, 64).size, id.data);
+        return err_say(trail, ERR_NO_SUCH_KEY_ID, "there is no access key %.*s",
+                       (int)bytes_slice(id, 0, 64).size, id.data);
     if (is_last_root(keyring, entry))
-        return err_note(trail, ERR_INVALID,
-                        "%.*s is the last root key: without one nobody could administer buckets of "
-                        "others; create another root key first",
-                        (int)id.size, id.data);
+        return err_say(trail, ERR_INVALID,
+                       "%.*s is the last root key: without one nobody could administer buckets of "
+                       "others; create another root key first",
+                       (int)id.size, id.data);
     char name[SETTING_NAME_MAX];
     struct mutation delete = {.kind = MUTATION_SETTING_DELETE, .key = setting_name(name, id)};
     enum err e = group_propose_wait(keyring->group, &delete);
@@ -415,8 +419,8 @@ enum err keyring_remove(struct keyring *keyring, struct bytes id, struct err_tra
 /* ---- what a key may do ---- */
 
 /*
- * A grant names a bucket and is given by the administrator, so it holds whoever owns the bucket; a key without grants may do what its
- * owner may: everything on the owner's own buckets.
+ * A grant names a bucket and is given by the administrator, so it holds whoever owns the bucket; a
+ * key without grants may do what its owner may: everything on the owner's own buckets.
  */
 bool access_key_may(const struct access_key *key, const struct bucket_info *bucket, uint8_t bits)
 {

@@ -57,6 +57,8 @@ enum err keyring_find(struct keyring *keyring, struct bytes id, struct access_ke
 /* Copies key i in order of id, secret blanked; ERR_NO_SUCH_KEY_ID past the end. */
 enum err keyring_at(struct keyring *keyring, size_t i, struct access_key *ret_key) MUST_USE;
 
+/* Draws what a draft leaves empty of id, secret and owner, as keyring_create() does. */
+void access_key_draw(struct rand *rand, struct access_key *key);
 /* B. Makes a key from a draft: empty id and secret are drawn (20 upper-case alphanumerics beginning with SLUI; 40 base64-like), an empty owner gets
  * one drawn (64 hex), an empty created_ns is now. ERR_KEY_ID_EXISTS, ERR_INVALID with a sentence. ret_key: with the secret. */
 enum err keyring_create(struct keyring *keyring, const struct access_key *draft, struct access_key *ret_key, struct err_trail *trail) MUST_USE;

@@ -1,0 +1,49 @@
+/*
+ * The admin port: health, metrics, and the JSON API that the `sluice` tool and operators' scripts use. It runs on libmicrohttpd with threads of
+ * its own, touches no object bytes, and shares nothing with the S3 port but what both may ask: the group, the volume, the keyring.
+ *
+ *     GET    /healthz                       200 while the process lives                                   no token
+ *     GET    /readyz                        200 when S3 requests are served and acknowledged, else 503    no token
+ *     GET    /metrics                       Prometheus text                                               token, unless metrics_open
+ *     GET    /v1/status  /v1/volume         the node, its volume
+ *     GET    /v1/keys                       access keys, without secrets
+ *     POST   /v1/keys                       makes one; the answer holds the secret, once
+ *     DELETE /v1/keys/ID
+ *     GET    /v1/extents                    ?segment=N &unit=N &max=N    extents in order of place, paged
+ *     GET    /v1/extents/map                ?columns=N &segment=N        occupancy of each segment
+ *     GET    /v1/extents/show  /v1/object   ?bucket=B &key=K             one object's place; its record
+ *
+ * /v1 asks for "Authorization: Bearer TOKEN". Every answer under /v1 is JSON; an error is {"error": {"code", "message", "hint"}}. Bodies and
+ * answers are bounded; more comes by pages.
+ */
+#ifndef API_ADMIN_ADMIN_H
+#define API_ADMIN_ADMIN_H
+
+#include "api/s3/keyring.h"
+#include "replication/group.h"
+#include "storage/volume.h"
+
+struct admin;
+
+struct admin_options {
+    const char *host;         /* numeric */
+    uint16_t port;            /* 0: any free one */
+    const char *token;        /* borrowed for the call */
+    bool metrics_open;        /* /metrics without the token */
+    struct group *group;      /* borrowed */
+    struct volume *volume;    /* borrowed: this node's disk, for inspection */
+    struct keyring *keyring;  /* borrowed */
+    struct clock *clock;      /* NULL: system */
+    const char *version;      /* borrowed */
+    const char *region;       /* borrowed */
+    const char *s3_endpoint;  /* borrowed: "127.0.0.1:9000" */
+};
+
+/* Listens and answers at once; /readyz says 503 until admin_set_ready(). ERR_IN_USE, ERR_DENIED with a sentence. */
+enum err admin_open(const struct admin_options *options, struct admin **ret_admin, struct err_trail *trail) MUST_USE;
+uint16_t admin_port(const struct admin *admin);
+/* Why S3 requests are not served ("starting", "draining"), or NULL: they are. Borrowed for ever; any thread. */
+void admin_set_ready(struct admin *admin, const char *why_not);
+void admin_close(struct admin *admin); /* waits for running requests; NULL does nothing */
+
+#endif

@@ -1,0 +1,287 @@
+#include "server/banner.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/check.h"
+#include "server/units.h"
+#include "sluice_config.h"
+
+/*
+ * Measured: code, libraries and heap of the process at rest, stacks of its threads, the index's
+ * memtables and writers. What S3 requests need besides their connections (XML, listings) comes out
+ * of the service's blocks.
+ */
+#define PROCESS_BYTES        MIB(96)
+#define SERVICE_BLOCKS_BYTES MIB(16) /* a worker: 1,024 blocks of 16 KiB */
+
+static void put_size(struct text_buf *out, uint64_t bytes)
+{
+    char memory[32];
+    struct buf buf = BUF_ON(memory);
+    size_print_human(bytes, &buf);
+    text_put(out, buf_bytes(&buf));
+}
+
+static void put_label(struct text_buf *out, const char *label)
+{
+    text_printf(out, "  %-12s", label);
+}
+
+/* A further line under the same label. */
+static void put_more(struct text_buf *out)
+{
+    put_label(out, "");
+}
+
+/* ---- memory ---- */
+
+struct memory_row {
+    const char *name;
+    uint64_t bytes;
+};
+#define MEMORY_ROWS 6
+
+static void memory_rows(const struct node *node, struct memory_row rows[MEMORY_ROWS])
+{
+    rows[0] = (struct memory_row){"arena", node->arena_bytes};
+    rows[1] = (struct memory_row){"index cache", node->config.memory_index_cache};
+    rows[2] = (struct memory_row){"object cache", node->config.memory_object_cache};
+    rows[3] = (struct memory_row){"connections", http_memory_bytes(&node->http_limits)};
+    rows[4] = (struct memory_row){"requests", node->worker_count * SERVICE_BLOCKS_BYTES};
+    rows[5] = (struct memory_row){"process", PROCESS_BYTES};
+}
+
+uint64_t node_memory_bytes(const struct node *node)
+{
+    struct memory_row rows[MEMORY_ROWS];
+    uint64_t sum = 0;
+    memory_rows(node, rows);
+    for (size_t i = 0; i < MEMORY_ROWS; i++)
+        sum += rows[i].bytes;
+    return sum;
+}
+
+static void put_memory(const struct node *node, struct text_buf *out)
+{
+    struct memory_row rows[MEMORY_ROWS];
+    memory_rows(node, rows);
+    put_label(out, "memory");
+    text_put_string(out, "at most ");
+    put_size(out, node_memory_bytes(node));
+    text_put_string(out, ":");
+    for (size_t i = 0; i < MEMORY_ROWS; i++) {
+        text_printf(out, "%s %s ", i > 0 ? " +" : "", rows[i].name);
+        put_size(out, rows[i].bytes);
+        if (rows[i].bytes == http_memory_bytes(&node->http_limits) && i == 3)
+            text_printf(out, " (%u)", node->http_limits.connections_max);
+        if (i == 2) {
+            text_put_string(out, "\n");
+            put_more(out);
+            text_put_string(out, "       ");
+        }
+    }
+    text_put_string(out, "\n");
+}
+
+/* ---- the disk ---- */
+
+static void put_volume(const struct node *node, struct text_buf *out)
+{
+    struct volume_status status;
+    volume_status(node->volume, &status);
+    char uuid[33];
+    hex_encode(status.uuid, sizeof status.uuid, uuid);
+
+    put_label(out, "data");
+    text_printf(out, "%s (%s)\n", node->dir,
+                node->is_new ? "a new volume, made just now" : "volume opened");
+    put_more(out);
+    text_printf(out, "volume %.8s-%.4s-%.4s-%.4s-%.12s on %s, %s\n", uuid, uuid + 8, uuid + 12,
+                uuid + 16, uuid + 20, status.file_system,
+                status.direct ? "Direct I/O is real"
+                              : "WITHOUT Direct I/O: bytes pass through the page cache");
+    put_more(out);
+    text_put_string(out, "room for ");
+    put_size(out, status.capacity_bytes);
+    text_put_string(out, ", ");
+    put_size(out, status.used_bytes);
+    text_put_string(out, " of it used; ");
+    put_size(out, status.disk_free_bytes);
+    text_put_string(out, " free on the disk\n");
+    if (status.state != VOLUME_OK) {
+        put_more(out);
+        text_printf(out, "%s: %s\n", status.state == VOLUME_FAILED ? "FAILED" : "READ-ONLY",
+                    status.reason);
+    }
+
+    struct group_status group;
+    group_status(node->group, &group);
+    put_label(out, "durability");
+    text_printf(out, "an acknowledged PUT is on this disk: fdatasync of its data, then a synced "
+                     "index record.\n");
+    put_more(out);
+    if (group.members == 1)
+        text_put_string(out,
+                        "1 copy: this node is alone. If its disk dies, the objects are gone.\n");
+    else
+        text_printf(out, "%u copies, %u in sync.\n", group.members, group.in_sync);
+}
+
+/* ---- the machine ---- */
+
+static bool file_mentions(const char *path, const char *word)
+{
+    char text[1024] = "";
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return false;
+    size_t size = fread(text, 1, sizeof text - 1, file);
+    (void)fclose(file);
+    text[size] = '\0';
+    return strstr(text, word) != NULL;
+}
+
+static unsigned dir_entries(const char *path)
+{
+    DIR *dir = opendir(path);
+    unsigned count = 0;
+    if (dir == NULL)
+        return 0;
+    for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir))
+        count += entry->d_name[0] != '.';
+    (void)closedir(dir);
+    return count;
+}
+
+static void put_io(const struct node *node, struct text_buf *out)
+{
+    const struct ring *ring = loop_ring(node->workers[0].loop);
+    put_label(out, "I/O");
+    text_printf(out, "%u workers, %s%s\n", node->worker_count,
+                ring_backend(ring) == RING_BACKEND_URING
+                    ? "io_uring"
+                    : "epoll, pread and pwrite INSTEAD OF io_uring",
+                ring_has_fixed_buffers(ring) ? ", arena registered as fixed buffers" : "");
+    if (ring_reason(ring)[0] != '\0') {
+        put_more(out);
+        text_printf(out, "%s\n", ring_reason(ring));
+    }
+    if (!ring_has_fixed_buffers(ring) && ring_fixed_reason(ring)[0] != '\0') {
+        put_more(out);
+        text_printf(out, "%s\n", ring_fixed_reason(ring));
+    }
+}
+
+static void put_missing(struct text_buf *out)
+{
+    put_label(out, "not here");
+    text_put_string(out, file_mentions("/proc/sys/net/ipv4/tcp_available_ulp", "tls")
+                             ? "TLS on the S3 port (not built yet; the kernel has kTLS)\n"
+                             : "TLS on the S3 port (not built yet; kTLS: modprobe tls)\n");
+    unsigned devices = dir_entries("/sys/class/infiniband");
+    put_more(out);
+    if (devices == 0)
+        text_put_string(out,
+                        "RDMA: no device in /sys/class/infiniband, nor needed by a node alone\n");
+    else
+        text_printf(out, "RDMA: %u device%s here, not used by a node alone\n", devices,
+                    devices == 1 ? "" : "s");
+}
+
+/* ---- keys, and how to begin ---- */
+
+static void put_keys(const struct node *node, struct text_buf *out)
+{
+    put_label(out, "keys");
+    switch (node->root_origin) {
+    case ROOT_KEY_KEPT:
+        text_printf(out, "%zu access key%s, as before (sluice key list)\n",
+                    keyring_count(node->keyring), keyring_count(node->keyring) == 1 ? "" : "s");
+        break;
+    case ROOT_KEY_GIVEN:
+        text_printf(out, "root key %s from SLUICE_ACCESS_KEY; its secret is not shown\n",
+                    node->root.access_key);
+        break;
+    case ROOT_KEY_DRAWN:
+        text_printf(out, "access key  %s\n", node->root.access_key);
+        put_more(out);
+        text_printf(out, "secret key  %s\n", node->root.secret_key);
+        put_more(out);
+        text_printf(out, "shown this once; kept in %s/root-credentials (0600)\n", node->dir);
+    }
+    if (node->given_is_ignored) {
+        put_more(out);
+        text_printf(
+            out,
+            "WARNING: SLUICE_ACCESS_KEY=%s was NOT taken: it counts at the first start only.\n",
+            node->given.access_key);
+        put_more(out);
+        text_put_string(out, "To add it: sluice key create --access-key ID --secret-stdin\n");
+    }
+}
+
+static void put_try(const struct node *node, struct text_buf *out)
+{
+    struct address reachable = node->s3_address;
+    if (address_is_any(&reachable))
+        strcpy(reachable.host, strchr(reachable.host, ':') != NULL ? "::1" : "127.0.0.1");
+    char text[64];
+    struct buf address = BUF_ON(text);
+    address_print(&reachable, &address);
+
+    text_put_string(out, "\n  Try it:\n");
+    text_printf(out,
+                "    export AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s AWS_DEFAULT_REGION=%s\n",
+                node->root.access_key[0] != '\0' ? node->root.access_key : "...",
+                node->root_origin == ROOT_KEY_DRAWN ? node->root.secret_key : "...",
+                node->config.s3_region);
+    text_printf(out, "    alias s3='aws --endpoint-url http://%.*s s3'\n", (int)address.size,
+                address.data);
+    text_put_string(out,
+                    "    s3 mb s3://photos && s3 cp cat.jpg s3://photos/ && s3 ls s3://photos/\n");
+}
+
+static void put_warnings(const struct node *node, struct text_buf *out)
+{
+    if (!address_is_loopback(&node->s3_address))
+        text_printf(
+            out,
+            "\n  WARNING: S3 listens on %s WITHOUT TLS: whoever is on the way can read objects "
+            "and\n"
+            "           replay requests. Put a TLS proxy in front, or listen on loopback.\n",
+            node->s3_text);
+    if (!address_is_loopback(&node->admin_address))
+        text_printf(out,
+                    "\n  WARNING: the admin port listens on %s WITHOUT TLS: its token can be read "
+                    "on the way\n"
+                    "           and makes access keys. Keep it on loopback or a private network.\n",
+                    node->admin_text);
+    struct rlimit core;
+    if (getrlimit(RLIMIT_NOFILE, &core) == 0 && node->files_max < node->config.s3_connections_max)
+        text_printf(out,
+                    "\n  WARNING: only %llu open files are allowed: fewer than connections-max "
+                    "(%llu). ulimit -n\n",
+                    (unsigned long long)node->files_max,
+                    (unsigned long long)node->config.s3_connections_max);
+}
+
+void banner_print(const struct node *node, struct text_buf *out)
+{
+    text_printf(out, "\nSluice %s is ready\n\n", SLUICE_VERSION);
+    put_label(out, "S3");
+    text_printf(out, "http://%s   region %s\n", node->s3_text, node->config.s3_region);
+    put_label(out, "admin");
+    text_printf(out, "http://%s   (%s; token in %s/admin-token)\n", node->admin_text,
+                "health, metrics, the sluice tool", node->dir);
+    put_keys(node, out);
+    put_volume(node, out);
+    put_memory(node, out);
+    put_io(node, out);
+    put_missing(out);
+    put_try(node, out);
+    put_warnings(node, out);
+    text_put_string(out, "\n  Look inside: sluice status      Stop: Ctrl-C or SIGTERM\n\n");
+}

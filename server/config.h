@@ -1,0 +1,133 @@
+/*
+ * The daemon's configuration: one table of keys, from which everything else follows: the struct's fields, reading files, environment and
+ * flags, limits, the documented file that `sluiced --print-config` prints.
+ *
+ *     flag  >  environment (SLUICE_SECTION_KEY)  >  file (INI)  >  default
+ *
+ * A key, section or variable nobody knows is refused with the nearest name and where it stands, because a misspelt setting that is silently
+ * ignored is found out on the worst day. Setting a key twice in one file is refused for the same reason.
+ */
+#ifndef SERVER_CONFIG_H
+#define SERVER_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/limits.h"
+#include "server/units.h"
+
+#define CONFIG_TEXT_MAX 512u
+#define CONFIG_LINE_MAX 190u /* libinih's own limit is 200 with its ends */
+
+/* The C types of the values. "auto", where a key takes it, is 0. */
+typedef struct address config_address;
+typedef char config_text[CONFIG_TEXT_MAX]; /* words are separated by blanks or commas */
+typedef uint64_t config_number;
+typedef uint64_t config_size;     /* bytes */
+typedef uint64_t config_duration; /* ns */
+typedef uint64_t config_choice;   /* position in the list of choices */
+typedef bool config_switch;       /* yes or no */
+
+/*
+ * X(section, key, field, type, default, least, most, choices, help)
+ * `choices`: words by '|' for a choice, "auto" for a number or size that may be left to us, else "". Lines of help end with \n but the last.
+ */
+#define CONFIG_KEYS(X)                                                                                                    \
+    X("s3", "listen", s3_listen, address, "127.0.0.1:9000", 0, 0, "",                                                    \
+      "Where S3 clients connect. 0.0.0.0:9000 listens on every interface.\n"                                             \
+      "There is no TLS on this port yet: beyond loopback, put a TLS proxy in front.")                                    \
+    X("s3", "domains", s3_domains, text, "", 0, 0, "",                                                                   \
+      "Base domains for virtual-host style requests, separated by blanks or commas:\n"                                   \
+      "with s3.example.com, http://photos.s3.example.com/cat.jpg is cat.jpg in photos.")                                 \
+    X("s3", "region", s3_region, text, "us-east-1", 0, 31, "",                                                           \
+      "The region told to clients. Requests signed for any region are accepted.")                                        \
+    X("s3", "workers", s3_workers, number, "auto", 1, 256, "auto",                                                       \
+      "Worker threads, each with its own ring, connections and share of the arena.\n"                                    \
+      "auto: one a core, at least 2.")                                                                                   \
+    X("s3", "connections-max", s3_connections_max, number, "16384", 1, 1000000, "",                                      \
+      "Connections at once, of all workers. More are answered 503 and closed.")                                          \
+    X("s3", "head-timeout", s3_head_timeout, duration, "10s", NS_PER_SECOND / 10, 3600 * NS_PER_SECOND, "",              \
+      "From the first byte of a request's head to its end.")                                                             \
+    X("s3", "idle-timeout", s3_idle_timeout, duration, "60s", NS_PER_SECOND / 10, 86400 * NS_PER_SECOND, "",             \
+      "Between two requests of one connection.")                                                                         \
+    X("s3", "body-timeout", s3_body_timeout, duration, "30s", NS_PER_SECOND / 10, 86400 * NS_PER_SECOND, "",             \
+      "Without any progress of a body, in either direction.")                                                            \
+    X("s3", "body-rate-min", s3_body_rate_min, size, "1KiB", 0, GIB(1), "",                                              \
+      "Bytes a second, over 30 s: slower clients are cut off. 0: never.")                                                \
+    X("s3", "admission-timeout", s3_admission_timeout, duration, "10s", NS_PER_MS, 3600 * NS_PER_SECOND, "",             \
+      "How long an upload waits for memory before it is answered 503 SlowDown.")                                         \
+    X("s3", "upload-slots", s3_upload_slots, number, "4", 1, 8, "",                                                      \
+      "Arena slots one upload may hold: more is faster alone, fewer lets more run at once.")                             \
+    X("s3", "receipts", s3_receipts, switch, "yes", 0, 0, "",                                                            \
+      "Tell durability and data path in x-sluice-* response headers.")                                                   \
+    X("admin", "listen", admin_listen, address, "127.0.0.1:9001", 0, 0, "",                                              \
+      "Where health, metrics and the `sluice` tool's requests are served. Keep it private.")                             \
+    X("admin", "metrics", admin_metrics, choice, "auto", 0, 0, "auto|open|token",                                        \
+      "Who may read /metrics. open: anybody; token: who has the admin token;\n"                                          \
+      "auto: open while the port is on loopback, else token.")                                                           \
+    X("memory", "arena", memory_arena, size, "auto", MIB(8), TIB(1), "auto",                                             \
+      "Memory that object bytes pass through, registered with the kernel once.\n"                                        \
+      "auto: a sixteenth of the RAM, from 64MiB to 1GiB.")                                                               \
+    X("memory", "index-cache", memory_index_cache, size, "64MiB", MIB(1), TIB(1), "",                                    \
+      "Block cache of the index.")                                                                                       \
+    X("memory", "object-cache", memory_object_cache, size, "32MiB", MIB(1), TIB(1), "",                                  \
+      "Looked-up objects kept ready (their records, not their bytes).")                                                  \
+    X("storage", "allow-buffered", storage_allow_buffered, switch, "no", 0, 0, "",                                       \
+      "Accept a file system that refuses Direct I/O or only pretends it (tmpfs).\n"                                      \
+      "What is acknowledged is then as durable as that file system's fdatasync makes it.")                               \
+    X("storage", "segment-size", storage_segment_size, size, "auto", MIB(16), GIB(16), "auto",                           \
+      "Size of segment files of a volume made at this start: a power of two.\n"                                          \
+      "auto: from the disk's size. A volume that is there keeps its own.")                                               \
+    X("storage", "threads", storage_threads, number, "4", 1, 256, "",                                                    \
+      "Threads for what waits for the disk: index reads that miss the caches, listings.")                                \
+    X("server", "drain-timeout", server_drain_timeout, duration, "30s", 0, 3600 * NS_PER_SECOND, "",                     \
+      "How long running requests may take after SIGTERM before they are cut off.")                                       \
+    X("log", "level", log_level, choice, "info", 0, 0, "error|warn|info|debug",                                          \
+      "Read again on SIGHUP.")                                                                                           \
+    X("log", "format", log_format, choice, "text", 0, 0, "text|json",                                                    \
+      "Lines for people or for machines, on standard error. Read again on SIGHUP.")                                      \
+    X("log", "access", log_access, switch, "no", 0, 0, "",                                                               \
+      "A line for each request.")
+
+enum admin_metrics_policy { METRICS_AUTO, METRICS_OPEN, METRICS_TOKEN };
+
+enum config_source { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_ENVIRONMENT, CONFIG_FLAG };
+
+enum config_key_id {
+#define X(section, key, field, type, initial, least, most, choices, help) CONFIG_KEY_##field,
+    CONFIG_KEYS(X)
+#undef X
+    CONFIG_KEY_COUNT
+};
+
+struct config {
+#define X(section, key, field, type, initial, least, most, choices, help) config_##type field;
+    CONFIG_KEYS(X)
+#undef X
+    uint8_t source[CONFIG_KEY_COUNT]; /* enum config_source */
+};
+
+void config_init(struct config *config); /* defaults */
+/* "s3", "listen", "0.0.0.0:9000". ERR_INVALID with a sentence; the configuration is then unchanged. */
+enum err config_set(struct config *config, const char *section, const char *key, struct bytes value,
+                    enum config_source source, struct err_trail *trail) MUST_USE;
+/* Which key that is, as an enum config_key_id, or -1. */
+int config_find(const char *section, const char *key);
+enum err config_judge_section(const char *section, struct err_trail *trail) MUST_USE;
+/* The first fault ends the reading and leaves the configuration as it was; it is told with its line: "sluice.ini:12: ...". */
+enum err config_read_file(struct config *config, const char *path, struct err_trail *trail) MUST_USE;
+/* Variables as in environ(7). One that begins with SLUICE_ and a section's name and is no key's is refused. */
+enum err config_read_environment(struct config *config, char *const *variables, struct err_trail *trail) MUST_USE;
+/* What no single key can tell: port 0 twice is fine, the same port twice is not; sizes that are powers of two. */
+enum err config_judge(const struct config *config, struct err_trail *trail) MUST_USE;
+
+/* The whole configuration as a documented file: keys at their default are commented out. */
+void config_print(const struct config *config, struct text_buf *out);
+
+/* Calls each() for every word of a text value, at most `max` times; returns how many words there are. Words are cut out of `scratch`. */
+unsigned config_words(const char *text, char scratch[CONFIG_TEXT_MAX], const char *words[], unsigned max);
+
+#endif

@@ -1,0 +1,571 @@
+#include "server/start.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "sluice_config.h"
+
+#define WORKERS_MIN     2u
+#define SHARE_LARGE_MIN 8u /* slots a worker cannot do without: two uploads' worth */
+#define SHARE_SMALL_MIN 8u
+#define FILES_WANTED    1024u /* besides one a connection: segments, index, rings */
+
+/* ---- limits: taken as far as they may be, told in the banner ---- */
+
+static uint64_t limit_raise(int resource, uint64_t wanted)
+{
+    struct rlimit limit;
+    if (getrlimit((__rlimit_resource_t)resource, &limit) != 0)
+        return 0;
+    struct rlimit raised = {.rlim_cur = wanted, .rlim_max = limit.rlim_max};
+    if (limit.rlim_max != RLIM_INFINITY && wanted > limit.rlim_max) {
+        /* root may raise the hard limit too; others get what there is */
+        struct rlimit both = {.rlim_cur = wanted, .rlim_max = wanted};
+        if (setrlimit((__rlimit_resource_t)resource, &both) == 0)
+            return wanted;
+        raised.rlim_cur = limit.rlim_max;
+    }
+    if (limit.rlim_cur != RLIM_INFINITY && raised.rlim_cur > limit.rlim_cur &&
+        setrlimit((__rlimit_resource_t)resource, &raised) == 0)
+        return raised.rlim_cur;
+    return limit.rlim_cur;
+}
+
+static enum err limits_start(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    uint64_t wanted = node->config.s3_connections_max + FILES_WANTED;
+    node->files_max = limit_raise(RLIMIT_NOFILE, wanted);
+    node->memlock_max = limit_raise(RLIMIT_MEMLOCK, RLIM_INFINITY);
+    if (node->files_max < wanted)
+        LOG(LOG_WARN, "start",
+            "only %llu open files are allowed and %llu connections may come: raise `ulimit -n` "
+            "(LimitNOFILE= in systemd) or lower [s3] connections-max",
+            (unsigned long long)node->files_max,
+            (unsigned long long)node->config.s3_connections_max);
+    return ERR_OK;
+}
+
+static enum err log_start(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    log_set_level((enum log_level)node->config.log_level);
+    log_set_format((enum log_format)node->config.log_format);
+    return ERR_OK;
+}
+
+/* ---- the volume ---- */
+
+static enum volume_direct wanted_direct(const struct node *node)
+{
+    return node->config.storage_allow_buffered ? VOLUME_DIRECT_ANY : VOLUME_DIRECT_REQUIRED;
+}
+
+static enum err with_direct_hint(enum err e, struct err_trail *trail)
+{
+    if (e != ERR_NO_DIRECT_IO)
+        return e;
+    struct err_trail why = *trail;
+    return err_say(
+        trail, e,
+        "%s. Use a directory on XFS or ext4, or accept this one by name: --allow-buffered",
+        err_trail_text(&why, e));
+}
+
+/* An empty or absent directory becomes a volume; one that holds anything is left to volume_open()
+ * to judge. */
+static enum err format_start(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    struct err_trail why = {0};
+    enum err e = volume_format(
+        &(struct volume_format_options){
+            .dir = node->dir,
+            .segment_bytes = node->config.storage_segment_size,
+            .direct = wanted_direct(node),
+        },
+        &why);
+    if (e == ERR_FILE_EXISTS)
+        return ERR_OK;
+    node->is_new = e == ERR_OK;
+    if (e)
+        *trail = why;
+    return with_direct_hint(e, trail);
+}
+
+static enum err volume_start(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    enum err e = volume_open(
+        &(struct volume_options){
+            .dir = node->dir,
+            .direct = wanted_direct(node),
+            .threads = VOLUME_THREADS,
+            .index_cache_bytes = node->config.memory_index_cache,
+            .record_cache_bytes = node->config.memory_object_cache,
+        },
+        &node->volume, trail);
+    return with_direct_hint(e, trail);
+}
+
+static void volume_stop(void *context)
+{
+    struct node *node = context;
+    volume_close(TAKE(node->volume));
+}
+
+/* ---- pool, group ---- */
+
+static enum err pool_start(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    return work_pool_open((unsigned)node->config.storage_threads, "blocking", &node->work_pool);
+}
+
+static void pool_stop(void *context)
+{
+    struct node *node = context;
+    work_pool_close(TAKE(node->work_pool));
+}
+
+static enum err group_start(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    return group_open(&(struct group_options){.volume = node->volume, .work_pool = node->work_pool},
+                      &node->group, trail);
+}
+
+static void group_stop(void *context)
+{
+    struct node *node = context;
+    group_close(TAKE(node->group));
+}
+
+/* ---- keys ---- */
+
+static enum err stop_at_first(void *context, struct bytes name, struct bytes value)
+{
+    *(bool *)context = true;
+    return ERR_CANCELLED;
+}
+
+/* A node key may only be drawn while nothing is sealed with it: also after a crash between
+ * formatting and now. */
+static enum err keyring_start(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    bool has_keys = false;
+    enum err e = group_settings(node->group, BYTES("key/"), stop_at_first, &has_keys);
+    if (e && e != ERR_CANCELLED)
+        return err_note(trail, e, "read the access keys");
+    e = node_key_load(node->dir, rand_system(), !has_keys, node->node_key, trail);
+    if (e)
+        return e;
+    return keyring_open(&(struct keyring_options){.group = node->group,
+                                                  .clock = clock_system(),
+                                                  .rand = rand_system(),
+                                                  .node_key = node->node_key},
+                        &node->keyring, trail);
+}
+
+static void keyring_stop(void *context)
+{
+    struct node *node = context;
+    keyring_close(TAKE(node->keyring));
+    explicit_bzero(node->node_key, sizeof node->node_key);
+}
+
+static bool is_given(const struct node *node)
+{
+    return node->given.access_key[0] != '\0';
+}
+
+static void judge_given(struct node *node)
+{
+    struct access_key key;
+    enum err e = keyring_find(node->keyring, bytes_of_string(node->given.access_key), &key);
+    node->given_is_ignored =
+        e != ERR_OK ||
+        !bytes_equal_secret(bytes_of_string(key.secret), bytes_of_string(node->given.secret_key));
+    explicit_bzero(&key, sizeof key);
+}
+
+/* A drawn key is on the disk, where its owner finds it, before it is in the index: a crash in
+ * between loses nothing. */
+static enum err credentials_draw(struct node *node, struct err_trail *trail)
+{
+    enum err e = root_credentials_read(node->dir, &node->root, trail);
+    if (e != ERR_NO_SUCH_FILE)
+        return e;
+    struct access_key key = {0};
+    access_key_draw(rand_system(), &key);
+    strcpy(node->root.access_key, key.id);
+    strcpy(node->root.secret_key, key.secret);
+    explicit_bzero(&key, sizeof key);
+    return root_credentials_write(node->dir, &node->root, trail);
+}
+
+static enum err root_key_start(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    if (keyring_count(node->keyring) > 0) {
+        node->root_origin = ROOT_KEY_KEPT;
+        if (is_given(node))
+            judge_given(node);
+        return ERR_OK;
+    }
+    node->root_origin = is_given(node) ? ROOT_KEY_GIVEN : ROOT_KEY_DRAWN;
+    if (is_given(node))
+        node->root = node->given;
+    else {
+        enum err e = credentials_draw(node, trail);
+        if (e)
+            return e;
+    }
+    struct access_key draft = {.name = "root", .display_name = "root", .is_root = true}, made;
+    strcpy(draft.id, node->root.access_key);
+    strcpy(draft.secret, node->root.secret_key);
+    enum err e = keyring_create(node->keyring, &draft, &made, trail);
+    explicit_bzero(&draft, sizeof draft);
+    explicit_bzero(&made, sizeof made);
+    return e;
+}
+
+/* ---- memory and threads ---- */
+
+uint64_t arena_default_bytes(uint64_t ram_bytes)
+{
+    uint64_t bytes = ram_bytes / 16;
+    bytes = bytes < MIB(64) ? MIB(64) : bytes > GIB(1) ? GIB(1) : bytes;
+    return bytes / MIB(8) * MIB(8);
+}
+
+static uint64_t machine_ram_bytes(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : GIB(1);
+}
+
+static unsigned default_workers(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (cores < (long)WORKERS_MIN)
+        return WORKERS_MIN;
+    return cores < (long)WORKERS_MAX ? (unsigned)cores : WORKERS_MAX;
+}
+
+/* Three quarters in large slots, which bodies stream through; a quarter in small ones, which small
+ * objects and tails take. */
+static enum err arena_start(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    node->worker_count =
+        node->config.s3_workers > 0 ? (unsigned)node->config.s3_workers : default_workers();
+    uint64_t bytes = node->config.memory_arena > 0 ? node->config.memory_arena
+                                                   : arena_default_bytes(machine_ram_bytes());
+    uint64_t least = node->worker_count * (SHARE_LARGE_MIN * (uint64_t)SLOT_LARGE_BYTES +
+                                           SHARE_SMALL_MIN * (uint64_t)SLOT_SMALL_BYTES);
+    uint64_t large = bytes * 3 / 4 / SLOT_LARGE_BYTES;
+    uint64_t small = (bytes - large * SLOT_LARGE_BYTES) / SLOT_SMALL_BYTES;
+    if (bytes < least) {
+        LOG(LOG_WARN, "start",
+            "an arena of %llu MiB is too small for %u workers and is made %llu MiB",
+            (unsigned long long)(bytes >> 20), node->worker_count,
+            (unsigned long long)((least + MIB(1) - 1) >> 20));
+        large = (uint64_t)node->worker_count * SHARE_LARGE_MIN;
+        small = (uint64_t)node->worker_count * SHARE_SMALL_MIN;
+    }
+    node->arena_large = (uint32_t)large;
+    node->arena_small = (uint32_t)small;
+    enum err e = arena_open(&(struct arena_options){.large_count = node->arena_large,
+                                                    .small_count = node->arena_small,
+                                                    .share_count = node->worker_count},
+                            &node->arena);
+    if (e)
+        return err_note(trail, e, "map %llu MiB; lower [memory] arena",
+                        (unsigned long long)(bytes >> 20));
+    node->arena_bytes = arena_size_bytes(node->arena);
+    return ERR_OK;
+}
+
+static void arena_stop(void *context)
+{
+    struct node *node = context;
+    arena_close(TAKE(node->arena));
+}
+
+static void loops_stop(void *context)
+{
+    struct node *node = context;
+    for (unsigned i = 0; i < node->worker_count; i++)
+        loop_close(TAKE(node->workers[i].loop));
+}
+
+static enum err loops_start(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    for (unsigned i = 0; i < node->worker_count; i++) {
+        char name[24];
+        snprintf(name, sizeof name, "worker-%u", i);
+        enum err e =
+            loop_open(&(struct loop_options){.arena = node->arena, .arena_share = i, .name = name},
+                      &node->workers[i].loop, trail);
+        if (e) {
+            loops_stop(node);
+            return err_note(trail, e, "loop of worker %u", i);
+        }
+    }
+    return ERR_OK;
+}
+
+/* ---- S3 ---- */
+
+static enum err service_start(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    char scratch[CONFIG_TEXT_MAX];
+    const char *domains[S3_DOMAINS_MAX];
+    unsigned count = config_words(node->config.s3_domains, scratch, domains, S3_DOMAINS_MAX);
+    if (count > S3_DOMAINS_MAX)
+        return err_say(trail, ERR_INVALID, "[s3] domains: %u are given and %d can be", count,
+                       S3_DOMAINS_MAX);
+    return s3_service_open(
+        &(struct s3_service_options){
+            .group = node->group,
+            .keyring = node->keyring,
+            .region = node->config.s3_region,
+            .domains = domains,
+            .domain_count = count,
+            .worker_count = node->worker_count,
+            .put_slots = (uint32_t)node->config.s3_upload_slots,
+            .hides_receipts = !node->config.s3_receipts,
+        },
+        &node->service, trail);
+}
+
+static void service_stop(void *context)
+{
+    struct node *node = context;
+    s3_service_close(TAKE(node->service));
+}
+
+static void address_bound(struct address *address, const struct address *wanted, uint16_t port,
+                          char *text, size_t text_size)
+{
+    *address = *wanted;
+    address->port = port;
+    struct buf out = {.data = text, .capacity = text_size - 1};
+    address_print(address, &out);
+    text[out.size] = '\0';
+}
+
+static enum err http_start(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    const struct config *config = &node->config;
+    struct loop *loops[WORKERS_MAX];
+    for (unsigned i = 0; i < node->worker_count; i++)
+        loops[i] = node->workers[i].loop;
+    node->http_limits = http_limits_default;
+    node->http_limits.connections_max = (uint32_t)config->s3_connections_max;
+    node->http_limits.head_timeout_ns = config->s3_head_timeout;
+    node->http_limits.idle_timeout_ns = config->s3_idle_timeout;
+    node->http_limits.body_timeout_ns = config->s3_body_timeout;
+    node->http_limits.body_rate_min = config->s3_body_rate_min;
+    node->http_limits.admission_timeout_ns = config->s3_admission_timeout;
+    enum err e = http_server_open(
+        &(struct http_server_options){
+            .address = config->s3_listen.host,
+            .port = config->s3_listen.port,
+            .loops = loops,
+            .worker_count = node->worker_count,
+            .group = node->group,
+            .service = s3_service_http(node->service),
+            .limits = node->http_limits,
+            .access_log = config->log_access,
+        },
+        &node->http, trail);
+    if (e)
+        return e;
+    address_bound(&node->s3_address, &config->s3_listen, http_server_port(node->http),
+                  node->s3_text, sizeof node->s3_text);
+    return ERR_OK;
+}
+
+static void http_stop(void *context)
+{
+    struct node *node = context;
+    http_server_close(TAKE(node->http));
+}
+
+/* ---- the admin port ---- */
+
+static bool metrics_are_open(const struct node *node)
+{
+    switch ((enum admin_metrics_policy)node->config.admin_metrics) {
+    case METRICS_OPEN:
+        return true;
+    case METRICS_TOKEN:
+        return false;
+    case METRICS_AUTO:
+        break;
+    }
+    return address_is_loopback(&node->config.admin_listen);
+}
+
+static enum err admin_start(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    admin_token token;
+    enum err e = admin_token_load(node->dir, rand_system(), token, trail);
+    if (e)
+        return e;
+    e = admin_open(
+        &(struct admin_options){
+            .host = node->config.admin_listen.host,
+            .port = node->config.admin_listen.port,
+            .token = token,
+            .metrics_open = metrics_are_open(node),
+            .group = node->group,
+            .volume = node->volume,
+            .keyring = node->keyring,
+            .version = SLUICE_VERSION,
+            .region = node->config.s3_region,
+            .s3_endpoint = node->s3_text,
+        },
+        &node->admin, trail);
+    explicit_bzero(token, sizeof token);
+    if (e)
+        return e;
+    address_bound(&node->admin_address, &node->config.admin_listen, admin_port(node->admin),
+                  node->admin_text, sizeof node->admin_text);
+    return ERR_OK;
+}
+
+static void admin_stop(void *context)
+{
+    struct node *node = context;
+    admin_close(TAKE(node->admin));
+}
+
+/* ---- running ---- */
+
+static void *worker_main(void *context)
+{
+    struct worker *worker = context;
+    loop_run(worker->loop);
+    return NULL;
+}
+
+static void workers_stop(void *context)
+{
+    struct node *node = context;
+    for (unsigned i = 0; i < node->worker_count; i++)
+        if (node->workers[i].has_thread)
+            loop_stop(node->workers[i].loop);
+    for (unsigned i = 0; i < node->worker_count; i++)
+        if (node->workers[i].has_thread) {
+            CHECK(pthread_join(node->workers[i].thread, NULL) == 0);
+            node->workers[i].has_thread = false;
+        }
+}
+
+static enum err workers_start(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    for (unsigned i = 0; i < node->worker_count; i++) {
+        int rc = pthread_create(&node->workers[i].thread, NULL, worker_main, &node->workers[i]);
+        if (rc != 0) {
+            workers_stop(node);
+            return err_note(trail, err_from_errno(rc), "start thread %u", i);
+        }
+        node->workers[i].has_thread = true;
+        char name[16]; /* what the kernel keeps */
+        snprintf(name, sizeof name, "sluice-w%u", i % WORKERS_MAX);
+        (void)pthread_setname_np(node->workers[i].thread, name); /* for people looking at top */
+    }
+    return ERR_OK;
+}
+
+static enum err endpoint_start(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    char text[512];
+    struct buf out = BUF_ON(text);
+    buf_printf(&out, "{\"s3\": \"http://%s\", \"admin\": \"http://%s\", \"pid\": %ld}\n",
+               node->s3_text, node->admin_text, (long)getpid());
+    enum err e = node_file_write(node->dir, "endpoint.json", buf_bytes(&out), 0644,
+                                 NODE_FILE_REPLACE, trail);
+    if (e == ERR_OK)
+        last_node_write(node->dir);
+    return e;
+}
+
+static void endpoint_stop(void *context)
+{
+    struct node *node = context;
+    node_file_remove(node->dir, "endpoint.json");
+}
+
+static enum err ready_start(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    admin_set_ready(node->admin, NULL);
+    return ERR_OK;
+}
+
+static void ready_stop(void *context)
+{
+    struct node *node = context;
+    admin_set_ready(node->admin, "stopping");
+}
+
+/*
+ * Read backwards for shutdown. The pool is closed while the loops it answers to still exist; loops
+ * are closed after the servers that live on them; the volume outlives everybody who may hold an
+ * object of it.
+ */
+static const struct start_step start_steps[] = {
+    {"log", log_start, NULL},
+    {"limits", limits_start, NULL},
+    {"format the volume", format_start, NULL},
+    {"open the volume", volume_start, volume_stop},
+    {"arena", arena_start, arena_stop},
+    {"loops", loops_start, loops_stop},
+    {"blocking threads", pool_start, pool_stop},
+    {"group", group_start, group_stop},
+    {"access keys", keyring_start, keyring_stop},
+    {"root key", root_key_start, NULL},
+    {"S3 service", service_start, service_stop},
+    {"S3 port", http_start, http_stop},
+    {"admin port", admin_start, admin_stop},
+    {"workers", workers_start, workers_stop},
+    {"endpoint file", endpoint_start, endpoint_stop},
+    {"ready", ready_start, ready_stop},
+};
+
+enum err node_start(struct node *node, struct err_trail *trail)
+{
+    node->run =
+        (struct start_run){.steps = start_steps, .count = COUNT_OF(start_steps), .context = node};
+    return steps_start(&node->run, trail);
+}
+
+void node_drain(struct node *node, uint64_t grace_ns, void (*drained)(void *context), void *context)
+{
+    admin_set_ready(node->admin, "draining");
+    http_server_drain(node->http, grace_ns, drained, context);
+}
+
+void node_stop(struct node *node)
+{
+    steps_stop(&node->run);
+    explicit_bzero(&node->root, sizeof node->root);
+    explicit_bzero(&node->given, sizeof node->given);
+}

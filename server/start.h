@@ -1,0 +1,74 @@
+/*
+ * A node from nothing to serving and back, as a table of steps (server/steps.h; the table is in start.c and is the list to read).
+ *
+ *     node_start --(each step)--> serving ... node_drain --> node_stop
+ *
+ * One thread drives all of it. The node's struct is filled from top to bottom by the steps; whatever a step makes, its stop takes down.
+ */
+#ifndef SERVER_START_H
+#define SERVER_START_H
+
+#include <pthread.h>
+
+#include "api/admin/admin.h"
+#include "api/http/http.h"
+#include "api/s3/keyring.h"
+#include "api/s3/service.h"
+#include "base/work.h"
+#include "server/config.h"
+#include "server/node_files.h"
+#include "server/steps.h"
+
+#define WORKERS_MAX 256u
+
+enum root_key_origin {
+    ROOT_KEY_KEPT,  /* made at an earlier start */
+    ROOT_KEY_GIVEN, /* from SLUICE_ACCESS_KEY and SLUICE_SECRET_KEY, at this start */
+    ROOT_KEY_DRAWN, /* at this start; in DIR/root-credentials */
+};
+
+struct worker {
+    struct loop *loop; /* owned */
+    pthread_t thread;
+    bool has_thread;
+};
+
+struct node {
+    struct config config;
+    char dir[NODE_PATH_MAX];
+    struct root_credentials given; /* from the environment; empty when not */
+
+    bool is_new;                   /* the directory was formatted at this start */
+    uint64_t files_max, memlock_max; /* limits in effect */
+    unsigned worker_count;
+    struct volume *volume;         /* owned, as everything below */
+    struct work_pool *work_pool;
+    struct group *group;
+    uint8_t node_key[32];
+    struct keyring *keyring;
+    enum root_key_origin root_origin;
+    struct root_credentials root;  /* to be shown once; empty when kept */
+    bool given_is_ignored;         /* keys in the environment that are not this node's */
+    struct arena *arena;
+    uint64_t arena_bytes;
+    uint32_t arena_large, arena_small;
+    struct worker workers[WORKERS_MAX];
+    struct s3_service *service;
+    struct http_limits http_limits;
+    struct http_server *http;
+    struct address s3_address, admin_address; /* as bound: port 0 resolved */
+    char s3_text[64], admin_text[64];
+    struct admin *admin;
+    struct start_run run;
+};
+
+/* config, dir and given are set. A failure leaves nothing running; trail is a sentence. */
+enum err node_start(struct node *node, struct err_trail *trail) MUST_USE;
+/* Takes no new requests; drained(context) on some thread when the running ones have ended or were cut after grace_ns. */
+void node_drain(struct node *node, uint64_t grace_ns, void (*drained)(void *context), void *context);
+void node_stop(struct node *node);
+
+/* The arena's size for a machine: a sixteenth of its RAM, from 64 MiB to 1 GiB. Pure. */
+uint64_t arena_default_bytes(uint64_t ram_bytes);
+
+#endif
