@@ -9,6 +9,7 @@ tests/out/work), SLUICE_KEEP=1 keeps the directories of passed tests too.
 """
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -52,7 +53,9 @@ class Node:
         self.base = scratch(name) if directory is None else os.path.dirname(directory)
         self.dir = directory or os.path.join(self.base, "data")
         self.config = config
-        self.env = dict(os.environ, SLUICE_ACCESS_KEY=ACCESS_KEY, SLUICE_SECRET_KEY=SECRET_KEY, **(env or {}))
+        # a home of its own: the daemon notes there which node was started last, and that is the user's, not ours
+        self.env = dict(os.environ, SLUICE_ACCESS_KEY=ACCESS_KEY, SLUICE_SECRET_KEY=SECRET_KEY,
+                        XDG_CONFIG_HOME=os.path.join(self.base, "config"), **(env or {}))
         self.access_key, self.secret_key = ACCESS_KEY, SECRET_KEY
         self.creds = (ACCESS_KEY, SECRET_KEY)
         self.process, self.pid, self.s3, self.admin = None, 0, "", ""
@@ -137,6 +140,11 @@ class Node:
                 if line.startswith(field + ":"):
                     return int(line.split()[1])
         return 0
+
+    def memory_budget_kib(self):
+        """What the banner promised: "at most 1.2 GiB"."""
+        found = re.findall(r"at most ([0-9.]+) ?([KMGT])iB", self.log())
+        return float(found[-1][0]) * 1024 ** "KMGT".index(found[-1][1]) if found else 0
 
     def cpu_s(self):
         with open(f"/proc/{self.pid}/stat", encoding="ascii") as file:
