@@ -11,8 +11,10 @@
  *  - The families deleted from in order of their keys (extents, parts, uploads, gc) are walked with an upper bound always set, so an iterator never
  *    runs over the tombstones of a neighbour.
  *  - Buffered table files: the volume may sit on a file system without Direct I/O, and tables are small beside object data.
+ *  - Nothing is written to the information log. It lies beside the tables, so a full disk makes writing it fail, and Debian's build
+ *    asserts at the next line of it: the node would die of a full disk. What matters comes back as the status of a call, and goes into the trail.
  *
- * After a failed write the log's state is unknown and Debian's build asserts when it is flushed: nothing is written or flushed any more,
+ * After a failed write the write-ahead log's state is unknown and Debian's build asserts when it is flushed: nothing is written or flushed any more,
  * and close is only a close. ENOSPC is the exception: RocksDB recovers from it by itself when space comes back.
  */
 #include "storage/kv.h"
@@ -35,8 +37,8 @@
 #define RECOVER_POINT_IN_TIME 2
 #define CHECKSUM_XXH3 4
 #define FORMAT_VERSION 5
-#define LOG_LEVEL_WARN 2
 #define READ_BLOCK_CACHE_TIER 1
+#define LOG_FATAL_ALONE 4 /* and RocksDB has no message of that level */
 
 const char *const kv_family_names[KV_FAMILY_COUNT] = {
     [KV_SYS] = "default",
@@ -161,9 +163,8 @@ static void set_database_options(rocksdb_options_t *options, const struct kv_roc
     rocksdb_options_set_bytes_per_sync(options, MIB(1));
     rocksdb_options_set_wal_bytes_per_sync(options, 0); /* the committer syncs */
     rocksdb_options_set_manifest_preallocation_size(options, KIB(64));
-    rocksdb_options_set_info_log_level(options, LOG_LEVEL_WARN);
-    rocksdb_options_set_keep_log_file_num(options, 4);
-    rocksdb_options_set_max_log_file_size(options, MIB(1));
+    rocksdb_options_set_info_log_level(options, LOG_FATAL_ALONE);
+    rocksdb_options_set_keep_log_file_num(options, 1);
     rocksdb_options_set_stats_dump_period_sec(options, 0);
     rocksdb_options_set_stats_persist_period_sec(options, 0);
     rocksdb_options_set_avoid_unnecessary_blocking_io(options, 1);

@@ -17,6 +17,8 @@
 #include "storage/pins.h"
 #include "storage/records.h"
 
+struct volume;
+
 #define OBJECT_MAGIC 0x6f626a65u
 
 struct object_piece {
@@ -54,7 +56,11 @@ struct object {
 /* What of the object stands at `offset` (below its size): the piece's index. */
 uint32_t object__piece_at(const struct object *object, uint64_t offset);
 
+/* The name's place in the cache. */
+uint64_t object__hash_name(struct bucket_id bucket, struct bytes key);
+
 struct object_source { /* where object__make looks */
+    struct volume *volume; /* kept in the object, not asked */
     struct kv *kv;
     struct pins *pins;
     struct segments *segments;
