@@ -213,6 +213,7 @@ enum err object__make(const struct object_source *source, struct bucket_id bucke
     if (e)
         return e;
     object->volume = source->volume;
+    object->segments = source->segments;
     object->kv = source->kv;
     object->pins = source->pins;
     if (plan.record.piece_count > 1)
@@ -418,7 +419,13 @@ enum err volume_lookup(struct volume *volume, struct bucket_id bucket, struct by
     if (e)
         return e;
     struct lookup lookup = {
-        .source = {.volume = volume, .kv = volume->kv, .pins = volume->pins, .tier = tier},
+        .source = {
+            .volume = volume,
+            .kv = volume->kv,
+            .pins = volume->pins,
+            .segments = &volume->segments,
+            .tier = tier,
+        },
         .bucket = bucket,
         .key = key,
     };

@@ -30,8 +30,9 @@ struct object {
     uint32_t magic;
     uint32_t references; /* atomic */
     uint64_t recency;    /* atomic: seconds << 32 | reads lately */
-    struct kv *kv;       /* borrowed from the volume, which outlives every object */
-    struct pins *pins;   /* borrowed; the data of each piece is pinned */
+    struct volume *volume; /* borrowed: it outlives every object; NULL in tests without one */
+    struct kv *kv;         /* borrowed */
+    struct pins *pins;     /* borrowed; the data of each piece is pinned */
     struct segments *segments; /* borrowed: the files read plans read from; NULL in tests that do not read */
     struct object_info info; /* attrs lies behind the struct */
     struct data_id manifest; /* none: no pieces beyond `pieces`, no part table */
