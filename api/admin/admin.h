@@ -10,8 +10,9 @@
  *     POST   /v1/keys                       makes one; the answer holds the secret, once
  *     DELETE /v1/keys/ID
  *     GET    /v1/extents                    ?segment=N &unit=N &max=N    extents in order of place, paged
- *     GET    /v1/extents/map                ?columns=N &segment=N        occupancy of each segment
- *     GET    /v1/extents/show  /v1/object   ?bucket=B &key=K             one object's place; its record
+ *     GET    /v1/extents/map                occupancy of each segment
+ *     GET    /v1/extents/show               ?bucket=B &key=K             where one object's bytes lie
+ *     GET    /v1/object                     ?bucket=B &key=K             one object's record
  *
  * /v1 asks for "Authorization: Bearer TOKEN". Every answer under /v1 is JSON; an error is {"error": {"code", "message", "hint"}}. Bodies and
  * answers are bounded; more comes by pages.
