@@ -37,20 +37,23 @@ static bool thp_is_switched_off(void)
 }
 
 /*
- * Explicit huge pages first: they are reserved by mmap, so a later touch cannot fail. Otherwise the mapping is aligned by hand, because
- * transparent huge pages only cover whole aligned 2 MiB and the kernel aligns a mapping to 4 KiB only.
+ * Explicit huge pages first: they are reserved by mmap, so a later touch cannot fail. Otherwise the
+ * mapping is aligned by hand, because transparent huge pages only cover whole aligned 2 MiB and the
+ * kernel aligns a mapping to 4 KiB only.
  */
 static enum err map_pages(struct arena *arena)
 {
     int flags = MAP_PRIVATE | MAP_ANONYMOUS;
-    void *memory = mmap(NULL, arena->size_bytes, PROT_READ | PROT_WRITE, flags | MAP_HUGETLB | (21 << MAP_HUGE_SHIFT), -1, 0);
+    void *memory = mmap(NULL, arena->size_bytes, PROT_READ | PROT_WRITE,
+                        flags | MAP_HUGETLB | (21 << MAP_HUGE_SHIFT), -1, 0);
     if (memory != MAP_FAILED) {
         arena->base = memory;
         arena->pages = ARENA_PAGES_HUGETLB;
         return ERR_OK;
     }
 
-    memory = mmap(NULL, arena->size_bytes + HUGE_PAGE_BYTES, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, -1, 0);
+    memory = mmap(NULL, arena->size_bytes + HUGE_PAGE_BYTES, PROT_READ | PROT_WRITE,
+                  flags | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED)
         return ERR_NO_MEMORY;
     uint8_t *from = memory;
@@ -60,15 +63,19 @@ static enum err map_pages(struct arena *arena)
     arena->base = from + before;
     CHECK(munmap(arena->base + arena->size_bytes, HUGE_PAGE_BYTES - before) == 0);
 
-    bool huge = !thp_is_switched_off() && madvise(arena->base, arena->size_bytes, MADV_HUGEPAGE) == 0;
+    bool huge =
+        !thp_is_switched_off() && madvise(arena->base, arena->size_bytes, MADV_HUGEPAGE) == 0;
     arena->pages = huge ? ARENA_PAGES_THP : ARENA_PAGES_PLAIN;
-    /* A dump of gigabytes of object bytes helps nobody; an old kernel that cannot leave them out is no reason to fail. */
+    /* A dump of gigabytes of object bytes helps nobody; an old kernel that cannot leave them out is
+     * no reason to fail. */
     (void)madvise(arena->base, arena->size_bytes, MADV_DONTDUMP);
     return ERR_OK;
 }
 
-/* Deals `count` slots of one size out to the shares, the first ones getting what does not divide evenly. */
-static void deal_slots(struct arena *arena, enum slot_size size_class, uint32_t count, struct slot *slots, uint8_t *data)
+/* Deals `count` slots of one size out to the shares, the first ones getting what does not divide
+ * evenly. */
+static void deal_slots(struct arena *arena, enum slot_size size_class, uint32_t count,
+                       struct slot *slots, uint8_t *data)
 {
     for (uint32_t i = 0; i < count; i++) {
         /* Neighbouring slots go to one share: a huge page is then touched by one loop. */
@@ -101,7 +108,8 @@ enum err arena_open(const struct arena_options *options, struct arena **ret_aren
         return ERR_NO_MEMORY;
     arena->size_bytes = (size + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
     arena->shares = calloc(options->share_count, sizeof *arena->shares);
-    arena->slots = calloc((size_t)options->large_count + options->small_count, sizeof *arena->slots);
+    arena->slots =
+        calloc((size_t)options->large_count + options->small_count, sizeof *arena->slots);
     if (arena->shares == NULL || arena->slots == NULL)
         return ERR_NO_MEMORY;
 
@@ -117,7 +125,8 @@ enum err arena_open(const struct arena_options *options, struct arena **ret_aren
     if (e)
         return e;
     deal_slots(arena, SLOT_LARGE, options->large_count, arena->slots, arena->base);
-    deal_slots(arena, SLOT_SMALL, options->small_count, arena->slots + options->large_count, arena->base + large_bytes);
+    deal_slots(arena, SLOT_SMALL, options->small_count, arena->slots + options->large_count,
+               arena->base + large_bytes);
     *ret_arena = TAKE(arena);
     return ERR_OK;
 }
@@ -180,7 +189,8 @@ static bool serve_one(struct arena_share *share, enum slot_size size_class)
     return true;
 }
 
-/* By a loop here and not by recursion: a ready() that puts its slot straight back must not deepen the stack. */
+/* By a loop here and not by recursion: a ready() that puts its slot straight back must not deepen
+ * the stack. */
 static void serve_waiters(struct arena_share *share)
 {
     share->is_serving = true;

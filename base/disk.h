@@ -43,7 +43,7 @@ struct disk_io {
     uint64_t offset;
     uint8_t kind;
     enum err result;
-    struct loop_msg msg; /* simulated disk's */
+    struct loop_msg msg; /* the owner's, for an end that no disk brings; disks do not use it */
 };
 
 struct disk_space {

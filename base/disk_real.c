@@ -16,10 +16,10 @@
 #include "base/clock.h"
 #include "base/disk.h"
 
-#define LOCK_TRIES 10
+#define LOCK_TRIES    10
 #define LOCK_PAUSE_MS 50
-#define FILE_MODE 0640
-#define DIR_MODE 0750
+#define FILE_MODE     0640
+#define DIR_MODE      0750
 
 /* Newer than Debian 12's headers; the number is the same on every architecture. */
 #ifndef SYS_cachestat
@@ -45,7 +45,8 @@ static struct real_file *real_of(struct disk_file *file)
     return CONTAINER_OF(file, struct real_file, file);
 }
 
-static enum err real_open(struct disk *disk, const char *path, int flags, struct disk_file **ret_file)
+static enum err real_open(struct disk *disk, const char *path, int flags,
+                          struct disk_file **ret_file)
 {
     CLEANUP(free) struct real_file *file = calloc(1, sizeof *file);
     if (file == NULL)
@@ -64,8 +65,9 @@ static enum err real_open(struct disk *disk, const char *path, int flags, struct
     }
     if (fd < 0)
         return err_from_errno(errno);
-    /* Read-ahead would fill the cache with neighbouring extents: unverified ones, and free ones, whose next direct write the kernel would
-     * then hand to a worker thread because there are pages to drop. An advice; nothing depends on it. */
+    /* Read-ahead would fill the cache with neighbouring extents: unverified ones, and free ones,
+     * whose next direct write the kernel would then hand to a worker thread because there are pages
+     * to drop. An advice; nothing depends on it. */
     if (!(flags & DISK_DIRECT))
         (void)posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
     file->file.disk = disk;
@@ -85,7 +87,8 @@ static void real_close(struct disk_file *file)
 
 /* ---- asynchronous ---- */
 
-static void check_alignment(const struct real_file *file, const void *data, size_t size, uint64_t offset)
+static void check_alignment(const struct real_file *file, const void *data, size_t size,
+                            uint64_t offset)
 {
     if (!file->is_direct)
         return;
@@ -105,7 +108,7 @@ static void io_done(struct ring_op *op, enum err e, uint32_t count)
         io->moved += count;
     bool at_end = io->kind == IO_READ && (count == 0 || (is_direct && io->moved % DISK_ALIGN != 0));
     if (e == ERR_OK && io->moved < io->size && !at_end) {
-        /* A direct write goes on from a whole unit; what it wrote of the next one is written again. */
+        /* A direct write goes on from a whole unit: what it wrote of the next is written again. */
         if (is_direct)
             io->moved -= io->moved % DISK_ALIGN;
         if (io->moved > moved_before) {
@@ -129,8 +132,9 @@ static void io_submit(struct disk_io *io)
         ring_write(ring, &io->op, fd, data, io->size - io->moved, io->offset + io->moved, io_done);
 }
 
-static void io_start(struct disk_file *file, struct loop *loop, struct disk_io *io, enum io_kind kind, void *data, uint32_t size,
-                     uint64_t offset, disk_done_fn *done)
+static void io_start(struct disk_file *file, struct loop *loop, struct disk_io *io,
+                     enum io_kind kind, void *data, uint32_t size, uint64_t offset,
+                     disk_done_fn *done)
 {
     check_alignment(real_of(file), data, size, offset);
     CHECK(done != NULL);
@@ -140,14 +144,14 @@ static void io_start(struct disk_file *file, struct loop *loop, struct disk_io *
     io_submit(io);
 }
 
-static void real_read(struct disk_file *file, struct loop *loop, struct disk_io *io, void *data, uint32_t size, uint64_t offset,
-                      disk_done_fn *done)
+static void real_read(struct disk_file *file, struct loop *loop, struct disk_io *io, void *data,
+                      uint32_t size, uint64_t offset, disk_done_fn *done)
 {
     io_start(file, loop, io, IO_READ, data, size, offset, done);
 }
 
-static void real_write(struct disk_file *file, struct loop *loop, struct disk_io *io, const void *data, uint32_t size,
-                       uint64_t offset, disk_done_fn *done)
+static void real_write(struct disk_file *file, struct loop *loop, struct disk_io *io,
+                       const void *data, uint32_t size, uint64_t offset, disk_done_fn *done)
 {
     io_start(file, loop, io, IO_WRITE, (void *)data, size, offset, done);
 }
@@ -158,7 +162,8 @@ static enum err real_pread(struct disk_file *file, void *data, size_t size, uint
 {
     check_alignment(real_of(file), data, size, offset);
     for (size_t moved = 0; moved < size;) {
-        ssize_t got = pread(real_of(file)->fd, (uint8_t *)data + moved, size - moved, (off_t)(offset + moved));
+        ssize_t got = pread(real_of(file)->fd, (uint8_t *)data + moved, size - moved,
+                            (off_t)(offset + moved));
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
@@ -174,7 +179,8 @@ static enum err real_pwrite(struct disk_file *file, const void *data, size_t siz
 {
     check_alignment(real_of(file), data, size, offset);
     for (size_t moved = 0; moved < size;) {
-        ssize_t put = pwrite(real_of(file)->fd, (const uint8_t *)data + moved, size - moved, (off_t)(offset + moved));
+        ssize_t put = pwrite(real_of(file)->fd, (const uint8_t *)data + moved, size - moved,
+                             (off_t)(offset + moved));
         if (put < 0 && errno == EINTR)
             continue;
         if (put < 0)
@@ -189,7 +195,7 @@ static enum err real_pwrite(struct disk_file *file, const void *data, size_t siz
     return ERR_OK;
 }
 
-/* Once and never again, whatever it says: after a failed sync the kernel may call lost pages clean. */
+/* Once, whatever it says: after a failed sync the kernel may call lost pages clean. */
 static enum err real_sync(struct disk_file *file)
 {
     return fdatasync(real_of(file)->fd) == 0 ? ERR_OK : err_from_errno(errno);
@@ -215,7 +221,9 @@ static enum err real_size(struct disk_file *file, uint64_t *ret_size)
 
 static enum err real_lock(struct disk_file *file)
 {
-    /* io_uring may hold a killed predecessor's descriptors, and with them its lock, for a moment longer. */
+    const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * (long)NS_PER_MS};
+    /* io_uring may hold a killed predecessor's descriptors, and with them its lock, for a moment
+     * longer. */
     for (int left = LOCK_TRIES; left > 0;) {
         if (flock(real_of(file)->fd, LOCK_EX | LOCK_NB) == 0)
             return ERR_OK;
@@ -224,7 +232,7 @@ static enum err real_lock(struct disk_file *file)
         if (errno != EWOULDBLOCK)
             return err_from_errno(errno);
         if (--left > 0)
-            (void)nanosleep(&(struct timespec){.tv_nsec = LOCK_PAUSE_MS * (long)NS_PER_MS}, NULL); /* woken early: tried early */
+            (void)nanosleep(&pause, NULL); /* woken early: tried early */
     }
     return ERR_IN_USE;
 }
@@ -233,7 +241,14 @@ static enum err real_lock(struct disk_file *file)
 
 static void real_drop_cache(struct disk_file *file, uint64_t offset, uint64_t size)
 {
-    (void)posix_fadvise(real_of(file)->fd, (off_t)offset, (off_t)size, POSIX_FADV_DONTNEED); /* an advice */
+    /* An advice: pages that are in use stay. */
+    (void)posix_fadvise(real_of(file)->fd, (off_t)offset, (off_t)size, POSIX_FADV_DONTNEED);
+}
+
+/* The C library keeps it: no system call. */
+static uint64_t page_bytes(void)
+{
+    return (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 static bool is_page_resident(int fd, uint64_t offset)
@@ -245,27 +260,23 @@ static bool is_page_resident(int fd, uint64_t offset)
 
 static bool real_is_resident(struct disk_file *file, uint64_t offset, uint64_t size)
 {
-    static atomic_bool has_no_cachestat; /* Linux before 6.5, or a seccomp profile that does not know it */
+    /* On Linux before 6.5, or under a seccomp profile that does not know it. */
+    static atomic_bool has_no_cachestat;
     int fd = real_of(file)->fd;
     if (size == 0)
         return true;
     if (real_of(file)->is_direct)
-        return false; /* the descriptor does not read from the cache, so the question makes no sense */
+        return false; /* what is read through it does not come from the cache */
     if (!atomic_load_explicit(&has_no_cachestat, memory_order_relaxed)) {
-        static _Atomic uint32_t page_bytes;
-        uint32_t page = atomic_load_explicit(&page_bytes, memory_order_relaxed);
-        if (page == 0) {
-            page = (uint32_t)sysconf(_SC_PAGESIZE);
-            atomic_store_explicit(&page_bytes, page, memory_order_relaxed);
-        }
         struct cachestat_range_args range = {offset, size};
         struct cachestat_result result = {0};
         if (syscall(SYS_cachestat, fd, &range, &result, 0) == 0)
-            return result.cached >= (offset + size - 1) / page - offset / page + 1;
+            return result.cached >= (offset + size - 1) / page_bytes() - offset / page_bytes() + 1;
         if (errno == ENOSYS || errno == EPERM)
             atomic_store_explicit(&has_no_cachestat, true, memory_order_relaxed);
     }
-    /* Both ends stand for the whole: what is evicted in between costs a wait in sendfile, not correctness. */
+    /* Both ends stand for the whole: what is evicted in between costs a wait in sendfile, not
+     * correctness. */
     return is_page_resident(fd, offset) && is_page_resident(fd, offset + size - 1);
 }
 
@@ -296,7 +307,8 @@ static enum err real_remove(struct disk *disk, const char *path)
 
 CLEANUP_DEFINE(closedir, DIR *)
 
-static enum err real_list(struct disk *disk, const char *path, enum err (*each)(void *context, const char *name), void *context)
+static enum err real_list(struct disk *disk, const char *path,
+                          enum err (*each)(void *context, const char *name), void *context)
 {
     CLEANUP(closedir) DIR *dir = opendir(path);
     if (dir == NULL)

@@ -7,8 +7,9 @@
 #include "base/disk.h"
 
 /*
- * Passes on and writes down. An event is noted when it is asked for, before the inner disk sees it: the record shows the order in which the
- * code above works, whatever comes of it. It is a tool for tests, so it grows without bound and stops when it cannot remember.
+ * Passes on and writes down. An event is noted when it is asked for, before the inner disk sees it:
+ * the record shows the order in which the code above works, whatever comes of it. It is a tool for
+ * tests, so it grows without bound and stops when it cannot remember.
  */
 
 struct disk_record {
@@ -48,8 +49,8 @@ static void copy_path(char *to, size_t to_size, const char *path)
     memcpy(to, size > to_size ? path + size - to_size : path, size > to_size ? to_size : size);
 }
 
-static void note(struct disk_record *record, enum disk_event_kind kind, const char *path, bool is_direct, uint64_t offset,
-                 uint64_t size)
+static void note(struct disk_record *record, enum disk_event_kind kind, const char *path,
+                 bool is_direct, uint64_t offset, uint64_t size)
 {
     CHECK(pthread_mutex_lock(&record->mutex) == 0);
     if (record->event_count == record->event_capacity) {
@@ -63,13 +64,15 @@ static void note(struct disk_record *record, enum disk_event_kind kind, const ch
     CHECK(pthread_mutex_unlock(&record->mutex) == 0);
 }
 
-static void note_file(struct disk_file *file, enum disk_event_kind kind, uint64_t offset, uint64_t size)
+static void note_file(struct disk_file *file, enum disk_event_kind kind, uint64_t offset,
+                      uint64_t size)
 {
     struct record_file *recorded = file_of(file);
     note(record_of(file->disk), kind, recorded->path, recorded->is_direct, offset, size);
 }
 
-static enum err record_open(struct disk *disk, const char *path, int flags, struct disk_file **ret_file)
+static enum err record_open(struct disk *disk, const char *path, int flags,
+                            struct disk_file **ret_file)
 {
     struct disk *inner = record_of(disk)->inner;
     CLEANUP(free) struct record_file *file = calloc(1, sizeof *file);
@@ -94,14 +97,14 @@ static void record_close(struct disk_file *file)
     free(file_of(file));
 }
 
-static void record_read(struct disk_file *file, struct loop *loop, struct disk_io *io, void *data, uint32_t size, uint64_t offset,
-                        disk_done_fn *done)
+static void record_read(struct disk_file *file, struct loop *loop, struct disk_io *io, void *data,
+                        uint32_t size, uint64_t offset, disk_done_fn *done)
 {
     inner_of(file)->disk->ops->read(inner_of(file), loop, io, data, size, offset, done);
 }
 
-static void record_write(struct disk_file *file, struct loop *loop, struct disk_io *io, const void *data, uint32_t size,
-                         uint64_t offset, disk_done_fn *done)
+static void record_write(struct disk_file *file, struct loop *loop, struct disk_io *io,
+                         const void *data, uint32_t size, uint64_t offset, disk_done_fn *done)
 {
     note_file(file, DISK_EVENT_WRITE, offset, size);
     inner_of(file)->disk->ops->write(inner_of(file), loop, io, data, size, offset, done);
@@ -112,7 +115,8 @@ static enum err record_pread(struct disk_file *file, void *data, size_t size, ui
     return inner_of(file)->disk->ops->pread(inner_of(file), data, size, offset);
 }
 
-static enum err record_pwrite(struct disk_file *file, const void *data, size_t size, uint64_t offset)
+static enum err record_pwrite(struct disk_file *file, const void *data, size_t size,
+                              uint64_t offset)
 {
     note_file(file, DISK_EVENT_WRITE, offset, size);
     return inner_of(file)->disk->ops->pwrite(inner_of(file), data, size, offset);
@@ -170,8 +174,8 @@ static enum err record_remove(struct disk *disk, const char *path)
     return inner->ops->remove(inner, path);
 }
 
-static enum err record_list(struct disk *disk, const char *path, enum err (*each)(void *context, const char *name),
-                            void *context)
+static enum err record_list(struct disk *disk, const char *path,
+                            enum err (*each)(void *context, const char *name), void *context)
 {
     struct disk *inner = record_of(disk)->inner;
     return inner->ops->list(inner, path, each, context);

@@ -10,12 +10,13 @@
 /*
  * Names, handles, faults and time of the simulated disk.
  *
- * An asynchronous io takes effect when it completes, not when it is asked for: a sync in between does not make it durable, as on a real
- * disk. What is pending on a loop is completed by messages to that loop, a random number of ios in random order each; callbacks run without
- * the lock. With one loop and one seed everything repeats.
+ * An asynchronous io takes effect when it completes, not when it is asked for: a sync in between
+ * does not make it durable, as on a real disk. What is pending on a loop is completed by messages
+ * to that loop, a random number of ios in random order each; callbacks run without the lock. With
+ * one loop and one seed everything repeats.
  *
- * A name is durable once its directory was synced. Until then a crash may lose a new name and bring back a removed one, which stays on
- * as a ghost for that purpose.
+ * A name is durable once its directory was synced. Until then a crash may lose a new name and bring
+ * back a removed one, which stays on as a ghost for that purpose.
  */
 
 struct sim_node {
@@ -132,7 +133,8 @@ static size_t parent_size(const char *path, size_t size)
 
 static bool is_in_dir(const struct sim_node *node, const char *dir, size_t dir_size)
 {
-    return parent_size(node->path, strlen(node->path)) == dir_size && memcmp(node->path, dir, dir_size) == 0;
+    return parent_size(node->path, strlen(node->path)) == dir_size &&
+           memcmp(node->path, dir, dir_size) == 0;
 }
 
 static struct sim_node *find(struct disk_sim *sim, const char *path, size_t size)
@@ -203,7 +205,8 @@ static enum err reserve(struct disk_sim *sim, struct sim_node *node, uint64_t of
     return sim_content_reserve(&node->content, offset, size);
 }
 
-static enum err sim_open(struct disk *disk, const char *path, int flags, struct disk_file **ret_file)
+static enum err sim_open(struct disk *disk, const char *path, int flags,
+                         struct disk_file **ret_file)
 {
     CLEANUP(unlock_sim) struct disk_sim *sim = lock_sim(disk);
     CLEANUP(free) struct sim_file *file = calloc(1, sizeof *file);
@@ -332,7 +335,8 @@ static enum err collect_names(struct disk_sim *sim, const char *dir, struct name
     return ERR_OK;
 }
 
-static enum err sim_list(struct disk *disk, const char *path, enum err (*each)(void *context, const char *name), void *context)
+static enum err sim_list(struct disk *disk, const char *path,
+                         enum err (*each)(void *context, const char *name), void *context)
 {
     CLEANUP(names_free) struct names names = {0};
     struct disk_sim *sim = lock_sim(disk);
@@ -354,13 +358,15 @@ static enum err sim_space(struct disk *disk, const char *path, struct disk_space
     uint64_t used = used_blocks(sim);
     ret_space->total_bytes = sim->capacity_blocks * SIM_BLOCK_BYTES;
     /* A crash that brings removed files back can overfill the disk. */
-    ret_space->free_bytes = used < sim->capacity_blocks ? (sim->capacity_blocks - used) * SIM_BLOCK_BYTES : 0;
+    ret_space->free_bytes =
+        used < sim->capacity_blocks ? (sim->capacity_blocks - used) * SIM_BLOCK_BYTES : 0;
     return ERR_OK;
 }
 
 /* ---- bytes ---- */
 
-static void check_alignment(const struct sim_file *file, const void *data, size_t size, uint64_t offset)
+static void check_alignment(const struct sim_file *file, const void *data, size_t size,
+                            uint64_t offset)
 {
     if (!(file->flags & DISK_DIRECT))
         return;
@@ -369,7 +375,8 @@ static void check_alignment(const struct sim_file *file, const void *data, size_
     CHECK((uintptr_t)data % DISK_ALIGN == 0);
 }
 
-static enum err write_now(struct disk_sim *sim, struct sim_file *file, const void *data, size_t size, uint64_t offset)
+static enum err write_now(struct disk_sim *sim, struct sim_file *file, const void *data,
+                          size_t size, uint64_t offset)
 {
     if (!(file->flags & DISK_WRITE))
         return ERR_IO;
@@ -378,7 +385,8 @@ static enum err write_now(struct disk_sim *sim, struct sim_file *file, const voi
 }
 
 /* A write that fails may have got somewhere: a part of it from the start is written, by chance. */
-static void write_part(struct disk_sim *sim, struct sim_file *file, const void *data, size_t size, uint64_t offset)
+static void write_part(struct disk_sim *sim, struct sim_file *file, const void *data, size_t size,
+                       uint64_t offset)
 {
     size_t part = rand_below(sim->rand, size / SIM_BLOCK_BYTES + 1) * SIM_BLOCK_BYTES;
     if (file->generation == sim->generation)
@@ -393,10 +401,12 @@ static enum err sim_pread(struct disk_file *disk_file, void *data, size_t size, 
     enum err e = file_fault(sim, file);
     if (e)
         return e;
-    return sim_content_read(&file->node->content, offset, data, size) == size ? ERR_OK : ERR_CORRUPT;
+    return sim_content_read(&file->node->content, offset, data, size) == size ? ERR_OK
+                                                                              : ERR_CORRUPT;
 }
 
-static enum err sim_pwrite(struct disk_file *disk_file, const void *data, size_t size, uint64_t offset)
+static enum err sim_pwrite(struct disk_file *disk_file, const void *data, size_t size,
+                           uint64_t offset)
 {
     struct sim_file *file = file_of(disk_file);
     check_alignment(file, data, size, offset);
@@ -519,7 +529,8 @@ static void perform(struct disk_sim *sim, struct disk_io *io)
     if (io->result != ERR_OK)
         return;
     if (io->kind == IO_READ) {
-        io->moved = (uint32_t)sim_content_read(&file->node->content, io->offset, io->data, io->size);
+        io->moved =
+            (uint32_t)sim_content_read(&file->node->content, io->offset, io->data, io->size);
         return;
     }
     io->result = write_now(sim, file, io->data, io->size, io->offset);
@@ -550,8 +561,9 @@ static void queue_deliver(struct loop_msg *msg)
     }
 }
 
-static void io_start(struct disk_file *disk_file, struct loop *loop, struct disk_io *io, enum io_kind kind, void *data,
-                     uint32_t size, uint64_t offset, disk_done_fn *done)
+static void io_start(struct disk_file *disk_file, struct loop *loop, struct disk_io *io,
+                     enum io_kind kind, void *data, uint32_t size, uint64_t offset,
+                     disk_done_fn *done)
 {
     struct sim_file *file = file_of(disk_file);
     check_alignment(file, data, size, offset);
@@ -571,14 +583,14 @@ static void io_start(struct disk_file *disk_file, struct loop *loop, struct disk
     post_if_pending(queue);
 }
 
-static void sim_read(struct disk_file *file, struct loop *loop, struct disk_io *io, void *data, uint32_t size, uint64_t offset,
-                     disk_done_fn *done)
+static void sim_read(struct disk_file *file, struct loop *loop, struct disk_io *io, void *data,
+                     uint32_t size, uint64_t offset, disk_done_fn *done)
 {
     io_start(file, loop, io, IO_READ, data, size, offset, done);
 }
 
-static void sim_write(struct disk_file *file, struct loop *loop, struct disk_io *io, const void *data, uint32_t size,
-                      uint64_t offset, disk_done_fn *done)
+static void sim_write(struct disk_file *file, struct loop *loop, struct disk_io *io,
+                      const void *data, uint32_t size, uint64_t offset, disk_done_fn *done)
 {
     io_start(file, loop, io, IO_WRITE, (void *)data, size, offset, done);
 }
@@ -593,7 +605,8 @@ static void crash_pending(struct disk_sim *sim)
         LIST_EACH (&queue->pending, node) {
             struct disk_io *io = CONTAINER_OF(node, struct disk_io, op.link);
             if (io->kind == IO_WRITE && io->result == ERR_OK)
-                (void)write_now(sim, file_of(io->file), io->data, io->size, io->offset); /* its callback hears of the crash */
+                /* Whatever it says: its callback hears of the crash. */
+                (void)write_now(sim, file_of(io->file), io->data, io->size, io->offset);
             io->result = ERR_IO;
         }
     }
@@ -658,7 +671,8 @@ bool disk_sim_fault_fired(const struct disk_sim *asked)
     return sim->fault_fired;
 }
 
-enum err disk_sim_flip_bit(struct disk_sim *sim_to_hurt, const char *path, uint64_t offset, unsigned bit)
+enum err disk_sim_flip_bit(struct disk_sim *sim_to_hurt, const char *path, uint64_t offset,
+                           unsigned bit)
 {
     CLEANUP(unlock_sim) struct disk_sim *sim = lock_sim(&sim_to_hurt->disk);
     struct sim_node *node = find(sim, path, path_size(path));

@@ -5,7 +5,7 @@
 #include "base/disk_sim_priv.h"
 
 #define BLOCKS_PER_PART 512u
-#define PART_BYTES ((uint64_t)BLOCKS_PER_PART * SIM_BLOCK_BYTES)
+#define PART_BYTES      ((uint64_t)BLOCKS_PER_PART * SIM_BLOCK_BYTES)
 
 struct sim_block {
     uint8_t *now; /* owned; NULL: zeros */
@@ -56,7 +56,8 @@ static bool is_reserved(const struct sim_content *content, uint64_t block)
     return found && found->is_reserved;
 }
 
-uint64_t sim_content_missing_blocks(const struct sim_content *content, uint64_t offset, uint64_t size)
+uint64_t sim_content_missing_blocks(const struct sim_content *content, uint64_t offset,
+                                    uint64_t size)
 {
     uint64_t missing = 0;
     uint64_t end = (offset + size + SIM_BLOCK_BYTES - 1) / SIM_BLOCK_BYTES;
@@ -98,7 +99,8 @@ enum err sim_content_reserve(struct sim_content *content, uint64_t offset, uint6
         struct sim_part *part = &content->parts[block / BLOCKS_PER_PART];
         if (block % BLOCKS_PER_PART == 0 && end - block >= BLOCKS_PER_PART) {
             uint64_t part_offset = block * SIM_BLOCK_BYTES;
-            content->reserved_blocks += sim_content_missing_blocks(content, part_offset, PART_BYTES);
+            content->reserved_blocks +=
+                sim_content_missing_blocks(content, part_offset, PART_BYTES);
             part->is_reserved = true; /* gigabytes are allocated without a chunk */
             block += BLOCKS_PER_PART;
             continue;
@@ -136,7 +138,8 @@ static enum err make_dirty(struct sim_chunk *chunk, struct sim_block *block)
     return ERR_OK;
 }
 
-enum err sim_content_write(struct sim_content *content, uint64_t offset, const void *data, size_t size)
+enum err sim_content_write(struct sim_content *content, uint64_t offset, const void *data,
+                           size_t size)
 {
     CHECK(sim_content_missing_blocks(content, offset, size) == 0);
     CHECK(offset + size <= content->size_bytes);
@@ -227,7 +230,8 @@ static void crash_block(struct sim_block *block, struct rand *rand)
 /* Behind its end a file reads as zeros, also after it grows again. */
 static void clear_behind(struct sim_content *content, uint64_t from)
 {
-    for (uint64_t block = from / SIM_BLOCK_BYTES; block < content->part_count * BLOCKS_PER_PART; block++) {
+    for (uint64_t block = from / SIM_BLOCK_BYTES; block < content->part_count * BLOCKS_PER_PART;
+         block++) {
         struct sim_block *found = find_block(content, block);
         if (found == NULL || found->now == NULL)
             continue;

@@ -18,13 +18,15 @@
 /*
  * A turn of the loop: wait on the ring (its callbacks run), deliver messages, fire timers.
  *
- * The mailbox is a stack that posters push onto without a lock and the loop takes whole and reverses. A poster makes the system
- * call that wakes the loop only when the loop has announced that it is going to sleep:
+ * The mailbox is a stack that posters push onto without a lock and the loop takes whole and
+ * reverses. A poster makes the system call that wakes the loop only when the loop has announced
+ * that it is going to sleep:
  *
  *     poster: push; if is_asleep was set (cleared by exchange): write the eventfd
  *     loop:   set is_asleep; look into the mailbox once more; sleep; clear is_asleep
  *
- * All four are sequentially consistent, so at least one of the two sees the other. An idle loop sleeps in the kernel without limit.
+ * All four are sequentially consistent, so at least one of the two sees the other. An idle loop
+ * sleeps in the kernel without limit.
  */
 struct loop {
     struct ring *ring;         /* owned */
@@ -34,8 +36,9 @@ struct loop {
     uint64_t now_ns;
     bool is_in_turn;
 
-    struct timer **heap; /* owned array of borrowed timers; [0] is unused, so that index 0 means "not running" */
-    uint32_t heap_size;  /* timers in it */
+    /* Owned array of borrowed timers; [0] is unused, so that index 0 means "not running". */
+    struct timer **heap;
+    uint32_t heap_size; /* timers in it */
     uint32_t heap_capacity;
 
     int wake_fd; /* owned eventfd */
@@ -54,7 +57,8 @@ static void loop_woken(void *context);
 
 static void wake_arm(struct loop *loop)
 {
-    /* A poll, not a read: it refers to no memory of ours, so the ring may be closed with it pending. */
+    /* A poll, not a read: it refers to no memory of ours, so the ring may be closed with it
+     * pending. */
     ring_poll(loop->ring, &loop->wake_op, loop->wake_fd, POLLIN, wake_drained);
 }
 
@@ -77,7 +81,8 @@ static void wake_if_asleep(struct loop *loop)
     do
         put = write(loop->wake_fd, &one, sizeof one);
     while (put < 0 && errno == EINTR);
-    CHECK(put == sizeof one || errno == EAGAIN); /* EAGAIN: the counter is full, so it is readable */
+    /* EAGAIN: the counter is full, so it is readable. */
+    CHECK(put == sizeof one || errno == EAGAIN);
 }
 
 /* ---- life ---- */
@@ -88,7 +93,8 @@ static void loop_close__scope(struct loop **loop)
         loop_close(*loop);
 }
 
-enum err loop_open(const struct loop_options *options, struct loop **ret_loop, struct err_trail *trail)
+enum err loop_open(const struct loop_options *options, struct loop **ret_loop,
+                   struct err_trail *trail)
 {
     CLEANUP(loop_close) struct loop *loop = aligned_alloc(_Alignof(struct loop), sizeof *loop);
     if (loop == NULL)
@@ -227,9 +233,10 @@ static void heap_place(struct loop *loop, uint32_t index, struct timer *timer)
 }
 
 /*
- * The heap grows by doubling and never shrinks: a server that has once seen its connections allocates here no more. Its bound is that of
- * the objects that embed timers. Failing to start a timer is not an option a caller could handle (its deadline would never come),
- * so a process that cannot get these few KiB stops.
+ * The heap grows by doubling and never shrinks: a server that has once seen its connections
+ * allocates here no more. Its bound is that of the objects that embed timers. Failing to start a
+ * timer is not an option a caller could handle (its deadline would never come), so a process that
+ * cannot get these few KiB stops.
  */
 static void heap_grow(struct loop *loop)
 {
@@ -240,10 +247,12 @@ static void heap_grow(struct loop *loop)
     loop->heap_capacity = capacity;
 }
 
-void timer_start(struct loop *loop, struct timer *timer, uint64_t delay_ns, void (*fire)(struct timer *timer))
+void timer_start(struct loop *loop, struct timer *timer, uint64_t delay_ns,
+                 void (*fire)(struct timer *timer))
 {
+    /* Between turns the cached time is as old as the last one. */
     if (!loop->is_in_turn)
-        loop->now_ns = clock_mono_ns(loop->clock); /* between turns the cached time is as old as the last one */
+        loop->now_ns = clock_mono_ns(loop->clock);
     timer->fire = fire;
     timer->due_ns = delay_ns < UINT64_MAX - loop->now_ns ? loop->now_ns + delay_ns : UINT64_MAX;
     if (timer_is_running(timer)) {
@@ -297,7 +306,8 @@ static uint64_t timeout_until_timer(const struct loop *loop, uint64_t timeout_ns
 
 /* ---- turns ---- */
 
-/* The wait is over and callbacks come next: from here on nobody has to wake us, and it is later than it was. */
+/* The wait is over and callbacks come next: from here on nobody has to wake us, and it is later
+ * than it was. */
 static void loop_woken(void *context)
 {
     struct loop *loop = context;

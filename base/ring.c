@@ -6,7 +6,8 @@
 #include "base/check.h"
 #include "base/ring_priv.h"
 
-enum err ring_open(const struct ring_options *options, struct ring **ret_ring, struct err_trail *trail)
+enum err ring_open(const struct ring_options *options, struct ring **ret_ring,
+                   struct err_trail *trail)
 {
     char reason[sizeof((struct ring *)0)->reason] = "";
     if (options->choice != RING_FORCE_POLL) {
@@ -57,7 +58,8 @@ const char *ring_fixed_reason(const struct ring *ring)
     return ring->fixed_reason;
 }
 
-static void submit(struct ring *ring, struct ring_op *op, enum ring_kind kind, int fd, ring_done_fn *done)
+static void submit(struct ring *ring, struct ring_op *op, enum ring_kind kind, int fd,
+                   ring_done_fn *done)
 {
     CHECK(op->magic != RING_OP_MAGIC); /* still pending */
     CHECK(fd >= 0);
@@ -77,44 +79,50 @@ void ring_accept(struct ring *ring, struct ring_op *op, int listen_fd, ring_done
     submit(ring, op, RING_ACCEPT, listen_fd, done);
 }
 
-void ring_recv(struct ring *ring, struct ring_op *op, int fd, void *data, uint32_t size, ring_done_fn *done)
+void ring_recv(struct ring *ring, struct ring_op *op, int fd, void *data, uint32_t size,
+               ring_done_fn *done)
 {
     op->data = data, op->size = size, op->flags = 0;
     submit(ring, op, RING_RECV, fd, done);
 }
 
-void ring_recvmsg(struct ring *ring, struct ring_op *op, int fd, struct msghdr *msg, ring_done_fn *done)
+void ring_recvmsg(struct ring *ring, struct ring_op *op, int fd, struct msghdr *msg,
+                  ring_done_fn *done)
 {
     op->data = msg, op->flags = 0;
     submit(ring, op, RING_RECVMSG, fd, done);
 }
 
-void ring_send(struct ring *ring, struct ring_op *op, int fd, const void *data, uint32_t size, int flags, ring_done_fn *done)
+void ring_send(struct ring *ring, struct ring_op *op, int fd, const void *data, uint32_t size,
+               int flags, ring_done_fn *done)
 {
     op->data = (void *)data, op->size = size, op->flags = flags | MSG_NOSIGNAL;
     submit(ring, op, RING_SEND, fd, done);
 }
 
-void ring_sendmsg(struct ring *ring, struct ring_op *op, int fd, const struct msghdr *msg, int flags, ring_done_fn *done)
+void ring_sendmsg(struct ring *ring, struct ring_op *op, int fd, const struct msghdr *msg,
+                  int flags, ring_done_fn *done)
 {
     op->data = (void *)msg, op->flags = flags | MSG_NOSIGNAL;
     submit(ring, op, RING_SENDMSG, fd, done);
 }
 
-void ring_poll(struct ring *ring, struct ring_op *op, int fd, uint32_t poll_events, ring_done_fn *done)
+void ring_poll(struct ring *ring, struct ring_op *op, int fd, uint32_t poll_events,
+               ring_done_fn *done)
 {
     op->flags = (int)poll_events;
     submit(ring, op, RING_POLL, fd, done);
 }
 
-void ring_read(struct ring *ring, struct ring_op *op, int fd, void *data, uint32_t size, uint64_t offset, ring_done_fn *done)
+void ring_read(struct ring *ring, struct ring_op *op, int fd, void *data, uint32_t size,
+               uint64_t offset, ring_done_fn *done)
 {
     op->data = data, op->size = size, op->offset = offset;
     submit(ring, op, RING_READ, fd, done);
 }
 
-void ring_write(struct ring *ring, struct ring_op *op, int fd, const void *data, uint32_t size, uint64_t offset,
-                ring_done_fn *done)
+void ring_write(struct ring *ring, struct ring_op *op, int fd, const void *data, uint32_t size,
+                uint64_t offset, ring_done_fn *done)
 {
     op->data = (void *)data, op->size = size, op->offset = offset;
     submit(ring, op, RING_WRITE, fd, done);

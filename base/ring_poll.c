@@ -19,13 +19,14 @@
  *                            v                    |
  *                     parked on its fd --ready----+
  *
- * Descriptors are armed one-shot: the kernel forgets them when closed and reused under the same number without our being told,
- * and arming anew at each parking is right in every case. Files never park; their pread and pwrite run here and block the
- * loop meanwhile, which is what this backend costs.
+ * Descriptors are armed one-shot: the kernel forgets them when closed and reused under the same
+ * number without our being told, and arming anew at each parking is right in every case. Files
+ * never park; their pread and pwrite run here and block the loop meanwhile, which is what this
+ * backend costs.
  */
 
-#define CHUNK_FDS 256u
-#define FDS_MAX (1u << 22) /* bounds the table of chunks at 128 KiB, whatever RLIMIT_NOFILE says */
+#define CHUNK_FDS  256u
+#define FDS_MAX    (1u << 22) /* whatever RLIMIT_NOFILE says: 128 KiB of pointers to chunks */
 #define EVENTS_MAX 256
 
 enum op_place { OP_FRESH, OP_PARKED, OP_ENDED };
@@ -95,16 +96,18 @@ static ssize_t ready_events(const struct ring_op *op)
     return count > 0 ? entry.revents : -1;
 }
 
-/* What is no file with positions (a pipe, an eventfd) may be in blocking mode, and must not block the loop. */
+/* What is no file with positions (a pipe, an eventfd) may be in blocking mode, and must not block
+ * the loop. */
 static ssize_t try_stream(const struct ring_op *op)
 {
     if (ready_events(op) < 0) {
-        /* The wrong end of a pipe is never ready: it would wait for ever where io_uring says EBADF. */
+        /* The wrong end of a pipe is never ready and would wait for ever; io_uring says EBADF. */
         int mode = fcntl(op->fd, F_GETFL) & O_ACCMODE;
         errno = mode == (op->kind == RING_READ ? O_WRONLY : O_RDONLY) ? EBADF : EAGAIN;
         return -1;
     }
-    return op->kind == RING_READ ? read(op->fd, op->data, op->size) : write(op->fd, op->data, op->size);
+    return op->kind == RING_READ ? read(op->fd, op->data, op->size)
+                                 : write(op->fd, op->data, op->size);
 }
 
 static ssize_t try_file(const struct ring_op *op)
@@ -213,7 +216,8 @@ static void arm_or_fail(struct poll_ring *poll_ring, int fd, struct fd_slot *slo
 
 static void start(struct poll_ring *poll_ring, struct ring_op *op)
 {
-    /* Behind one that waits for the same already, or two receives would swap their bytes. Files have no slot and never wait. */
+    /* Behind one that waits for the same already, or two receives would swap their bytes. Files
+     * have no slot and never wait. */
     struct fd_slot *slot = slot_of(poll_ring, op->fd);
     bool must_queue = slot && (parked_events(slot) & events_for(op)) && op->kind != RING_POLL;
     if (!must_queue && try_op(poll_ring, op))
@@ -301,7 +305,8 @@ static uint32_t poll_wait(struct ring *ring, uint64_t timeout_ns)
     struct poll_ring *poll_ring = poll_ring_of(ring);
     start_fresh(poll_ring);
     struct epoll_event events[EVENTS_MAX];
-    int count = epoll_wait(poll_ring->epoll_fd, events, EVENTS_MAX, list_is_empty(&poll_ring->ended) ? timeout_ms(timeout_ns) : 0);
+    int count = epoll_wait(poll_ring->epoll_fd, events, EVENTS_MAX,
+                           list_is_empty(&poll_ring->ended) ? timeout_ms(timeout_ns) : 0);
     CHECK(count >= 0 || errno == EINTR);
     for (int i = 0; i < count; i++)
         retry_parked(poll_ring, events[i].data.fd);
@@ -337,9 +342,13 @@ static const struct ring_backend_ops poll_ops = {
 enum err ring__poll_open(const struct ring_options *options, struct ring **ret_ring)
 {
     struct rlimit limit = {0};
-    uint64_t fds = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max < FDS_MAX ? limit.rlim_max : FDS_MAX;
+    uint64_t fds = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max < FDS_MAX
+                       ? limit.rlim_max
+                       : FDS_MAX;
     uint32_t chunk_count = (uint32_t)((fds + CHUNK_FDS - 1) / CHUNK_FDS);
-    CLEANUP(poll_close) struct poll_ring *poll_ring = calloc(1, sizeof *poll_ring + chunk_count * sizeof(struct fd_chunk *));
+    CLEANUP(poll_close)
+    struct poll_ring *poll_ring =
+        calloc(1, sizeof *poll_ring + chunk_count * sizeof(struct fd_chunk *));
     if (poll_ring == NULL)
         return ERR_NO_MEMORY;
     poll_ring->ring.ops = &poll_ops;

@@ -1,6 +1,7 @@
 /*
- * What ring.c shares with its two backends. ring.c fills in the operation and keeps the books (magic, how many are pending); a backend
- * queues it, and ends it with ring__end(). A backend embeds struct ring as its first member.
+ * What ring.c shares with its two backends. ring.c fills in the operation and keeps the books
+ * (magic, how many are pending); a backend queues it, and ends it with ring__end(). A backend
+ * embeds struct ring as its first member.
  */
 #ifndef BASE_RING_PRIV_H
 #define BASE_RING_PRIV_H
@@ -32,7 +33,8 @@ struct ring {
     uint32_t pending; /* operations submitted and not ended */
     bool is_waiting;  /* inside ring_wait() */
     bool has_fixed_buffers;
-    /* Called in ring_wait() when the waiting is over and before callbacks run; the loop takes the time there. NULL: nobody. */
+    /* Called in ring_wait() when the waiting is over and before callbacks run; the loop takes the
+     * time there. NULL: nobody. */
     void (*woken)(void *context);
     void *woken_context;
     char reason[320];
@@ -40,7 +42,8 @@ struct ring {
 };
 
 /* `reason` gets a sentence when the kernel does not let us. */
-enum err ring__uring_open(const struct ring_options *options, struct ring **ret_ring, char *reason, size_t reason_size) MUST_USE;
+enum err ring__uring_open(const struct ring_options *options, struct ring **ret_ring, char *reason,
+                          size_t reason_size) MUST_USE;
 enum err ring__poll_open(const struct ring_options *options, struct ring **ret_ring) MUST_USE;
 
 /* Hands a finished operation back. The callback may free it or submit it again. */
@@ -60,8 +63,9 @@ static inline void ring__tell_woken(struct ring *ring)
 }
 
 /*
- * Gives up an operation that is never to call back although it is pending, right before ring_close(). Only for one that refers to no memory,
- * a poll: the loop's own wake-up, which cannot be cancelled once the loop's thread is gone.
+ * Gives up an operation that is never to call back although it is pending, right before
+ * ring_close(). Only for one that refers to no memory, a poll: the loop's own wake-up, which cannot
+ * be cancelled once the loop's thread is gone.
  */
 void ring__abandon(struct ring *ring, struct ring_op *op);
 

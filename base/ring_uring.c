@@ -17,23 +17,25 @@
 /*
  * The io_uring backend.
  *
- * An operation has at most one entry in the kernel at a time, whose user_data is the operation. Entries of our own (cancellations) have
- * user_data 0 and their results are dropped. What does not fit into the submission queue, or comes before the ring is enabled,
- * stands in `backlog` and goes out at the next flush; so submitting never fails.
+ * An operation has at most one entry in the kernel at a time, whose user_data is the operation.
+ * Entries of our own (cancellations) have user_data 0 and their results are dropped. What does not
+ * fit into the submission queue, or comes before the ring is enabled, stands in `backlog` and goes
+ * out at the next flush; so submitting never fails.
  *
- * The ring is created disabled and enabled by the first ring_wait(): SINGLE_ISSUER binds it to the thread that enables it, which is the
- * loop's own and often not the one that opened it.
+ * The ring is created disabled and enabled by the first ring_wait(): SINGLE_ISSUER binds it to the
+ * thread that enables it, which is the loop's own and often not the one that opened it.
  */
 
-#define ENTRIES_DEFAULT 1024u
-#define CQ_FACTOR 4u             /* a burst of completions before the kernel has to keep an overflow list */
-#define BUFFER_BYTES_MAX GIB(1)  /* io_uring_register(2): the most one fixed buffer may have */
-#define BUFFER_BITS 30
-_Static_assert(BUFFER_BYTES_MAX == 1ull << BUFFER_BITS, "a buffer's index is the high part of the offset in the arena");
+#define ENTRIES_DEFAULT  1024u
+#define CQ_FACTOR        4u /* a burst of results before the kernel must keep an overflow list */
+#define BUFFER_BYTES_MAX GIB(1) /* io_uring_register(2): the most one fixed buffer may have */
+#define BUFFER_BITS      30
+_Static_assert(BUFFER_BYTES_MAX == 1ull << BUFFER_BITS,
+               "a buffer's index is the high part of the offset in the arena");
 
 enum {
     OP_CANCELLED = 1,  /* ring_cancel() was called: a retry must not follow */
-    OP_POLLING = 2,    /* its entry in the kernel is a poll, to be followed by the operation itself */
+    OP_POLLING = 2,    /* its entry in the kernel is a poll that comes before itself */
     OP_ASYNC = 4,      /* tried inline and answered EAGAIN: hand it to a kernel worker */
     OP_BACKLOG = 8,    /* in ring->backlog, not in the kernel */
     OP_TO_CANCEL = 16, /* in ring->to_cancel: in the kernel, and the cancellation found no room */
@@ -63,7 +65,8 @@ static struct uring *uring_of(struct ring *ring)
 static int fixed_index(const struct uring *uring, const void *data, uint32_t size)
 {
     uintptr_t from = (uintptr_t)data - (uintptr_t)uring->fixed_base;
-    if (uring->fixed_base == NULL || from >= uring->fixed_size_bytes || size > uring->fixed_size_bytes - from || size == 0)
+    if (uring->fixed_base == NULL || from >= uring->fixed_size_bytes ||
+        size > uring->fixed_size_bytes - from || size == 0)
         return -1;
     size_t first = from >> BUFFER_BITS, last = (from + size - 1) >> BUFFER_BITS;
     return first == last ? (int)first : -1;
@@ -88,7 +91,8 @@ static uint32_t poll_events_for(const struct ring_op *op)
     return 0;
 }
 
-static void prepare_file(const struct uring *uring, struct io_uring_sqe *sqe, const struct ring_op *op)
+static void prepare_file(const struct uring *uring, struct io_uring_sqe *sqe,
+                         const struct ring_op *op)
 {
     int index = fixed_index(uring, op->data, op->size);
     if (op->kind == RING_READ && index >= 0)
@@ -137,7 +141,8 @@ static void prepare(const struct uring *uring, struct io_uring_sqe *sqe, struct 
     io_uring_sqe_set_data(sqe, op);
 }
 
-/* A free entry, made by submitting when there is none. NULL: not now (not enabled yet, or the kernel has no room for results). */
+/* A free entry, made by submitting when there is none. NULL: not now (not enabled yet, or the
+ * kernel has no room for results). */
 static struct io_uring_sqe *take_entry(struct uring *uring)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->io);
@@ -219,8 +224,9 @@ static void uring_flush(struct ring *ring)
     if (!uring->is_enabled)
         return;
     queue_waiting(uring);
+    /* What the kernel does not take now goes with the next ring_wait(). */
     if (io_uring_sq_ready(&uring->io) > 0)
-        (void)io_uring_submit(&uring->io); /* what the kernel does not take now goes with the next ring_wait */
+        (void)io_uring_submit(&uring->io);
 }
 
 /* ---- results ---- */
@@ -241,8 +247,9 @@ static bool goes_on(struct uring *uring, struct ring_op *op, int result)
         return true;
     }
     if (result == -EAGAIN) {
-        /* The kernel waits by itself in most cases; not on O_NONBLOCK pipes, nor where an old kernel takes O_NONBLOCK of a socket for
-         * "do not wait". A regular file is always ready, and the second try is a worker's, who may block. */
+        /* The kernel waits by itself in most cases; not on O_NONBLOCK pipes, nor where an old
+         * kernel takes O_NONBLOCK of a socket for "do not wait". A regular file is always ready,
+         * and the second try is a worker's, who may block. */
         op->state |= OP_POLLING | OP_ASYNC;
         queue(uring, op);
         return true;
@@ -263,7 +270,8 @@ static void end(struct uring *uring, struct ring_op *op, int result)
         ring__end(&uring->ring, op, ERR_OK, (uint32_t)result);
 }
 
-/* Results there are now; what callbacks cause waits for the next turn, so that timers and messages get theirs. */
+/* Results there are now; what callbacks cause waits for the next turn, so that timers and messages
+ * get theirs. */
 static uint32_t reap(struct uring *uring)
 {
     uint32_t ran = 0;
@@ -296,31 +304,37 @@ static uint32_t end_dropped(struct uring *uring)
     return ran;
 }
 
-/* Submits and waits with one system call; with none when results are there and nothing is to be submitted. */
+/* Submits and waits with one system call; with none when results are there and nothing is to be
+ * submitted. */
 static void enter(struct uring *uring, uint64_t timeout_ns)
 {
     int result;
+    struct __kernel_timespec timeout = {
+        .tv_sec = (int64_t)(timeout_ns / NS_PER_SECOND),
+        .tv_nsec = (long long)(timeout_ns % NS_PER_SECOND),
+    };
+    struct __kernel_timespec *limit = timeout_ns == UINT64_MAX ? NULL : &timeout;
     if (timeout_ns == 0 || io_uring_cq_ready(&uring->io) > 0) {
         if (io_uring_sq_ready(&uring->io) == 0 && io_uring_cq_ready(&uring->io) > 0)
             return;
         result = io_uring_submit_and_get_events(&uring->io);
     } else {
         struct io_uring_cqe *cqe;
-        struct __kernel_timespec timeout = {
-            .tv_sec = (int64_t)(timeout_ns / NS_PER_SECOND),
-            .tv_nsec = (long long)(timeout_ns % NS_PER_SECOND),
-        };
-        result = io_uring_submit_and_wait_timeout(&uring->io, &cqe, 1, timeout_ns == UINT64_MAX ? NULL : &timeout, NULL);
+        result = io_uring_submit_and_wait_timeout(&uring->io, &cqe, 1, limit, NULL);
     }
-    /* ETIME, EINTR: nothing came. EAGAIN, EBUSY: the kernel wants its results taken first, and they will be. Anything else means that
-     * operations are lost (EBADR) or that a second thread uses the ring (EEXIST). */
-    CHECK(result >= 0 || result == -ETIME || result == -EINTR || result == -EAGAIN || result == -EBUSY);
+    /* ETIME, EINTR: nothing came. EAGAIN, EBUSY: the kernel wants its results taken first, and they
+     * will be. Anything else means that operations are lost (EBADR) or that a second thread uses
+     * the ring (EEXIST). */
+    CHECK(result >= 0 || result == -ETIME || result == -EINTR || result == -EAGAIN ||
+          result == -EBUSY);
 }
 
-/* By the system call itself: liburing 2.3 declares io_uring_enable_rings() and its shared library does not export it. */
+/* By the system call itself: liburing 2.3 declares io_uring_enable_rings() and its shared library
+ * does not export it. */
 static void enable(struct uring *uring)
 {
-    CHECK(syscall(SYS_io_uring_register, uring->io.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) == 0);
+    CHECK(syscall(SYS_io_uring_register, uring->io.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL,
+                  0) == 0);
     uring->is_enabled = true;
 }
 
@@ -330,7 +344,8 @@ static uint32_t uring_wait(struct ring *ring, uint64_t timeout_ns)
     if (!uring->is_enabled)
         enable(uring);
     queue_waiting(uring);
-    bool is_stuck = !list_is_empty(&uring->backlog) || !list_is_empty(&uring->to_cancel) || !list_is_empty(&uring->dropped);
+    bool is_stuck = !list_is_empty(&uring->backlog) || !list_is_empty(&uring->to_cancel) ||
+                    !list_is_empty(&uring->dropped);
     enter(uring, is_stuck ? 0 : timeout_ns);
     ring__tell_woken(ring);
     uint32_t ran = end_dropped(uring);
@@ -368,29 +383,39 @@ static void explain_setup(int errnum, char *reason, size_t size)
     case EPERM:
     case EACCES:
         snprintf(reason, size,
-                 "io_uring_setup: not permitted: allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile "
-                 "(containers: --security-opt seccomp=...), or set sysctl kernel.io_uring_disabled=0");
+                 "io_uring_setup: not permitted: allow io_uring_setup, io_uring_enter and "
+                 "io_uring_register in the seccomp profile (containers: --security-opt "
+                 "seccomp=...), or set sysctl kernel.io_uring_disabled=0");
         break;
     case ENOSYS:
-        snprintf(reason, size, "io_uring_setup: this kernel has none, or a seccomp profile hides it: allow io_uring_* or use Linux 5.11 "
-                               "or newer");
+        snprintf(reason, size,
+                 "io_uring_setup: this kernel has none, or a seccomp profile hides it: allow "
+                 "io_uring_* or use Linux 5.11 or newer");
         break;
     case ENOMEM:
-        snprintf(reason, size, "io_uring_setup: over the limit of locked memory: raise it (systemd LimitMEMLOCK=infinity, docker "
-                               "--ulimit memlock=-1)");
+        snprintf(reason, size,
+                 "io_uring_setup: over the limit of locked memory: raise it (systemd "
+                 "LimitMEMLOCK=infinity, docker --ulimit memlock=-1)");
         break;
     default:
-        snprintf(reason, size, "io_uring_setup: %s", strerrordesc_np(errnum) ? strerrordesc_np(errnum) : "unknown error");
+        snprintf(reason, size, "io_uring_setup: %s",
+                 strerrordesc_np(errnum) ? strerrordesc_np(errnum) : "unknown error");
     }
 }
 
 /* Best first: each row leaves out what an older kernel answers with EINVAL. */
 static const unsigned setup_flags[] = {
-    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED | IORING_SETUP_SUBMIT_ALL, /* 6.1 */
-    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_R_DISABLED |
-        IORING_SETUP_SUBMIT_ALL,                                                                          /* 6.0 */
-    IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_R_DISABLED | IORING_SETUP_SUBMIT_ALL, /* 5.19 */
-    IORING_SETUP_R_DISABLED,                                                                              /* 5.10 */
+    /* Linux 6.1 */
+    IORING_SETUP_R_DISABLED | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER |
+        IORING_SETUP_DEFER_TASKRUN,
+    /* 6.0 */
+    IORING_SETUP_R_DISABLED | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER |
+        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+    /* 5.19 */
+    IORING_SETUP_R_DISABLED | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN |
+        IORING_SETUP_TASKRUN_FLAG,
+    /* 5.10 */
+    IORING_SETUP_R_DISABLED,
 };
 
 static int set_up(struct uring *uring, unsigned entries)
@@ -410,25 +435,32 @@ static int set_up(struct uring *uring, unsigned entries)
 static bool is_capable(struct uring *uring, char *reason, size_t size)
 {
     static const uint8_t needed[] = {
-        IORING_OP_ACCEPT, IORING_OP_RECV,       IORING_OP_RECVMSG,     IORING_OP_SEND,         IORING_OP_SENDMSG, IORING_OP_POLL_ADD,
-        IORING_OP_READ,   IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED, IORING_OP_ASYNC_CANCEL, IORING_OP_WRITE,
+        IORING_OP_ACCEPT,      IORING_OP_RECV,         IORING_OP_RECVMSG, IORING_OP_SEND,
+        IORING_OP_SENDMSG,     IORING_OP_POLL_ADD,     IORING_OP_READ,    IORING_OP_READ_FIXED,
+        IORING_OP_WRITE_FIXED, IORING_OP_ASYNC_CANCEL, IORING_OP_WRITE,
     };
-    unsigned features = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_FAST_POLL | IORING_FEAT_SUBMIT_STABLE;
+    unsigned features = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_FAST_POLL |
+                        IORING_FEAT_SUBMIT_STABLE;
     if ((uring->io.features & features) != features) {
-        snprintf(reason, size, "io_uring: this kernel's is too old (features 0x%x of 0x%x): use Linux 5.11 or newer",
+        snprintf(reason, size,
+                 "io_uring: this kernel's is too old (features 0x%x of 0x%x): use Linux 5.11",
                  uring->io.features & features, features);
         return false;
     }
     struct io_uring_probe *probe = io_uring_get_probe_ring(&uring->io);
     if (probe == NULL) {
-        snprintf(reason, size, "io_uring_register: cannot ask which operations there are: allow it in the seccomp profile");
+        snprintf(reason, size,
+                 "io_uring_register: cannot ask which operations there are: allow it in the "
+                 "seccomp profile");
         return false;
     }
     bool all = true;
     for (size_t i = 0; i < COUNT_OF(needed) && all; i++) {
         all = io_uring_opcode_supported(probe, needed[i]);
         if (!all)
-            snprintf(reason, size, "io_uring: this kernel lacks operation %u: use Linux 5.11 or newer", needed[i]);
+            snprintf(reason, size,
+                     "io_uring: this kernel lacks operation %u: use Linux 5.11 or newer",
+                     needed[i]);
     }
     io_uring_free_probe(probe);
     return all;
@@ -445,8 +477,9 @@ static void explain_register(struct uring *uring, int errnum, size_t arena_bytes
         return;
     }
     snprintf(reason, size,
-             "io_uring_register_buffers: %zu MiB are over the limit of locked memory, %llu KiB: raise it (systemd "
-             "LimitMEMLOCK=infinity, docker --ulimit memlock=-1, ulimit -l) or grant CAP_IPC_LOCK",
+             "io_uring_register_buffers: %zu MiB are over the limit of locked memory, %llu KiB: "
+             "raise it (systemd LimitMEMLOCK=infinity, docker --ulimit memlock=-1, ulimit -l) or "
+             "grant CAP_IPC_LOCK",
              arena_bytes >> 20, (unsigned long long)(limit.rlim_cur >> 10));
 }
 
@@ -475,7 +508,8 @@ static void register_arena(struct uring *uring, const struct arena *arena)
     uring->ring.has_fixed_buffers = true;
 }
 
-enum err ring__uring_open(const struct ring_options *options, struct ring **ret_ring, char *reason, size_t reason_size)
+enum err ring__uring_open(const struct ring_options *options, struct ring **ret_ring, char *reason,
+                          size_t reason_size)
 {
     CLEANUP(uring_close) struct uring *uring = calloc(1, sizeof *uring);
     if (uring == NULL) {
@@ -498,7 +532,8 @@ enum err ring__uring_open(const struct ring_options *options, struct ring **ret_
     if (options->arena)
         register_arena(uring, options->arena);
     else
-        snprintf(uring->ring.fixed_reason, sizeof uring->ring.fixed_reason, "this ring has no arena");
+        snprintf(uring->ring.fixed_reason, sizeof uring->ring.fixed_reason,
+                 "this ring has no arena");
     *ret_ring = &TAKE(uring)->ring;
     return ERR_OK;
 }

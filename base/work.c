@@ -58,7 +58,8 @@ CLEANUP_DEFINE(work_pool_close, struct work_pool *)
 enum err work_pool_open(unsigned thread_count, const char *name, struct work_pool **ret_pool)
 {
     CHECK(thread_count > 0);
-    CLEANUP(work_pool_close) struct work_pool *pool = calloc(1, sizeof *pool + thread_count * sizeof(pthread_t));
+    CLEANUP(work_pool_close)
+    struct work_pool *pool = calloc(1, sizeof *pool + thread_count * sizeof(pthread_t));
     if (pool == NULL)
         return ERR_NO_MEMORY;
     CHECK(pthread_mutex_init(&pool->mutex, NULL) == 0);

@@ -85,11 +85,13 @@ static void shares_get_fair_parts(void **state)
         struct arena *arena = NULL;
         assert_int_equal(arena_open(&options, &arena), ERR_OK);
         uint32_t sums[SLOT_SIZE_COUNT] = {0};
-        uint32_t totals[SLOT_SIZE_COUNT] = {[SLOT_SMALL] = rows[i].small, [SLOT_LARGE] = rows[i].large};
+        uint32_t totals[SLOT_SIZE_COUNT] = {
+            [SLOT_SMALL] = rows[i].small, [SLOT_LARGE] = rows[i].large};
         for (uint32_t s = 0; s < rows[i].shares; s++)
             for (int c = 0; c < SLOT_SIZE_COUNT; c++) {
                 uint32_t got = arena_share(arena, s)->total_count[c];
-                assert_in_range(got, totals[c] / rows[i].shares, (totals[c] + rows[i].shares - 1) / rows[i].shares);
+                assert_in_range(got, totals[c] / rows[i].shares,
+                                (totals[c] + rows[i].shares - 1) / rows[i].shares);
                 sums[c] += got;
             }
         assert_int_equal(sums[SLOT_LARGE], rows[i].large);
@@ -191,12 +193,16 @@ static void putting_a_slot_twice_stops_the_process(void **state)
 int main(void)
 {
     const struct CMUnitTest all[] = {
-        cmocka_unit_test_setup_teardown(slots_are_aligned_inside_the_mapping_and_apart, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(mapping_is_whole_huge_pages_and_knows_its_edges, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(slots_are_aligned_inside_the_mapping_and_apart, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(mapping_is_whole_huge_pages_and_knows_its_edges, set_up,
+                                        tear_down),
         cmocka_unit_test(shares_get_fair_parts),
         cmocka_unit_test(an_arena_of_nothing_is_refused),
-        cmocka_unit_test_setup_teardown(a_returned_slot_goes_to_the_first_in_line, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_long_line_that_returns_at_once_does_not_deepen_the_stack, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_returned_slot_goes_to_the_first_in_line, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_long_line_that_returns_at_once_does_not_deepen_the_stack,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(putting_a_slot_twice_stops_the_process, set_up, tear_down),
     };
     return cmocka_run_group_tests(all, NULL, NULL);

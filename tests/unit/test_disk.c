@@ -15,7 +15,8 @@
 #include "base/disk.h"
 #include "base/rand.h"
 
-/* What every disk promises, run against the real one (over both rings), the recording one and the simulated one. */
+/* What every disk promises, run against the real one (over both rings), the recording one and the
+ * simulated one. */
 
 enum disk_kind { REAL_URING, REAL_POLL, RECORD, SIM };
 
@@ -53,17 +54,19 @@ static int set_up(void **state, enum disk_kind kind)
     snprintf(f->scratch, sizeof f->scratch, "./sluice-disk-XXXXXX");
     if (mkdtemp(f->scratch) == NULL || posix_memalign((void **)&f->block, 4096, BLOCK_BYTES))
         return -1;
-    struct loop_options options = {.ring_choice = kind == REAL_POLL ? RING_FORCE_POLL : RING_AUTO, .name = "disk-test"};
+    struct loop_options options = {.ring_choice = kind == REAL_POLL ? RING_FORCE_POLL : RING_AUTO,
+                                   .name = "disk-test"};
     if (loop_open(&options, &f->loop, NULL))
         return -1;
     f->disk = disk_real();
     if (kind == SIM) {
-        if (disk_sim_open(&(struct disk_sim_options){.capacity_bytes = 16 << 20, .rand = &f->rand.rand}, &f->sim))
+        struct disk_sim_options sim = {.capacity_bytes = 16 << 20, .rand = &f->rand.rand};
+        if (disk_sim_open(&sim, &f->sim))
             return -1;
         f->disk = disk_sim_disk(f->sim);
         snprintf(f->dir, sizeof f->dir, "/vol");
     } else {
-        snprintf(f->dir, sizeof f->dir, "%s/vol", f->scratch);
+        snprintf(f->dir, sizeof f->dir, "%.60s/vol", f->scratch);
     }
     if (kind == RECORD) {
         if (disk_record_open(f->disk, &f->record))
@@ -226,7 +229,8 @@ static void reads_end_short_only_at_the_end_of_the_file(void **state)
         await(f, &got);
         assert_int_equal(got.e, ERR_OK);
         assert_int_equal(got.count, rows[i].count);
-        assert_int_equal(ops->pread(f->file, f->block, 16384, rows[i].offset), ERR_CORRUPT); /* all or an error */
+        /* pread gives all or an error. */
+        assert_int_equal(ops->pread(f->file, f->block, 16384, rows[i].offset), ERR_CORRUPT);
     }
 }
 
@@ -272,7 +276,8 @@ static void allocating_extends_with_zeros_and_takes_space(void **state)
     assert_int_equal(ops->pread(f->file, f->block, BLOCK_BYTES, 3 << 20), ERR_OK);
     for (size_t i = 0; i < BLOCK_BYTES; i++)
         assert_int_equal(f->block[i], 0);
-    assert_int_equal(ops->allocate(f->file, 1 << 20, 1 << 20), ERR_OK); /* inside: nothing changes */
+    /* Inside nothing changes. */
+    assert_int_equal(ops->allocate(f->file, 1 << 20, 1 << 20), ERR_OK);
     assert_int_equal(ops->size(f->file, &size), ERR_OK);
     assert_int_equal(size, 5 << 20);
     assert_int_equal(ops->space(f->disk, f->dir, &after), ERR_OK);
@@ -300,7 +305,8 @@ static void names_come_and_go(void **state)
     const struct disk_ops *ops = disk->ops;
     struct disk_file *none = NULL;
     assert_int_equal(ops->open(disk, at("one"), DISK_READ, &none), ERR_NO_SUCH_FILE);
-    assert_int_equal(ops->open(disk, at("nodir/one"), DISK_WRITE | DISK_CREATE, &none), ERR_NO_SUCH_FILE);
+    assert_int_equal(ops->open(disk, at("nodir/one"), DISK_WRITE | DISK_CREATE, &none),
+                     ERR_NO_SUCH_FILE);
     f->file = open_file(f, "one", DISK_WRITE | DISK_CREATE);
     assert_int_equal(ops->open(disk, at("one"), DISK_WRITE | DISK_CREATE, &none), ERR_FILE_EXISTS);
     assert_null(none);
@@ -394,8 +400,9 @@ static void the_record_tells_what_was_asked_in_order(void **state)
     assert_int_equal(ops->remove(f->disk, at("data")), ERR_OK);
 
     static const struct disk_event expected[] = {
-        {DISK_EVENT_OPEN, "data", 0, 0},  {DISK_EVENT_ALLOCATE, "data", 0, 1 << 20}, {DISK_EVENT_WRITE, "data", 8192, 4096},
-        {DISK_EVENT_SYNC, "data", 0, 0},  {DISK_EVENT_SYNC_DIR, "", 0, 0},           {DISK_EVENT_REMOVE, "data", 0, 0},
+        {DISK_EVENT_OPEN, "data", 0, 0},        {DISK_EVENT_ALLOCATE, "data", 0, 1 << 20},
+        {DISK_EVENT_WRITE, "data", 8192, 4096}, {DISK_EVENT_SYNC, "data", 0, 0},
+        {DISK_EVENT_SYNC_DIR, "", 0, 0},        {DISK_EVENT_REMOVE, "data", 0, 0},
     };
     const struct disk_event *events = NULL;
     size_t count = disk_record_events(f->record, &events);
@@ -423,7 +430,8 @@ static void the_probe_judges_and_leaves_nothing_behind(void **state)
         assert_true(probe.align_bytes > 0 && 4096 % probe.align_bytes == 0);
         if (strcmp(probe.file_system, "ext4") == 0 || strcmp(probe.file_system, "xfs") == 0)
             assert_int_equal(probe.direct, DISK_DIRECT_REAL);
-        if (strcmp(probe.file_system, "tmpfs") == 0) /* before Linux 6.6 it refuses, since then it pretends */
+        /* Before Linux 6.6 it refuses, since then it pretends. */
+        if (strcmp(probe.file_system, "tmpfs") == 0)
             assert_int_not_equal(probe.direct, DISK_DIRECT_REAL);
     }
     assert_int_equal(disk_probe_dir(f->scratch, &probe, &trail), ERR_OK);
@@ -434,11 +442,13 @@ static void the_probe_judges_and_leaves_nothing_behind(void **state)
     assert_non_null(strstr(err_trail_text(&trail, ERR_NO_SUCH_FILE), "no-such-dir"));
 }
 
-#define EVERY(test)                                                     \
-    {"real, io_uring: " #test, test, set_up_uring, tear_down, NULL},    \
-    {"real, epoll: " #test, test, set_up_poll, tear_down, NULL},        \
-    {"record: " #test, test, set_up_record, tear_down, NULL},           \
-    {"sim: " #test, test, set_up_sim, tear_down, NULL}
+#define EVERY(test)                                                                                \
+    {"real, io_uring: " #test, test, set_up_uring, tear_down, NULL},                               \
+        {"real, epoll: " #test, test, set_up_poll, tear_down, NULL},                               \
+        {"record: " #test, test, set_up_record, tear_down, NULL},                                  \
+    {                                                                                              \
+        "sim: " #test, test, set_up_sim, tear_down, NULL                                           \
+    }
 
 int main(void)
 {
@@ -451,9 +461,12 @@ int main(void)
         EVERY(names_come_and_go),
         EVERY(a_file_is_locked_by_one_handle),
         EVERY(a_file_opened_for_reading_is_not_written),
-        cmocka_unit_test_setup_teardown(residency_follows_reading_and_dropping, set_up_uring, tear_down),
-        cmocka_unit_test_setup_teardown(the_record_tells_what_was_asked_in_order, set_up_record, tear_down),
-        cmocka_unit_test_setup_teardown(the_probe_judges_and_leaves_nothing_behind, set_up_uring, tear_down),
+        cmocka_unit_test_setup_teardown(residency_follows_reading_and_dropping, set_up_uring,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(the_record_tells_what_was_asked_in_order, set_up_record,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(the_probe_judges_and_leaves_nothing_behind, set_up_uring,
+                                        tear_down),
     };
     return cmocka_run_group_tests(all, NULL, NULL);
 }

@@ -29,7 +29,8 @@ static int set_up(void **state)
     memset(f, 0, sizeof *f);
     clock_manual_init(&f->clock, 0);
     f->clock.mono_now_ns = 5 * NS_PER_SECOND;
-    if (loop_open(&(struct loop_options){.clock = &f->clock.clock, .name = "manual"}, &f->manual, NULL))
+    if (loop_open(&(struct loop_options){.clock = &f->clock.clock, .name = "manual"}, &f->manual,
+                  NULL))
         return -1;
     return loop_open(&(struct loop_options){.name = "system"}, &f->loop, NULL) ? -1 : 0;
 }
@@ -216,7 +217,10 @@ static void messages_come_in_the_order_posted_and_own_ones_next_turn(void **stat
     struct numbered messages[5];
     see_nothing_yet();
     for (int i = 0; i < 5; i++) {
-        messages[i] = (struct numbered){.msg.deliver = take_numbered, .loop = f->manual, .number = i + 1, .posts_again = i == 4};
+        messages[i] = (struct numbered){.msg.deliver = take_numbered,
+                                        .loop = f->manual,
+                                        .number = i + 1,
+                                        .posts_again = i == 4};
         loop_post(f->manual, &messages[i].msg);
     }
     assert_int_equal(seen.delivered, 0);
@@ -238,10 +242,11 @@ struct poster {
 static void *poster_main(void *context)
 {
     struct poster *poster = context;
+    const struct timespec pause = {.tv_nsec = 300000}; /* the loop falls asleep now and then */
     for (int i = 0; i < EACH; i++) {
         loop_post(poster->loop, &poster->messages[i].msg);
         if (i % 1000 == 0)
-            (void)nanosleep(&(struct timespec){.tv_nsec = 300000}, NULL); /* lets the loop fall asleep now and then */
+            (void)nanosleep(&pause, NULL);
     }
     return NULL;
 }
@@ -256,7 +261,8 @@ static void messages_of_several_threads_all_arrive_and_wake_the_loop(void **stat
     for (int p = 0; p < POSTERS; p++) {
         posters[p].loop = f->loop;
         for (int i = 0; i < EACH; i++)
-            posters[p].messages[i] = (struct numbered){.msg.deliver = take_numbered, .poster = p, .number = i + 1};
+            posters[p].messages[i] =
+                (struct numbered){.msg.deliver = take_numbered, .poster = p, .number = i + 1};
         assert_int_equal(pthread_create(&posters[p].thread, NULL, poster_main, &posters[p]), 0);
     }
     loop_run(f->loop); /* hangs, and the test times out, when a wake-up is lost */
@@ -378,9 +384,11 @@ static void callbacks_see_the_time_after_the_wait_not_before(void **state)
 static void a_loop_has_its_share_of_the_arena(void **state)
 {
     struct arena *arena = NULL;
-    assert_int_equal(arena_open(&(struct arena_options){.large_count = 4, .share_count = 2}, &arena), ERR_OK);
+    struct arena_options options = {.large_count = 4, .share_count = 2};
+    assert_int_equal(arena_open(&options, &arena), ERR_OK);
     struct loop *loop = NULL;
-    assert_int_equal(loop_open(&(struct loop_options){.arena = arena, .arena_share = 1}, &loop, NULL), ERR_OK);
+    struct loop_options loop_options = {.arena = arena, .arena_share = 1};
+    assert_int_equal(loop_open(&loop_options, &loop, NULL), ERR_OK);
     assert_ptr_equal(loop_arena(loop), arena_share(arena, 1));
     loop_close(loop);
     arena_close(arena);

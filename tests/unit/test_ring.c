@@ -5,13 +5,21 @@
 /* the four above first: cmocka wants them */
 #include <arpa/inet.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -60,14 +68,16 @@ static int set_up(void **state, enum ring_choice choice)
 {
     struct fixture *f = *state = &fixture;
     *f = (struct fixture){.choice = choice, .file = -1};
-    if (arena_open(&(struct arena_options){.large_count = 1, .small_count = 4, .share_count = 1}, &f->arena))
+    if (arena_open(&(struct arena_options){.large_count = 1, .small_count = 4, .share_count = 1},
+                   &f->arena))
         return -1;
     struct ring_options options = {.entries = 8, .arena = f->arena, .choice = choice};
     struct err_trail trail = {0};
     enum err e = ring_open(&options, &f->ring, &trail);
     if (e)
         print_message("no ring: %s\n", err_trail_text(&trail, e));
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, f->pair) || pipe2(f->pipe, O_CLOEXEC))
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, f->pair) ||
+        pipe2(f->pipe, O_CLOEXEC))
         return -1;
     snprintf(f->path, sizeof f->path, "/tmp/sluice-ring-XXXXXX");
     f->file = mkstemp(f->path);
@@ -169,7 +179,8 @@ static void messages_of_several_pieces_go_through(void **state)
     struct fixture *f = need_ring(state);
     char left[4] = "", right[4] = "";
     struct iovec out[2] = {{"abc", 3}, {"defg", 4}}, in[2] = {{left, 4}, {right, 4}};
-    struct msghdr out_msg = {.msg_iov = out, .msg_iovlen = 2}, in_msg = {.msg_iov = in, .msg_iovlen = 2};
+    struct msghdr out_msg = {.msg_iov = out, .msg_iovlen = 2},
+                  in_msg = {.msg_iov = in, .msg_iovlen = 2};
     struct result received = {0}, sent = {0};
     ring_recvmsg(f->ring, &received.op, f->pair[0], &in_msg, note);
     ring_wait(f->ring, 0);
@@ -187,7 +198,8 @@ static void accept_gives_a_nonblocking_descriptor(void **state)
     static const int kinds[] = {SOCK_NONBLOCK, 0}; /* a blocking listener must not block the ring */
     for (size_t i = 0; i < COUNT_OF(kinds); i++) {
         int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | kinds[i], 0);
-        struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        struct sockaddr_in address = {.sin_family = AF_INET,
+                                      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         socklen_t size = sizeof address;
         assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
         assert_int_equal(listen(listener, 4), 0);
@@ -257,7 +269,8 @@ static void files_are_written_and_read_at_offsets(void **state)
     struct fixture *f = need_ring(state);
     struct slot *slot = slot_take(arena_share(f->arena, 0), SLOT_SMALL);
     char stack[4096];
-    uint8_t *memories[] = {slot->data, (uint8_t *)stack}; /* a fixed buffer where there are any, and never one */
+    /* A fixed buffer where there are any, and one that never is. */
+    uint8_t *memories[] = {slot->data, (uint8_t *)stack};
     for (size_t i = 0; i < COUNT_OF(memories); i++) {
         uint64_t offset = i * 1000003;
         struct result put = {0}, got = {0}, past = {0};
@@ -303,7 +316,8 @@ static void many_more_operations_than_queue_entries_all_end(void **state)
     memset(results, 0, sizeof results);
     for (uint32_t i = 0; i < MANY; i++) {
         numbers[i] = i * 2654435761u;
-        ring_write(f->ring, &results[i].op, f->file, &numbers[i], sizeof numbers[i], i * 4ull, note);
+        ring_write(f->ring, &results[i].op, f->file, &numbers[i], sizeof numbers[i], i * 4ull,
+                   note);
     }
     for (uint32_t i = 0; i < MANY; i++) {
         await(f, &results[i]);
@@ -417,8 +431,108 @@ static void the_backend_is_told_with_its_reason(void **state)
     assert_int_equal(ring_fixed_reason(f->ring)[0] == '\0', ring_has_fixed_buffers(f->ring));
 }
 
-#define BOTH(test)                                                                      \
-    {"io_uring: " #test, test, set_up_uring, tear_down, NULL}, { "epoll: " #test, test, set_up_poll, tear_down, NULL }
+/* ---- what may be missing: tried in a child, because a process cannot take it back ---- */
+
+static bool in_child(bool (*holds)(void))
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(holds() ? 0 : 1);
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* As a container's seccomp profile does. */
+static bool forbid_io_uring(int errnum)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)errnum),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = COUNT_OF(filter), .filter = filter};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+static bool auto_falls_back_and_force_refuses(int errnum, const char *word)
+{
+    struct ring *ring = NULL;
+    struct err_trail trail = {0};
+    struct ring_options automatic = {.choice = RING_AUTO}, forced = {.choice = RING_FORCE_URING};
+    if (!forbid_io_uring(errnum) || ring_open(&automatic, &ring, NULL) != ERR_OK)
+        return false;
+    bool told = ring_backend(ring) == RING_BACKEND_POLL && strstr(ring_reason(ring), word) != NULL;
+    ring_close(ring);
+    enum err e = ring_open(&forced, &ring, &trail);
+    return told && e == err_from_errno(errnum) && strstr(trail.text, word) != NULL;
+}
+
+static bool falls_back_when_not_permitted(void)
+{
+    return auto_falls_back_and_force_refuses(EPERM, "seccomp");
+}
+
+static bool falls_back_when_there_is_none(void)
+{
+    return auto_falls_back_and_force_refuses(ENOSYS, "kernel");
+}
+
+static bool falls_back_when_memory_is_locked_up(void)
+{
+    return auto_falls_back_and_force_refuses(ENOMEM, "memlock");
+}
+
+static void without_io_uring_auto_falls_back_and_says_what_to_do(void **state)
+{
+    assert_true(in_child(falls_back_when_not_permitted));
+    assert_true(in_child(falls_back_when_there_is_none));
+    assert_true(in_child(falls_back_when_memory_is_locked_up));
+}
+
+/* Who has CAP_IPC_LOCK may lock as much as there is. */
+static bool drop_ipc_lock(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
+    if (syscall(SYS_capget, &header, data) != 0)
+        return false;
+    data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective &= ~CAP_TO_MASK(CAP_IPC_LOCK);
+    return syscall(SYS_capset, &header, data) == 0;
+}
+
+static bool goes_on_unregistered(void)
+{
+    struct rlimit limit = {65536, 65536};
+    struct arena *arena = NULL;
+    struct ring *ring = NULL;
+    struct arena_options arena_options = {.large_count = 8, .share_count = 1};
+    if (!drop_ipc_lock() || setrlimit(RLIMIT_MEMLOCK, &limit) || arena_open(&arena_options, &arena))
+        return false;
+    if (ring_open(&(struct ring_options){.arena = arena, .choice = RING_AUTO}, &ring, NULL))
+        return false;
+    /* Over epoll there are never fixed buffers, and another reason is told. */
+    bool told =
+        !ring_has_fixed_buffers(ring) && (ring_backend(ring) == RING_BACKEND_POLL ||
+                                          strstr(ring_fixed_reason(ring), "memlock") != NULL);
+    ring_close(ring);
+    arena_close(arena);
+    return told;
+}
+
+static void an_arena_over_the_lock_limit_is_used_unregistered(void **state)
+{
+    assert_true(in_child(goes_on_unregistered));
+}
+
+#define BOTH(test)                                                                                 \
+    {"io_uring: " #test, test, set_up_uring, tear_down, NULL},                                     \
+    {                                                                                              \
+        "epoll: " #test, test, set_up_poll, tear_down, NULL                                        \
+    }
 
 int main(void)
 {
@@ -438,6 +552,8 @@ int main(void)
         BOTH(a_callback_may_submit_its_operation_again),
         BOTH(waiting_ends_with_its_time),
         BOTH(the_backend_is_told_with_its_reason),
+        cmocka_unit_test(without_io_uring_auto_falls_back_and_says_what_to_do),
+        cmocka_unit_test(an_arena_over_the_lock_limit_is_used_unregistered),
     };
     return cmocka_run_group_tests(all, NULL, NULL);
 }

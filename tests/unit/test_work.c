@@ -74,7 +74,8 @@ static void each_job_runs_on_the_pool_and_ends_on_its_loop(void **state)
     for (int i = 0; i < LOOPS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, loop_main, loops[i]), 0);
     for (int i = 0; i < JOBS; i++) {
-        jobs[i] = (struct job){.work = {.run = run_job, .done = job_done, .loop = loops[i % LOOPS]}, .input = (uint64_t)i};
+        jobs[i] = (struct job){.work = {.run = run_job, .done = job_done, .loop = loops[i % LOOPS]},
+                               .input = (uint64_t)i};
         work_submit(pool, &jobs[i].work);
     }
     for (int i = 0; i < LOOPS; i++)
@@ -102,7 +103,8 @@ static void closing_finishes_what_is_queued_and_its_ends_come_after(void **state
     assert_int_equal(work_pool_open(2, "a-name-longer-than-the-kernel-takes", &pool), ERR_OK);
     atomic_store(&dones_left, COUNT_OF(jobs) + 1); /* stops nobody */
     for (size_t i = 0; i < COUNT_OF(jobs); i++) {
-        jobs[i] = (struct job){.work = {.run = slow_job, .done = job_done, .loop = loops[0]}, .input = i};
+        jobs[i] =
+            (struct job){.work = {.run = slow_job, .done = job_done, .loop = loops[0]}, .input = i};
         work_submit(pool, &jobs[i].work);
     }
     work_pool_close(pool);
@@ -140,9 +142,12 @@ static void a_job_may_be_submitted_again_after_its_end(void **state)
 int main(void)
 {
     const struct CMUnitTest all[] = {
-        cmocka_unit_test_setup_teardown(each_job_runs_on_the_pool_and_ends_on_its_loop, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(closing_finishes_what_is_queued_and_its_ends_come_after, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_job_may_be_submitted_again_after_its_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(each_job_runs_on_the_pool_and_ends_on_its_loop, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(closing_finishes_what_is_queued_and_its_ends_come_after,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_job_may_be_submitted_again_after_its_end, set_up,
+                                        tear_down),
     };
     return cmocka_run_group_tests(all, NULL, NULL);
 }
