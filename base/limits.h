@@ -28,6 +28,12 @@
 #define HTTP_HEAD_BYTES_MAX 16384u   /* presigned URL (8 KiB) + 2 KiB metadata + cookies of a browser */
 #define HTTP_HEADERS_MAX 100u
 #define HTTP_URI_BYTES_MAX 8192u     /* 1,024 byte key, every byte %-coded, and a presigned query */
+#define HTTP_METHOD_BYTES_MAX 32u    /* longer than any registered method */
+#define HTTP_CHUNK_LINE_BYTES_MAX 256u    /* chunk size, extensions: nobody sends extensions, so nobody misses longer ones */
+#define HTTP_CHUNK_WASTE_BYTES_MAX 16384u /* framing beyond what honest chunks need; see api/http/framing.h */
+#define HTTP_TRAILER_LINE_BYTES_MAX 512u  /* a checksum or a signature, and its name */
+#define HTTP_TRAILERS_MAX 16u
+#define HTTP_RESPONSE_HEAD_BYTES_MAX 14336u /* META_BYTES_MAX of stored headers and our own */
 #define XML_BODY_BYTES_MAX MIB(4)    /* CompleteMultipartUpload of 10,000 parts with checksums, DeleteObjects of 1,000 keys of 1,024 B */
 
 /* ---- storage ---- */
@@ -41,6 +47,7 @@
 _Static_assert(EXTENT_BYTES_MAX % SUM_CHUNK_BYTES == 0, "a sum chunk never spans extents");
 _Static_assert(SUM_CHUNK_BYTES % UNIT_BYTES == 0, "sum chunks are whole units");
 _Static_assert(DATA_SHARD_BYTES % EXTENT_BYTES_MAX == 0, "an extent never spans shards");
+_Static_assert(HTTP_RESPONSE_HEAD_BYTES_MAX >= META_BYTES_MAX + KIB(4), "whatever can be stored can be answered");
 _Static_assert(PART_BYTES_MIN > INLINE_BYTES_MAX, "a part of a multipart object is never inline but the last");
 
 #endif

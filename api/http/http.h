@@ -7,7 +7,7 @@
  * Between begin() and its http_respond the exchange belongs to the service, however long that takes; if the client goes away meanwhile, body
  * callbacks say so, and responding is still required (and then does nothing). After http_respond the exchange is the engine's until end(x), which comes
  * exactly once, when the last byte is out or the connection is dead: the service releases its state there. All of it runs on the connection's
- * worker loop.
+ * worker loop. No callback of the service is ever called from inside one of these functions.
  *
  * Ambiguous messages are refused, never guessed (request smuggling): one rule for each ambiguity in api/http/head.h. Every wait has a deadline.
  */
@@ -15,6 +15,7 @@
 #define API_HTTP_HTTP_H
 
 #include "base/bytes.h"
+#include "base/limits.h"
 #include "base/loop.h"
 #include "replication/group.h"
 
@@ -47,11 +48,40 @@ struct http_request {
 /* First header of that name, case-insensitive; {NULL, 0} when absent. */
 struct bytes http_request_header(const struct http_request *request, const char *name);
 
-#define HTTP_STATE_BYTES 6144 /* room for the service's own state in each exchange, zeroed before begin() */
+/*
+ * What the engine answers by itself, without a service: X(name, status, sentence). After a refusal the connection is closed.
+ */
+#define HTTP_REFUSALS(X)                                                                                  \
+    X(NONE, 200, "")                                                                                      \
+    X(BAD_SYNTAX, 400, "the request is not well-formed HTTP/1.1")                                         \
+    X(BAD_HOST, 400, "exactly one well-formed Host header is needed")                                     \
+    X(BAD_LENGTH, 400, "the length of the body is ambiguous or malformed")                                \
+    X(HEAD_TIMEOUT, 408, "the request did not arrive in time")                                            \
+    X(URI_TOO_LONG, 414, "the request target is too long")                                                \
+    X(EXPECTATION, 417, "the only expectation that can be met is 100-continue")                           \
+    X(HEAD_TOO_LARGE, 431, "the request's headers are too large or too many")                             \
+    X(CORRUPT, 500, "the stored bytes do not match their checksum, so they are not sent")                 \
+    X(INTERNAL, 500, "the stored bytes cannot be read")                                                   \
+    X(BAD_CODING, 501, "the only transfer coding understood is chunked")                                  \
+    X(BUSY, 503, "the server has no room for this now; please try again later")                           \
+    X(BAD_VERSION, 505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+
+enum http_refusal {
+#define X(name, status, text) HTTP_REFUSE_##name,
+    HTTP_REFUSALS(X)
+#undef X
+    HTTP_REFUSE_COUNT
+};
+int http_refusal_status(enum http_refusal why);
+const char *http_refusal_text(enum http_refusal why);
+
+#define HTTP_STATE_BYTES 8192 /* room for the service's own state in each exchange, zeroed before begin() */
 
 struct http_service {
     void (*begin)(struct http_service *service, struct exchange *x);
     void (*end)(struct http_service *service, struct exchange *x);
+    /* Writes the XML body of a refusal. NULL: refusals are plain text. Any worker's thread. */
+    void (*refuse)(struct http_service *service, enum http_refusal why, const char *request_id, struct text_buf *body);
 };
 
 /* ---- what a service may ask of an exchange ---- */
@@ -83,9 +113,10 @@ struct http_body_sink {
     /* A filled slot, the sink's until slot_put(). size > 0; a multiple of SUM_CHUNK_BYTES unless the body ended there. is_last: this is known to be the last. */
     void (*slot)(struct http_body_sink *sink, struct slot *slot, uint32_t size, bool is_last);
     /* The body is over: ERR_OK, or why not (ERR_PEER_CLOSED, ERR_TIMEOUT, ERR_BAD_SYNTAX, ERR_TOO_LARGE, ERR_TOO_SMALL, ERR_BUSY: no slot in
-     * time, or what a chunk callback said). Exactly once, after the last slot(); never from inside http_body_read(). */
+     * time, ERR_CANCELLED: answered before the end, or what a chunk callback said). Exactly once, after the last slot(); never from inside http_body_read(). */
     void (*end)(struct http_body_sink *sink, enum err e);
-    unsigned slots_max;           /* out at once (received, not yet put back), 1..8: beyond it the socket stays unread. The sink calls http_body_resume() after slot_put. */
+    unsigned slots_max;           /* out at once (received, not yet put back), 1..8: beyond it the socket stays unread. The sink calls
+                                   * http_body_resume() after each slot_put, once a slot. */
     struct http_aws_chunks *aws;  /* NULL: the framing is HTTP's alone */
     uint64_t expected_size;       /* decoded bytes if known, else UINT64_MAX: more is ERR_TOO_LARGE, fewer ERR_TOO_SMALL */
     uint64_t size_max;
@@ -134,6 +165,7 @@ struct http_limits {
     uint64_t body_timeout_ns;         /* without any progress */
     uint64_t body_rate_min;           /* bytes/s over 30 s, both directions: slower than that is cut off */
     uint64_t admission_timeout_ns;    /* waiting for a slot before 503 SlowDown */
+    uint32_t exchanges_max;           /* requests at once, of all workers; 0: the default. Beyond, they wait as for a slot */
 };
 extern const struct http_limits http_limits_default;
 
