@@ -203,7 +203,7 @@ enum err object__make(const struct object_source *source, struct bucket_id bucke
     if (plan.record.piece_count == 1)
         e = load_data(source, &plan, &value);
     struct object *object = NULL;
-    struct object_piece *pieces;
+    struct object_piece *pieces = NULL;
     if (e == ERR_OK) {
         object = allocate(&plan, bucket, key, &pieces);
         e = object == NULL ? ERR_NO_MEMORY : ERR_OK;
