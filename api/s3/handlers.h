@@ -18,7 +18,7 @@ s3_handler_fn s3_put_object, s3_upload_part;
 s3_handler_fn s3_get_object, s3_head_object;
 /* delete.c, delete_many.c */
 s3_handler_fn s3_delete_object, s3_delete_objects;
-/* copy.c */
+/* copy.c, copy_part.c */
 s3_handler_fn s3_copy_object, s3_upload_part_copy;
 /* multipart.c, complete.c, list_uploads.c */
 s3_handler_fn s3_create_upload, s3_abort_upload, s3_complete_upload, s3_list_parts, s3_list_uploads;

@@ -193,3 +193,26 @@ struct bytes s3_meta_storage_class(struct bytes attrs)
             return entry.value;
     return BYTES("STANDARD");
 }
+
+enum s3_error s3_meta_with_storage_class(struct bytes attrs, struct bytes storage_class,
+                                         uint8_t out[META_BYTES_MAX], size_t *ret_size)
+{
+    if (!storage_class_is_known(storage_class))
+        return S3_E(InvalidStorageClass);
+    struct buf buf = {.data = (char *)out, .capacity = META_BYTES_MAX};
+    buf_put_char(&buf, META_VERSION);
+    struct bytes rest = bytes_slice(attrs, 1, SIZE_MAX);
+    struct entry entry;
+    while (rest.size > 0) {
+        struct bytes from = rest;
+        if (!next_entry(&rest, &entry))
+            return S3_E(InternalError);
+        if (entry.kind != KIND_STORAGE_CLASS)
+            buf_put(&buf, bytes_slice(from, 0, from.size - rest.size));
+    }
+    put_entry(&buf, KIND_STORAGE_CLASS, storage_class);
+    if (buf.overflowed)
+        return S3_E(MetadataTooLarge);
+    *ret_size = buf.size;
+    return S3_E(None);
+}

@@ -24,4 +24,8 @@ enum err s3_meta_each(struct bytes attrs, s3_meta_each_fn *each, void *context) 
 /* "STANDARD" unless another was asked for; views into attrs or static. */
 struct bytes s3_meta_storage_class(struct bytes attrs);
 
+/* The same attrs with another storage class: a copy may change it alone. S3_E(InvalidStorageClass), S3_E(MetadataTooLarge), S3_E(None). */
+enum s3_error s3_meta_with_storage_class(struct bytes attrs, struct bytes storage_class, uint8_t out[META_BYTES_MAX],
+                                         size_t *ret_size);
+
 #endif

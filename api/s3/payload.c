@@ -238,9 +238,11 @@ bool s3_payload_accept(struct s3_request *r, struct s3_payload *payload,
     payload->sigv4 = &r->auth.sigv4;
     payload->size_max = options->size_max;
     payload->hashes = options->hashes;
-    return accept_framing(r, payload) && accept_size(r, payload) && accept_checksum(r, payload) &&
-           accept_stored(r, payload, options->stored_as) && accept_md5(r, payload) &&
-           begin_hashes(r, payload);
+    payload->size = S3_SIZE_UNKNOWN;
+    if (!options->is_part_of_body && !(accept_framing(r, payload) && accept_size(r, payload)))
+        return false;
+    return accept_checksum(r, payload) && accept_stored(r, payload, options->stored_as) &&
+           accept_md5(r, payload) && begin_hashes(r, payload);
 }
 
 /* ---- bytes ---- */

@@ -31,7 +31,9 @@ enum s3_payload_hashes {
 struct s3_payload_options {
     uint64_t size_max; /* beyond: EntityTooLarge, or MaxMessageLengthExceeded for a document */
     enum s3_payload_hashes hashes;
-    uint8_t stored_as; /* checksum algorithm the upload was begun with; 0: the client's choice */
+    uint8_t stored_as;    /* checksum algorithm the upload was begun with; 0: the client's choice */
+    bool is_part_of_body; /* the payload is a file inside the body: its size and framing are not the
+                             message's */
 };
 
 enum payload_hash {

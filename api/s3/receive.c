@@ -10,7 +10,15 @@ static struct receive_slot *receive_place(struct s3_receive *receive)
     return NULL;
 }
 
-static void receive_fail(struct s3_receive *receive, enum err e)
+void s3_receive_return(struct s3_receive *receive, struct slot *slot)
+{
+    if (slot == NULL)
+        return;
+    slot_put(slot);
+    http_body_resume(receive->options.x);
+}
+
+void s3_receive_fail(struct s3_receive *receive, enum err e)
 {
     if (receive->err == ERR_OK)
         receive->err = e;
@@ -21,34 +29,29 @@ static void receive_written(struct body_write *write, enum err e)
     struct receive_slot *place = CONTAINER_OF(write, struct receive_slot, write);
     struct s3_receive *receive = place->receive;
     CHECK_MAGIC(receive, RECEIVE_MAGIC);
-    slot_put(place->slot);
-    place->slot = NULL;
+    s3_receive_return(receive, TAKE(place->slot));
     place->receive = NULL;
     receive->writes_pending--;
     if (e)
-        receive_fail(receive, e);
-    if (!receive->has_ended)
-        http_body_resume(receive->options.x);
+        s3_receive_fail(receive, e);
     receive_settle(receive);
 }
 
-/* Gives a run of bytes to the body. The slot is ours to return, now or when it is written; NULL
- * with the empty last run. */
-static void receive_write(struct s3_receive *receive, struct slot *slot, uint32_t size,
-                          bool is_last)
+void s3_receive_write(struct s3_receive *receive, struct slot *slot, uint32_t size, bool is_last)
 {
     struct receive_slot *place = receive_place(receive);
     CHECK(place != NULL); /* the engine keeps to slots_max */
+    if (slot != NULL)
+        s3_payload_update(receive->options.payload, slot->data, size);
     place->slot = slot;
     place->receive = receive;
     enum err e = group_body_write(receive->options.group, receive->body, &place->write,
                                   slot != NULL ? slot->data : NULL, size, is_last, receive_written,
                                   &receive->trail);
     if (e) {
-        place->slot = NULL;
         place->receive = NULL;
-        receive_fail(receive, e);
-        slot_put(slot);
+        s3_receive_fail(receive, e);
+        s3_receive_return(receive, TAKE(place->slot));
         return;
     }
     receive->writes_pending++;
@@ -57,23 +60,20 @@ static void receive_write(struct s3_receive *receive, struct slot *slot, uint32_
         receive->last_given = true;
 }
 
-/*
- * After a failure the rest of the body is received and thrown away: the client reads an answer only
- * when it has sent everything, and a connection kept in step is cheaper than a new one. The
- * engine's own limits bound that.
- */
 static void receive_slot_filled(struct http_body_sink *sink, struct slot *slot, uint32_t size,
                                 bool is_last)
 {
     struct s3_receive *receive = CONTAINER_OF(sink, struct s3_receive, sink);
     CHECK_MAGIC(receive, RECEIVE_MAGIC);
-    if (receive->err) {
-        slot_put(slot);
-        http_body_resume(receive->options.x);
+    if (receive->err) { /* writes of the failed body are still in flight */
+        s3_receive_return(receive, slot);
         return;
     }
-    s3_payload_update(receive->options.payload, slot->data, size);
-    receive_write(receive, slot, size, is_last);
+    if (receive->options.filter != NULL)
+        receive->options.filter(receive, slot, size, is_last);
+    else
+        s3_receive_write(receive, slot, size, is_last);
+    receive_settle(receive);
 }
 
 static void receive_ended(struct http_body_sink *sink, enum err e)
@@ -82,21 +82,29 @@ static void receive_ended(struct http_body_sink *sink, enum err e)
     CHECK_MAGIC(receive, RECEIVE_MAGIC);
     receive->has_ended = true;
     if (e)
-        receive_fail(receive, e);
+        s3_receive_fail(receive, e);
     receive_settle(receive);
 }
 
-/* Ends it once the engine is through and no write is in flight. */
+/*
+ * Ends it once no write is in flight: when the engine is through, or at once after a failure. Then
+ * the answer goes out while the client still sends, and the engine tells us, too late to matter,
+ * that it cancelled.
+ */
 static void receive_settle(struct s3_receive *receive)
 {
-    if (!receive->has_ended || receive->writes_pending > 0)
+    bool is_over = receive->has_ended || receive->err != ERR_OK;
+    if (!is_over || receive->writes_pending > 0 || receive->is_done)
         return;
+    if (receive->options.filter != NULL && !receive->last_given)
+        s3_receive_fail(receive, ERR_TOO_SMALL); /* it never saw the end it looks for */
     if (receive->err == ERR_OK &&
         !receive->last_given) { /* the end was not known with the last slot */
-        receive_write(receive, NULL, 0, true);
+        s3_receive_write(receive, NULL, 0, true);
         if (receive->err == ERR_OK)
             return;
     }
+    receive->is_done = true;
     if (receive->err) {
         group_body_close(receive->options.group, receive->body);
         receive->body = NULL;
@@ -104,28 +112,45 @@ static void receive_settle(struct s3_receive *receive)
     receive->options.done(receive);
 }
 
+enum err s3_receive_open(struct s3_receive *receive)
+{
+    uint64_t size = receive->options.payload->size;
+    struct body_options body = {
+        .loop = http_loop(receive->options.x),
+        .size = size == S3_SIZE_UNKNOWN ? BODY_SIZE_UNKNOWN : size,
+    };
+    return group_body_open(receive->options.group, &body, &receive->body, &receive->trail);
+}
+
 enum err s3_receive_begin(struct s3_receive *receive, const struct s3_receive_options *options)
 {
     CHECK(options->slots >= 1 && options->slots <= RECEIVE_SLOTS_MAX);
     *receive = (struct s3_receive){.magic = RECEIVE_MAGIC, .options = *options};
     struct s3_payload *payload = options->payload;
-    struct body_options body = {
-        .loop = http_loop(options->x),
-        .size = payload->size == S3_SIZE_UNKNOWN ? BODY_SIZE_UNKNOWN : payload->size,
-    };
-    enum err e = group_body_open(options->group, &body, &receive->body, &receive->trail);
-    if (e)
-        return e;
+    bool is_filtered = options->filter != NULL;
+    if (!is_filtered) {
+        enum err e = s3_receive_open(receive);
+        if (e)
+            return e;
+    }
+    uint64_t size = is_filtered ? options->message_size : payload->size;
     receive->sink = (struct http_body_sink){
         .slot = receive_slot_filled,
         .end = receive_ended,
         .slots_max = options->slots,
-        .aws = s3_payload_chunks(payload),
-        .expected_size = payload->size == S3_SIZE_UNKNOWN ? UINT64_MAX : payload->size,
-        .size_max = payload->size_max,
+        .aws = is_filtered ? NULL : s3_payload_chunks(payload),
+        .expected_size = size == S3_SIZE_UNKNOWN ? UINT64_MAX : size,
+        .size_max = is_filtered ? UINT64_MAX : payload->size_max,
     };
     http_body_read(options->x, &receive->sink);
     return ERR_OK;
+}
+
+void s3_receive_forget(struct s3_receive *receive)
+{
+    CHECK(receive->writes_pending == 0);
+    s3_receive_fail(receive, ERR_CANCELLED);
+    receive->is_done = true;
 }
 
 struct body *s3_receive_take(struct s3_receive *receive)
