@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""meson_report.py BUILD [SUITE]: the single cmocka tests of the last `meson test` run, as `ok`/`not ok` lines.
+"""meson_report.py BUILD: the single cmocka tests of the last `meson test` run, as `ok`/`not ok` lines.
 
 meson counts programs; a program here holds dozens of tests. They speak TAP (CMOCKA_MESSAGE_OUTPUT=TAP), which meson keeps in
 its JSON log. A program that crashed, hung or was stopped by a sanitizer is one more failure, with what it said.
 """
 import json
+import os
 import re
 import sys
 
@@ -30,7 +31,11 @@ def report(program):
 
 
 def main():
-    with open(f"{sys.argv[1]}/meson-logs/testlog.json", encoding="utf-8") as log:
+    path = f"{sys.argv[1]}/meson-logs/testlog.json"
+    if not os.path.exists(path):
+        print(f"not ok - no test of {sys.argv[1]} could be run: it is not built")
+        return
+    with open(path, encoding="utf-8") as log:
         for line in log:
             report(json.loads(line))
 
