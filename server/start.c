@@ -498,7 +498,7 @@ static enum err endpoint_start(void *context, struct err_trail *trail)
     struct node *node = context;
     char text[512];
     struct buf out = BUF_ON(text);
-    buf_printf(&out, "{\"s3\": \"http://%s\", \"admin\": \"http://%s\", \"pid\": %ld}\n",
+    buf_printf(&out, "{\"s3\": \"%s\", \"admin\": \"%s\", \"pid\": %ld}\n",
                node->s3_text, node->admin_text, (long)getpid());
     enum err e = node_file_write(node->dir, "endpoint.json", buf_bytes(&out), 0644,
                                  NODE_FILE_REPLACE, trail);

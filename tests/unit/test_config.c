@@ -1,5 +1,6 @@
 /*
- * Configuration: names, values, where they come from, and that whatever is wrong is told with its place and the nearest name.
+ * Configuration: names, values, where they come from, and that whatever is wrong is told with its
+ * place and the nearest name.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -66,8 +67,14 @@ static void distances_count_typing_mistakes(void **state)
         const char *a, *b;
         unsigned distance;
     } rows[] = {
-        {"", "", 0},         {"listen", "listen", 0}, {"lisen", "listen", 1}, {"listne", "listen", 1},
-        {"kitten", "sitting", 3}, {"ab", "ba", 1},    {"", "abc", 3},         {"level", "lvel", 1},
+        {"", "", 0},
+        {"listen", "listen", 0},
+        {"lisen", "listen", 1},
+        {"listne", "listen", 1},
+        {"kitten", "sitting", 3},
+        {"ab", "ba", 1},
+        {"", "abc", 3},
+        {"level", "lvel", 1},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         assert_int_equal(name_distance(rows[i].a, rows[i].b), rows[i].distance);
@@ -133,8 +140,8 @@ static void values_are_judged(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct config before = f->config;
         err_trail_reset(&f->trail);
-        enum err e = config_set(&f->config, rows[i].section, rows[i].key, bytes_of_string(rows[i].value),
-                                CONFIG_FLAG, &f->trail);
+        enum err e = config_set(&f->config, rows[i].section, rows[i].key,
+                                bytes_of_string(rows[i].value), CONFIG_FLAG, &f->trail);
         if (rows[i].complaint == NULL) {
             if (e)
                 fail_msg("%s = %s: %s", rows[i].key, rows[i].value, f->trail.text);
@@ -152,8 +159,14 @@ static void sizes_mean_what_they_say(void **state)
     static const struct {
         const char *text;
         uint64_t bytes;
-    } rows[] = {{"0", 0}, {"4096", 4096}, {"64KiB", 65536}, {"64kib", 65536}, {"1.5GiB", 1610612736},
-                {"10GB", 10000000000}, {"0.25MiB", 262144}, {"16PiB", 1ull << 54}};
+    } rows[] = {{"0", 0},
+                {"4096", 4096},
+                {"64KiB", 65536},
+                {"64kib", 65536},
+                {"1.5GiB", 1610612736},
+                {"10GB", 10000000000},
+                {"0.25MiB", 262144},
+                {"16PiB", 1ull << 54}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         uint64_t bytes;
         assert_int_equal(size_parse(bytes_of_string(rows[i].text), &bytes), ERR_OK);
@@ -183,16 +196,17 @@ static void what_is_printed_can_be_read_back(void **state)
 static void a_file_sets_what_it_names(void **state)
 {
     struct fixture *f = *state;
-    assert_int_equal(read_text(f, "# a comment that is longer than libinih's lines: "
-                                  "0123456789012345678901234567890123456789012345678901234567890123456789"
-                                  "0123456789012345678901234567890123456789012345678901234567890123456789\n"
-                                  "[s3]\n"
-                                  "  listen = [::1]:7000   ; indented, with a comment behind it\n"
-                                  "domains: s3.example.com, s3.example.org\n"
-                                  "\r\n"
-                                  "[memory]\n"
-                                  "arena=256MiB"),
-                     ERR_OK);
+    assert_int_equal(
+        read_text(f, "# a comment that is longer than libinih's lines: "
+                     "0123456789012345678901234567890123456789012345678901234567890123456789"
+                     "0123456789012345678901234567890123456789012345678901234567890123456789\n"
+                     "[s3]\n"
+                     "  listen = [::1]:7000   ; indented, with a comment behind it\n"
+                     "domains: s3.example.com, s3.example.org\n"
+                     "\r\n"
+                     "[memory]\n"
+                     "arena=256MiB"),
+        ERR_OK);
     assert_string_equal(f->config.s3_listen.host, "::1");
     assert_int_equal(f->config.s3_listen.port, 7000);
     assert_int_equal(f->config.memory_arena, MIB(256));
@@ -216,8 +230,10 @@ static void a_bad_file_is_refused_with_its_line_and_changes_nothing(void **state
         {"listen = 1.2.3.4:5\n", ":1: ", "before the first [section]"},
         {"[log]\nlevel = debug\nloud\n", ":3: ", "neither [section] nor key = value"},
         {"[log]\nlevel = louder\n", ":2: ", "none of"},
-        {"[s3]\ndomains = aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+        {"[s3]\ndomains = "
+         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+         "aaaa"
          "aaaaaaaaaaaaaaaaaaaaaaaaaaa\n",
          ":2: ", "longer than"},
         {"[s3]\nregion = \xff\xfe\n", ":2: ", "UTF-8"},
@@ -231,7 +247,8 @@ static void a_bad_file_is_refused_with_its_line_and_changes_nothing(void **state
         assert_memory_equal(&before, &f->config, sizeof before);
     }
     err_trail_reset(&f->trail);
-    assert_int_equal(config_read_file(&f->config, "/nowhere/sluice.ini", &f->trail), ERR_NO_SUCH_FILE);
+    assert_int_equal(config_read_file(&f->config, "/nowhere/sluice.ini", &f->trail),
+                     ERR_NO_SUCH_FILE);
     assert_says(f, "/nowhere/sluice.ini");
 }
 
@@ -240,7 +257,8 @@ static void a_bad_file_is_refused_with_its_line_and_changes_nothing(void **state
 static void variables_are_known_or_refused(void **state)
 {
     struct fixture *f = *state;
-    char *good[] = {"HOME=/root", "SLUICE_S3_CONNECTIONS_MAX=77", "SLUICE_ACCESS_KEY=abc", "SLUICE_LOG_LEVEL=warn", NULL};
+    char *good[] = {"HOME=/root", "SLUICE_S3_CONNECTIONS_MAX=77", "SLUICE_ACCESS_KEY=abc",
+                    "SLUICE_LOG_LEVEL=warn", NULL};
     assert_int_equal(config_read_environment(&f->config, good, &f->trail), ERR_OK);
     assert_int_equal(f->config.s3_connections_max, 77);
     assert_int_equal(f->config.log_level, 1);
@@ -253,7 +271,8 @@ static void variables_are_known_or_refused(void **state)
     assert_says(f, "SLUICE_LOG_LEVEL");
 }
 
-static enum err parse(struct fixture *f, char **variables, struct args *args, const char *first, ...)
+static enum err parse(struct fixture *f, char **variables, struct args *args, const char *first,
+                      ...)
 {
     char *argv[16] = {"sluiced"};
     int argc = 1;
@@ -272,7 +291,8 @@ static void a_flag_outdoes_environment_file_and_default(void **state)
     char *none[] = {NULL};
     char *some[] = {"SLUICE_S3_LISTEN=127.0.0.1:3", "SLUICE_LOG_LEVEL=error", NULL};
     struct args args;
-    assert_int_equal(read_text(f, "[s3]\nlisten = 127.0.0.1:2\nregion = file\n[log]\nlevel=debug\n"), ERR_OK);
+    assert_int_equal(
+        read_text(f, "[s3]\nlisten = 127.0.0.1:2\nregion = file\n[log]\nlevel=debug\n"), ERR_OK);
     assert_int_equal(parse(f, none, &args, "/data", NULL), ERR_OK);
     assert_int_equal(f->config.s3_listen.port, 9000);
     assert_string_equal(args.dir, "/data");
@@ -281,7 +301,9 @@ static void a_flag_outdoes_environment_file_and_default(void **state)
     assert_int_equal(parse(f, some, &args, "/data", "--config", f->path, NULL), ERR_OK);
     assert_int_equal(f->config.s3_listen.port, 3);
     assert_string_equal(f->config.s3_region, "file");
-    assert_int_equal(parse(f, some, &args, "--s3=[::1]:4", "--set", "log.level=info", "/data", "--config", f->path, NULL), ERR_OK);
+    assert_int_equal(parse(f, some, &args, "--s3=[::1]:4", "--set", "log.level=info", "/data",
+                           "--config", f->path, NULL),
+                     ERR_OK);
     assert_int_equal(f->config.s3_listen.port, 4);
     assert_int_equal(f->config.log_level, 2);
     assert_int_equal(f->config.source[CONFIG_KEY_s3_listen], CONFIG_FLAG);
@@ -326,7 +348,9 @@ static void help_is_given_whatever_else_is_wrong(void **state)
 static void the_printed_configuration_reads_back_as_itself(void **state)
 {
     struct fixture *f = *state;
-    assert_int_equal(read_text(f, "[s3]\nlisten=[::1]:7\n[memory]\narena=100MiB\n[log]\naccess=on\n[server]\ndrain-timeout=1500ms\n"), ERR_OK);
+    assert_int_equal(read_text(f, "[s3]\nlisten=[::1]:7\n[memory]\narena=100MiB\n[log]\naccess="
+                                  "on\n[server]\ndrain-timeout=1500ms\n"),
+                     ERR_OK);
     struct text_buf text = {0};
     config_print(&f->config, &text);
     struct config before = f->config;
