@@ -243,7 +243,7 @@ static enum err delete_extents(struct apply *apply, struct data_id id, uint32_t 
     if (e)
         return e == ERR_NO_SUCH_OBJECT ? ERR_CORRUPT : e;
     uint32_t shards = data_shards(size);
-    if (extents > *budget || extents > DIRECT_EXTENTS_MAX || shards > DIRECT_SHARDS_MAX) {
+    if (extents > *budget || shards > DIRECT_SHARDS_MAX) {
         struct kv_key key;
         e = set_references(apply, id, 0);
         if (e)
