@@ -6,7 +6,11 @@
  *     body_open --reserve--> body_write ... body_write (last one may be of any size) --> mutation.body --> committed
  *                                          \--> body_close: space is free again
  *
- * Data of at most INLINE_BYTES_MAX is kept in the body's own memory and goes into the index.
+ * Data of at most INLINE_BYTES_MAX is kept in the body's own memory and goes into the index. Whether it is that small is known from the size given,
+ * or, when that is unknown, from the first write: the last one at once, or not.
+ *
+ * A size that is known is claimed as a whole when the body is opened, so what cannot fit is refused before its first byte; units are taken from the
+ * allocator as writes come near them. When a segment must be made first, writes wait for it in the body, not the loop.
  *
  * One loop owns a body. After a write error the body only takes body_close().
  */
@@ -33,6 +37,7 @@ typedef void body_written_fn(struct body_write *write, enum err e);
 struct body_write {
     struct disk_io io; /* a slot that meets an extent's border is written piece after piece */
     struct body *body;
+    struct body_write *next; /* waiting for space */
     body_written_fn *written;
     uint8_t *data;
     uint32_t size, written_size; /* whole units; how many of them are on their way or done */
@@ -42,7 +47,7 @@ struct body_write {
 
 /*
  * Appends `size` bytes, at most SLOT_LARGE_BYTES. `data` is a slot's start (UNIT-aligned) and stays untouched until written() runs, on the
- * body's loop, exactly once. Every write but the last is a multiple of SUM_CHUNK_BYTES; the last one's tail is zeroed up to a whole unit
+ * body's loop, exactly once. A last write of size 0 is allowed (a body whose end was not known in time). Every write but the last is a multiple of SUM_CHUNK_BYTES; the last one's tail is zeroed up to a whole unit
  * in the slot itself. The sums are computed inside this call. An error returned: no callback will come.
  */
 enum err body_write(struct body *body, struct body_write *write, uint8_t *data, uint32_t size, bool last,

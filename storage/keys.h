@@ -37,6 +37,7 @@ static inline struct bytes key_bytes(const struct kv_key *key)
 /* ---- sys ---- */
 #define KEY_SYS_UUID BYTES("uuid")               /* 16 bytes: the superblock's volume uuid */
 #define KEY_SYS_COMMIT_SEQ BYTES("commit_seq")   /* le64, grows with each batch */
+#define KEY_SYS_LAST_PSN BYTES("last_psn")     /* le64, of the last mutation numbered before that batch */
 #define KEY_SYS_NEXT_BUCKET BYTES("next_bucket") /* le32 */
 #define KEY_SYS_COMPLETED BYTES("completed")     /* le64: uploads completed so far; see uploads' completed ring in records.h */
 void key_segment(struct kv_key *key, uint32_t segment);               /* "seg/" be32 */

@@ -19,10 +19,7 @@ struct read_plan {
     uint64_t offset;       /* next byte of the object */
     uint64_t end;
     struct read_window *window; /* owned; NULL: the object's own */
-    /* cursor, storage's own */
-    uint32_t piece_index;
-    uint64_t piece_start; /* object offset of that piece */
-    uint32_t extents_seen;
+    uint32_t piece_index; /* storage's own: of the piece `offset` lies in, or one before */
 };
 
 struct read_span {

@@ -8,8 +8,8 @@
  *      40   4048   0
  *    4088      8   XXH3-64 of bytes 0..4087
  *
- * Making one: create, allocate, write both headers, sync, sync the directory. It counts once the index holds KV_SYS "seg/<number>", which is put
- * no later than in the batch that first names an extent in it; a file the index does not know is what a crash left and is removed at open.
+ * Making one: create, allocate, write both headers, sync, sync the directory. It counts once the index holds KV_SYS "seg/<number>" (le64: its
+ * bytes), which is put no later than in the batch that first names an extent in it; a file the index does not know is what a crash left and is removed at open.
  * Removing one: delete the record, sync, remove the file.
  *
  * The table is read without a lock by any thread; the volume's keeper thread alone changes it. A segment goes only when none of its units is in
@@ -20,6 +20,7 @@
 
 #include <stdatomic.h>
 
+#include "base/cleanup.h"
 #include "base/disk.h"
 #include "base/limits.h"
 
@@ -34,7 +35,6 @@ struct segment {
     struct disk_file *direct, *buffered; /* owned */
     _Atomic uint64_t write_seq;          /* writes that have ended */
     _Atomic uint64_t sync_seq;           /* of them, surely on the disk: a batch names nothing above it */
-    atomic_bool is_recorded;             /* the index holds its record */
 };
 
 struct segments {
@@ -44,7 +44,7 @@ struct segments {
     uint64_t segment_bytes;
     bool is_direct;      /* open `direct` by O_DIRECT */
     bool read_only;
-    atomic_uint count;
+    atomic_uint count, limit; /* segments; no number is as high as limit */
     _Atomic(struct segment *) *table; /* owned; SEGMENTS_MAX entries */
 };
 

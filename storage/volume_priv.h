@@ -25,6 +25,7 @@
 #include "storage/buckets.h"
 #include "storage/cache.h"
 #include "storage/commit.h"
+#include "storage/keeper.h"
 #include "storage/pins.h"
 #include "storage/reclaim.h"
 #include "storage/segment.h"
@@ -33,6 +34,7 @@
 #include "storage/volume.h"
 
 #define VOLUME_MAGIC 0x766f6c75u
+#define VOLUME_DIR_BYTES 256u /* of its path, with the NUL */
 
 struct body_pool { /* bodies not in use, so that the next PUT allocates nothing */
     pthread_mutex_t lock;
@@ -42,7 +44,7 @@ struct body_pool { /* bodies not in use, so that the next PUT allocates nothing 
 
 struct volume {
     uint32_t magic;
-    char dir[256];
+    char dir[VOLUME_DIR_BYTES];
     struct disk *disk;   /* borrowed */
     struct clock *clock; /* borrowed */
     struct rand *rand;   /* borrowed */
@@ -57,9 +59,9 @@ struct volume {
     struct commit commit;
     struct body_pool bodies;
 
+    struct keeper keeper;
     struct superblock superblock;        /* the keeper's, once open */
     struct disk_file *superblock_file;   /* owned; carries the lock */
-    uint64_t superblock_due_ns;          /* 0: nothing to write */
     uint64_t data_epoch;                 /* mount epoch: first half of data ids made now */
     _Atomic uint64_t data_counter;       /* second half of the last one */
 
@@ -96,5 +98,16 @@ static inline enum err volume__index_usable(const struct volume *volume)
 
 /* For good. Thread-safe; the first reason stays. */
 void volume__fail(struct volume *volume, enum err e, const struct err_trail *trail);
+/* From VOLUME_OK, and back when nothing else is wrong. */
+void volume__enter_read_only(struct volume *volume, const char *reason);
+void volume__leave_read_only(struct volume *volume);
+/* Puts the reason of the state into the trail and returns `e`. */
+enum err volume__tell_state(struct volume *volume, enum err e, struct err_trail *trail);
+
+/* ---- open.c: what volume_open reads, step by step ---- */
+enum err volume__load(struct volume *volume, const struct volume_options *options, struct err_trail *trail) MUST_USE;
+/* Whether the directory does what `direct` asks for. */
+enum err volume__judge_direct(const char *dir, struct disk *disk, enum volume_direct direct, struct disk_probe *ret_probe,
+                              struct err_trail *trail) MUST_USE;
 
 #endif
