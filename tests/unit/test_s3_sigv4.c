@@ -285,6 +285,26 @@ static void a_path_sent_unencoded_verifies_either_way(void **state)
     }
 }
 
+/* As curl 7.88 does it: no x-amz-content-sha256, the hash of no body is signed. */
+static void a_missing_payload_hash_means_no_body(void **state)
+{
+    (void)state;
+    static const char empty[] = EMPTY;
+    struct built without;
+    struct sigv4 sigv4;
+    const struct example plain = {"", "GET", "/b/k", "",
+                                  {{"Host", HOST},
+                                   {"Authorization", CREDENTIAL "SignedHeaders=host;x-amz-date,Signature=" EMPTY},
+                                   {"x-amz-date", "20130524T000000Z"}},
+                                  0};
+    build(&plain, &without);
+    assert_int_equal(sigv4_parse(&without.request, &sigv4), S3_E(None));
+    assert_int_equal(sigv4.payload, SIGV4_PAYLOAD_SHA256);
+    assert_true(bytes_equal(sigv4.payload_text, bytes_of_string(empty)));
+    sigv4_sign(&without.request, &sigv4, SECRET, sigv4.signature);
+    assert_int_equal(sigv4_verify(&without.request, &sigv4, SECRET, NULL), S3_E(None));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +316,7 @@ int main(void)
         cmocka_unit_test(presigned_urls_expire),
         cmocka_unit_test(no_signature_is_anonymous),
         cmocka_unit_test(a_path_sent_unencoded_verifies_either_way),
+        cmocka_unit_test(a_missing_payload_hash_means_no_body),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
