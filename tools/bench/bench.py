@@ -1,0 +1,219 @@
+"""What the benchmarks share: rounds and medians, CPU of a process, servers on a chosen core, and the tables."""
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests/lib"))
+os.environ.setdefault("SLUICE_TEST_OUT", os.path.join(ROOT, "tests/out"))
+import node as nodes  # noqa: E402
+import sigv4  # noqa: E402
+
+WORK = os.path.join(nodes.WORK, "bench")
+LOAD = os.path.join(nodes.BUILD, "tools/bench/sluice-load")
+MIB = 1 << 20
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+class Settings:
+    """How long and how often; --quick is for trying, the default is for figures."""
+
+    def __init__(self, quick):
+        self.quick = quick
+        self.rounds = 1 if quick else 5
+        self.seconds = 2 if quick else 4
+        self.list_keys = 50_000 if quick else 1_000_000
+        cores = sorted(os.sched_getaffinity(0))
+        # one core for the server and one for the clients: else they would take each other's time, and differently for each server
+        self.server_cores = cores[:1] if len(cores) <= 2 else cores[:len(cores) // 2]
+        self.client_cores = cores[len(self.server_cores):] or cores
+
+
+def pinned(cores, command):
+    return ["taskset", "-c", ",".join(map(str, cores)), *command]
+
+
+def run(command, timeout_s=600, **options):
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL, check=False, **options)
+    if done.returncode not in options.get("good", (0,)):
+        raise RuntimeError(f"{' '.join(map(str, command))[:300]}\nexit code {done.returncode}\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
+    return done.stdout
+
+
+def cpu_s(pids):
+    """User and system time of processes, in seconds."""
+    total = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            fields = file.read().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / TICK
+
+
+def median(values):
+    return statistics.median(values)
+
+
+class Table:
+    """Rows as they come; printed for people, or tab-separated for programs."""
+
+    def __init__(self, name, title, columns):
+        self.name, self.title, self.columns, self.rows, self.notes = name, title, columns, [], []
+
+    def add(self, *cells):
+        self.rows.append([cell if isinstance(cell, str) else f"{cell:.3g}" if isinstance(cell, float) and abs(cell) < 100
+                          else f"{cell:.0f}" for cell in cells])
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def print(self, tsv):
+        if tsv:
+            print("\t".join(["table", *self.columns]))
+            for row in self.rows:
+                print("\t".join([self.name, *row]))
+            return
+        widths = [max(len(row[i]) for row in [self.columns, *self.rows]) for i in range(len(self.columns))]
+        print(f"\n{self.title}")
+        for row in [self.columns, ["-" * width for width in widths], *self.rows]:
+            print("  " + "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))))
+        for text in self.notes:
+            print(f"  {text}")
+        sys.stdout.flush()
+
+
+class Sluice:
+    """A node of its own for one benchmark, pinned to the server's cores."""
+
+    def __init__(self, settings, name, config="", cores=None):
+        cores = settings.server_cores if cores is None else cores
+        workers = f"[s3]\nworkers = {len(cores)}\n"
+        self.node = nodes.Node(f"bench-{name}", config=workers + config, wrapper=["taskset", "-c", ",".join(map(str, cores))])
+        self.client_cores = settings.client_cores
+
+    def __enter__(self):
+        self.node.start(120)
+        self.client = self.node.client(timeout_s=300)
+        self.client.make_bucket("bench")
+        return self
+
+    def __exit__(self, *_):
+        code = self.node.terminate()
+        shutil.rmtree(self.node.base, ignore_errors=True)
+        if code != 0:
+            print(f"  the node ended with exit code {code}: see {self.node.log_path}", file=sys.stderr)
+
+    def cpu_s(self):
+        return cpu_s([self.node.pid])
+
+    def presigned(self, key):
+        return self.node.url + sigv4.presign(self.node.creds, "GET", self.node.s3, sigv4.key_path("bench", key), expires_s=86400)
+
+    def load(self, **options):
+        """sluice-load against this node; its figures, and the server's CPU seconds as `server_cpu_s`."""
+        command = [LOAD, "--endpoint", self.node.s3, "--access-key", self.node.access_key, "--secret", self.node.secret_key, "--bucket", "bench"]
+        for name, value in options.items():
+            command += [f"--{name.replace('_', '-')}", str(value)]
+        before = self.cpu_s()
+        figures = json.loads(run(pinned(self.client_cores, command), timeout_s=3600))
+        figures["server_cpu_s"] = self.cpu_s() - before
+        return figures
+
+
+NGINX_CONFIG = """
+daemon off;
+worker_processes {workers};
+error_log {base}/error.log;
+pid {base}/nginx.pid;
+worker_rlimit_nofile 20000;
+events {{ worker_connections 10000; use epoll; }}
+http {{
+    access_log off;
+    sendfile on;
+    tcp_nopush on;
+    tcp_nodelay on;
+    sendfile_max_chunk 2m;
+    keepalive_requests 1000000000;
+    keepalive_timeout 600s;
+    open_file_cache max=1000 inactive=600s;
+    open_file_cache_valid 600s;
+    default_type application/octet-stream;
+    client_body_temp_path {base}/t1; proxy_temp_path {base}/t2; fastcgi_temp_path {base}/t3; uwsgi_temp_path {base}/t4; scgi_temp_path {base}/t5;
+    server {{
+        listen 127.0.0.1:{port} reuseport backlog=1024;
+        root {base}/files;
+    }}
+}}
+"""
+
+
+class Nginx:
+    """nginx as one would set it up to serve files fast."""
+
+    def __init__(self, settings, port=18080):
+        self.settings, self.port, self.base = settings, port, os.path.join(WORK, "nginx")
+
+    def __enter__(self):
+        shutil.rmtree(self.base, ignore_errors=True)
+        os.makedirs(f"{self.base}/files")
+        for folder in (os.path.dirname(nodes.OUT), nodes.OUT, nodes.WORK, WORK, self.base):
+            if os.stat(folder).st_uid == os.getuid():
+                os.chmod(folder, 0o755)                 # its workers are another user
+        with open(f"{self.base}/nginx.conf", "w", encoding="ascii") as file:
+            text = NGINX_CONFIG.format(workers=len(self.settings.server_cores), base=self.base, port=self.port)
+            file.write(("user root;\n" if os.getuid() == 0 else "") + text)
+        with open(f"{self.base}/out.log", "w", encoding="ascii") as log:
+            self.process = subprocess.Popen(pinned(self.settings.server_cores, ["nginx", "-c", f"{self.base}/nginx.conf", "-e", f"{self.base}/error.log"]),
+                                            stdout=log, stderr=log, env=dict(os.environ, PATH="/usr/sbin:" + os.environ["PATH"]))
+        deadline = time.monotonic() + 10
+        while not os.path.exists(f"{self.base}/nginx.pid"):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"nginx did not start: {open(f'{self.base}/error.log', encoding='utf-8').read()[-500:]}")
+            time.sleep(0.05)
+        time.sleep(0.3)
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(30)
+        shutil.rmtree(self.base, ignore_errors=True)
+
+    def pids(self):
+        children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True, check=False)
+        return [self.process.pid, *map(int, children.stdout.split())]
+
+    def cpu_s(self):
+        return cpu_s(self.pids())
+
+    def url(self, name):
+        return f"http://127.0.0.1:{self.port}/{name}"
+
+
+def wrk(settings, server, url, connections=64):
+    """Requests a second, the server's CPU microseconds a request, and how much of its cores it used."""
+    before = server.cpu_s()
+    out = run(pinned(settings.client_cores, ["wrk", "-t", "1", "-c", str(connections), "-d", str(settings.seconds), "--timeout", "30s", url]))
+    used = server.cpu_s() - before
+    requests, seconds = re.search(r"(\d+) requests in ([0-9.]+)(m?s)", out).group(1, 2)
+    if "Non-2xx" in out or "Socket errors" in out:
+        raise RuntimeError(f"wrk saw errors:\n{out}")
+    return int(requests) / float(seconds), used / int(requests) * 1e6, used / float(seconds)
+
+
+def fio(settings, cores, **options):
+    """One fio job with the given options; its write side."""
+    os.makedirs(f"{WORK}/fio", exist_ok=True)
+    fixed = dict(name="sluice", directory=f"{WORK}/fio", rw="write", ioengine="io_uring", direct=1, fixedbufs=1, registerfiles=1,
+                 group_reporting=1, output_format="json", thread=1)
+    words = [f"--{name.replace('_', '-') if name == 'output_format' else name}={value}" for name, value in {**fixed, **options}.items()]
+    out = run(pinned(cores, ["fio", *words]), timeout_s=600)
+    return json.loads(out[out.index("{"):])["jobs"][0]
+
+
+def fio_clean():
+    shutil.rmtree(f"{WORK}/fio", ignore_errors=True)

@@ -1,0 +1,159 @@
+"""The benchmarks. Each compares with what one would use instead, in the same run, alternating, and says the ratio."""
+import os
+import random
+import re
+import resource
+import socket
+import time
+
+from bench import MIB, Nginx, Sluice, Table, fio, fio_clean, median, run, wrk
+
+SIZES = ((1024, "1 KiB"), (16 * 1024, "16 KiB"), (256 * 1024, "256 KiB"), (MIB, "1 MiB"))
+
+
+def get(settings):
+    """Warm GET, 64 keep-alive connections: nginx serves plain files unsigned, Sluice checks a signature each time."""
+    table = Table("get", "Warm GET, 64 keep-alive connections, server on one core set, wrk on another",
+                  ["size", "nginx req/s", "sluice req/s", "ratio", "nginx us CPU", "sluice us CPU", "ratio ", "path"])
+    with Nginx(settings) as nginx, Sluice(settings, "get") as sluice:
+        for size, name in SIZES:
+            data = random.Random(size).randbytes(size)
+            with open(f"{nginx.base}/files/{size}", "wb") as file:
+                file.write(data)
+            sluice.client.put("bench", f"get/{size}", data)
+            path = ""
+            for _ in range(8):                          # until it is warm
+                answer = sluice.client.get("bench", f"get/{size}")
+                path = answer.headers.get("x-sluice-path", "?")
+                if answer.body != data:
+                    raise RuntimeError(f"{name}: wrong bytes")
+            url, results = sluice.presigned(f"get/{size}"), {"nginx": [], "sluice": []}
+            for _ in range(settings.rounds):
+                results["nginx"].append(wrk(settings, nginx, nginx.url(str(size))))
+                results["sluice"].append(wrk(settings, sluice, url))
+            rate = {who: median([r[0] for r in results[who]]) for who in results}
+            cost = {who: median([r[1] for r in results[who]]) for who in results}
+            table.add(name, rate["nginx"], rate["sluice"], rate["sluice"] / rate["nginx"], cost["nginx"], cost["sluice"],
+                      cost["sluice"] / cost["nginx"], path)
+    table.note("ratio: Sluice / nginx; requests a second should be at least 1, CPU a request at most 1")
+    return [table]
+
+
+def md5_rate(cores):
+    """MiB/s that MD5 makes on these cores together."""
+    out = run(["taskset", "-c", ",".join(map(str, cores)), "openssl", "speed", "-seconds", "2", "-bytes", "1048576", "-multi", str(len(cores)), "md5"],
+              timeout_s=60)
+    kilobytes = float(re.findall(r"([0-9.]+)k\s*$", out.strip())[-1])
+    return kilobytes * 1000 / MIB
+
+
+def put_large(settings):
+    """64 MiB objects, 4 at a time, ETag MD5 on, against fio with the same barriers: a sync after each 64 MiB."""
+    cores = sorted(os.sched_getaffinity(0))
+    count = 8 if settings.quick else 24
+    table = Table("put-large", "PUT of 64 MiB objects, 4 at a time, with MD5 (all cores for all)", ["what", "MiB/s", "of fio", "of the lower"])
+    fios, puts = [], []
+    with Sluice(settings, "put-large", cores=cores) as sluice:
+        sluice.client_cores = cores
+        sluice.load(method="PUT", size=64 * MIB, connections=4, count=4, prefix="warm/")
+        for round_number in range(settings.rounds):
+            job = fio(settings, cores, bs="1M", iodepth=4, numjobs=4, size=f"{count // 4 * 64}M", fdatasync=64, fallocate="posix")
+            fios.append(job["write"]["bw_bytes"] / MIB)
+            fio_clean()
+            figures = sluice.load(method="PUT", size=64 * MIB, connections=4, count=count, prefix=f"r{round_number}/")
+            puts.append(count * 64 / figures["seconds"])
+            for n in range(count):
+                sluice.client.delete("bench", f"r{round_number}/{n:09}")
+    disk, md5, put = median(fios), md5_rate(cores), median(puts)
+    table.add("fio, O_DIRECT io_uring fixed buffers, fdatasync each 64 MiB", disk, 1.0, "")
+    table.add(f"MD5 on {len(cores)} cores", md5, md5 / disk, "")
+    table.add("sluice", put, put / disk, put / min(disk, md5))
+    table.note(f"the lower of the two bounds here is {'the disk (fio)' if disk <= md5 else 'MD5'}; the aim is 0.8 of it")
+    return [table]
+
+
+def put_small(settings):
+    """4 KiB PUTs of 64 clients, each answered when it is durable, against fio: 64 jobs of 4 KiB with fdatasync each."""
+    cores = sorted(os.sched_getaffinity(0))
+    table = Table("put-small", "PUT of 4 KiB, 64 clients, durable when answered (all cores for all)",
+                  ["what", "durable/s", "of fio", "us CPU/op", "p50 ms", "p99 ms", "client us CPU/op"])
+    fios, puts = [], []
+    with Sluice(settings, "put-small", cores=cores) as sluice:
+        sluice.client_cores = cores
+        for round_number in range(settings.rounds):
+            job = fio(settings, cores, bs="4k", iodepth=1, numjobs=64, size="8M", fdatasync=1, runtime=settings.seconds, time_based=1, fallocate="posix")
+            fios.append(job["write"]["iops"])
+            fio_clean()
+            puts.append(sluice.load(method="PUT", size=4096, connections=64, seconds=settings.seconds, prefix=f"small{round_number}/"))
+
+    def of(name, scale):
+        return median([figures[name] * scale for figures in puts])
+    rate = median([figures["requests"] / figures["seconds"] for figures in puts])
+    table.add("fio, 64 jobs of 4 KiB, O_DIRECT, fdatasync each", median(fios), 1.0, "", "", "", "")
+    table.add("sluice", rate, rate / median(fios), median([f["server_cpu_s"] / f["requests"] * 1e6 for f in puts]), of("p50_us", 1e-3), of("p99_us", 1e-3),
+              median([f["client_cpu_s"] / f["requests"] * 1e6 for f in puts]))
+    table.note("the aim is at least 5,000 durable a second")
+    return [table]
+
+
+def listing(settings):
+    """A page of 1,000 out of a million keys: what it costs the server, with and without a delimiter."""
+    keys, per_folder = settings.list_keys, settings.list_keys // 1000
+    table = Table("list", f"ListObjectsV2, pages of 1,000 out of {keys:,} keys", ["page", "ms CPU/page", "ms/page", "pages"])
+    cores = sorted(os.sched_getaffinity(0))
+    with Sluice(settings, "list", cores=cores) as sluice:
+        sluice.client_cores = cores
+        filled = sluice.load(method="PUT", size=0, connections=128, count=keys, prefix="", per_folder=per_folder)
+        time.sleep(3)                                   # compaction goes on for a moment; it is not the listing's cost
+        source = random.Random(1)
+        starts = [f"{source.randrange(900):05}/{source.randrange(per_folder):06}" for _ in range(300)]
+        kinds = [("1,000 keys", [[("start-after", start)] for start in starts]),
+                 ("1,000 folders (delimiter)", [[("delimiter", "/")] for _ in range(300)]),
+                 ("one folder (prefix and delimiter)", [[("delimiter", "/"), ("prefix", start[:6])] for start in starts])]
+        for name, queries in kinds:
+            rounds = []
+            for _ in range(settings.rounds):
+                before, began = sluice.cpu_s(), time.monotonic()
+                for query in queries:
+                    answer = sluice.client.request("GET", "/bench", [("list-type", "2"), *query])
+                    if answer.status != 200 or b"<KeyCount>1000<" not in answer.body and not settings.quick:
+                        raise RuntimeError(f"{name}: {answer}")
+                rounds.append(((sluice.cpu_s() - before) / len(queries) * 1e3, (time.monotonic() - began) / len(queries) * 1e3))
+            table.add(name, median([r[0] for r in rounds]), median([r[1] for r in rounds]), float(len(queries) * settings.rounds))
+    table.note(f"filled with {filled['requests'] / filled['seconds']:.0f} PUTs a second; the aim is under 5 ms of CPU a page")
+    return [table]
+
+
+def rest(settings):
+    """What a node costs when little happens: CPU at rest, memory under 500 connections, 10,000 connections that wait."""
+    table = Table("rest", "At rest and under many connections", ["what", "value", "bound"])
+    with Sluice(settings, "rest", cores=sorted(os.sched_getaffinity(0))) as sluice:
+        time.sleep(2)
+        seconds, before = (5 if settings.quick else 20), sluice.cpu_s()
+        time.sleep(seconds)
+        table.add("CPU at rest, % of a core", (sluice.cpu_s() - before) / seconds * 100, "0.5")
+        at_rest = sluice.node.status_kib("VmRSS") / 1024
+        sluice.load(method="PUT", size=MIB, connections=500, seconds=settings.seconds, keys=1000, prefix="rss/")
+        sluice.load(method="GET", size=MIB, connections=500, seconds=settings.seconds, keys=500, prefix="rss/")
+        table.add("memory at start, MiB", at_rest, "")
+        table.add("memory, peak under 500 connections, MiB", sluice.node.status_kib("VmHWM") / 1024, f"{sluice.node.memory_budget_kib() / 1024:.0f} (its banner)")
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        if hard > 10_200:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            host, _, port = sluice.node.s3.rpartition(":")
+            wires = [socket.create_connection((host, int(port)), timeout=10) for _ in range(10_000)]
+            time.sleep(1)
+            before = sluice.cpu_s()
+            time.sleep(5)
+            table.add("CPU with 10,000 idle connections, % of a core", (sluice.cpu_s() - before) / 5 * 100, "")
+            table.add("memory with 10,000 idle connections, MiB", sluice.node.status_kib("VmRSS") / 1024, "")
+            began = time.monotonic()
+            answer = sluice.node.client().request("HEAD", "/bench")
+            table.add("a request meanwhile, ms", (time.monotonic() - began) * 1e3, "" if answer.status == 200 else f"status {answer.status}")
+            for wire in wires:
+                wire.close()
+    return [table]
+
+
+CASES = {"get": get, "put-large": put_large, "put-small": put_small, "list": listing, "rest": rest}
+GROUPS = {"put": ["put-large", "put-small"]}
