@@ -1,0 +1,177 @@
+#include "api/http/measure.h"
+
+#include "api/http/conn.h"
+#include "base/log.h"
+#include "base/metric.h"
+
+#define METHODS(X)              \
+    X(HTTP_GET, "GET")          \
+    X(HTTP_HEAD, "HEAD")        \
+    X(HTTP_PUT, "PUT")          \
+    X(HTTP_POST, "POST")        \
+    X(HTTP_DELETE, "DELETE")    \
+    X(HTTP_OPTIONS, "OPTIONS")  \
+    X(HTTP_METHOD_OTHER, "other")
+
+#define METHOD_COUNT (HTTP_METHOD_OTHER + 1)
+#define CLASS_COUNT 4 /* 2xx to 5xx */
+
+#define REQUESTS(method, class_text)                                                                          \
+    {                                                                                                         \
+        .name = "sluice_http_requests_total", .labels = "method=\"" method "\",status=\"" class_text "\"",    \
+        .help = "Requests answered", .kind = METRIC_COUNTER                                                   \
+    }
+
+static struct metric requests[METHOD_COUNT][CLASS_COUNT] = {
+#define X(method, text) [method] = {REQUESTS(text, "2xx"), REQUESTS(text, "3xx"), REQUESTS(text, "4xx"), REQUESTS(text, "5xx")},
+    METHODS(X)
+#undef X
+};
+
+static struct metric fallbacks[FALLBACK_COUNT] = {
+#define X(reason, label) [FALLBACK_##reason] = {                                            \
+    .name = "sluice_http_path_fallbacks_total", .labels = "reason=\"" label "\"",          \
+    .help = "Responses that left the sendfile path before their end", .kind = METRIC_COUNTER},
+    FALLBACK_REASONS(X)
+#undef X
+};
+
+static const struct path *const paths[] = {&path_inline, &path_sendfile, &path_direct};
+static struct metric path_bytes[] = {
+    {.name = "sluice_http_path_bytes_total", .labels = "path=\"inline\"", .help = "Object bytes sent", .kind = METRIC_COUNTER},
+    {.name = "sluice_http_path_bytes_total", .labels = "path=\"sendfile\"", .help = "Object bytes sent", .kind = METRIC_COUNTER},
+    {.name = "sluice_http_path_bytes_total", .labels = "path=\"direct\"", .help = "Object bytes sent", .kind = METRIC_COUNTER},
+};
+
+static struct metric refused = {
+    .name = "sluice_http_refused_total", .help = "Requests refused before they were understood", .kind = METRIC_COUNTER};
+static struct metric connections = {
+    .name = "sluice_http_connections", .help = "Open connections", .kind = METRIC_GAUGE};
+static struct metric slots_waiting = {
+    .name = "sluice_http_slots_waiting", .help = "Exchanges waiting for an arena slot", .kind = METRIC_GAUGE};
+static struct metric promotions = {
+    .name = "sluice_http_promotions_total", .help = "Windows read into the page cache and checked", .kind = METRIC_COUNTER};
+static struct metric rereads = {
+    .name = "sluice_http_rereads_total", .help = "Windows read again because a checksum differed", .kind = METRIC_COUNTER};
+static struct metric cut_offs = {
+    .name = "sluice_http_slow_peers_total", .help = "Connections cut because the peer took too long", .kind = METRIC_COUNTER};
+static struct metric headers_left_out = {
+    .name = "sluice_http_headers_left_out_total", .help = "Response headers that could not be sent", .kind = METRIC_COUNTER};
+static struct metric durations = {
+    .name = "sluice_http_request_seconds",
+    .help = "From the end of the request's head to the last byte of the response",
+    .kind = METRIC_HISTOGRAM,
+    .bucket_first = 32 * 1000, /* 32 us .. 268 s */
+    .unit_per_one = NS_PER_SECOND,
+};
+
+void measure_register(void)
+{
+    for (size_t m = 0; m < METHOD_COUNT; m++)
+        for (size_t class = 0; class < CLASS_COUNT; class ++)
+            metric_register(&requests[m][class]);
+    for (size_t i = 0; i < FALLBACK_COUNT; i++)
+        metric_register(&fallbacks[i]);
+    for (size_t i = 0; i < COUNT_OF(path_bytes); i++)
+        metric_register(&path_bytes[i]);
+    struct metric *const rest[] = {&refused,  &connections, &slots_waiting,    &promotions,
+                                   &rereads, &cut_offs,    &headers_left_out, &durations};
+    for (size_t i = 0; i < COUNT_OF(rest); i++)
+        metric_register(rest[i]);
+}
+
+/* ---- the access log ---- */
+
+/* What a client sent, fit for a line of `key=value`: everything but plain characters is %-coded, and it ends at the buffer's end. */
+static const char *plain(struct bytes text, char *out, size_t out_size)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    size_t used = 0;
+    for (size_t i = 0; i < text.size && used + 4 <= out_size; i++) {
+        uint8_t c = (uint8_t)text.data[i];
+        if (c > 0x20 && c < 0x7f && c != '"' && c != '\\') {
+            out[used++] = (char)c;
+            continue;
+        }
+        out[used++] = '%', out[used++] = digits[c >> 4], out[used++] = digits[c & 15];
+    }
+    if (used == 0)
+        out[used++] = '-';
+    out[used] = '\0';
+    return out;
+}
+
+/* The query is left out: a presigned one lets whoever reads it act in its signer's name. */
+static void log_exchange(struct exchange *x, uint64_t duration_ns)
+{
+    char method[HTTP_METHOD_BYTES_MAX + 4], target[512], key[64];
+    struct bytes target_path = x->request.path;
+    LOG(LOG_INFO, "http", "request id=%s peer=%s method=%s path=%s status=%d in=%llu out=%llu us=%llu via=%s operation=%s key=%s",
+        x->id, conn__peer(x->conn), plain(x->request.method_name, method, sizeof method), plain(target_path, target, sizeof target),
+        x->status, (unsigned long long)x->body.received, (unsigned long long)x->bytes_out, (unsigned long long)(duration_ns / 1000),
+        x->path ? x->path->name : "-", x->operation ? x->operation : "-", plain(x->access_key, key, sizeof key));
+}
+
+static void count_request(enum http_method method, int status)
+{
+    int class = status / 100 - 2;
+    if (class >= 0 && class < CLASS_COUNT)
+        metric_add(&requests[method][class], 1);
+}
+
+void measure_exchange(struct exchange *x)
+{
+    uint64_t duration_ns = loop_now_ns(x->conn->worker->loop) - x->begun_ns;
+    count_request(x->request.method, x->status);
+    metric_observe(&durations, duration_ns);
+    if (x->conn->worker->server->access_log)
+        log_exchange(x, duration_ns);
+}
+
+void measure_refused(enum http_refusal why)
+{
+    count_request(HTTP_METHOD_OTHER, http_refusal_status(why));
+    metric_add(&refused, 1);
+}
+
+void measure_path_bytes(const struct path *path, uint64_t size)
+{
+    for (size_t i = 0; i < COUNT_OF(paths); i++)
+        if (paths[i] == path)
+            metric_add(&path_bytes[i], (int64_t)size);
+}
+
+void measure_fallback(enum fallback_reason reason)
+{
+    metric_add(&fallbacks[reason], 1);
+}
+
+void measure_promotion(void)
+{
+    metric_add(&promotions, 1);
+}
+
+void measure_reread(void)
+{
+    metric_add(&rereads, 1);
+}
+
+void measure_connections(int change)
+{
+    metric_add(&connections, change);
+}
+
+void measure_slot_wait(int change)
+{
+    metric_add(&slots_waiting, change);
+}
+
+void measure_cut_off(void)
+{
+    metric_add(&cut_offs, 1);
+}
+
+void measure_header_left_out(void)
+{
+    metric_add(&headers_left_out, 1);
+}

@@ -1,0 +1,401 @@
+#include <stdio.h>
+#include <time.h>
+
+#include "api/http/conn.h"
+#include "api/http/measure.h"
+
+/*
+ * Answers: the service's headers are collected in `out` behind room for a prefix; when the answer is known, status line and the
+ * engine's own headers are written right before them, so that the head is one piece and leaves with the first bytes of the body.
+ */
+
+#define REASONS(X)                          \
+    X(200, "OK")                            \
+    X(201, "Created")                       \
+    X(202, "Accepted")                      \
+    X(204, "No Content")                    \
+    X(206, "Partial Content")               \
+    X(301, "Moved Permanently")             \
+    X(302, "Found")                         \
+    X(303, "See Other")                     \
+    X(304, "Not Modified")                  \
+    X(307, "Temporary Redirect")            \
+    X(308, "Permanent Redirect")            \
+    X(400, "Bad Request")                   \
+    X(401, "Unauthorized")                  \
+    X(403, "Forbidden")                     \
+    X(404, "Not Found")                     \
+    X(405, "Method Not Allowed")            \
+    X(408, "Request Timeout")               \
+    X(409, "Conflict")                      \
+    X(411, "Length Required")               \
+    X(412, "Precondition Failed")           \
+    X(413, "Content Too Large")             \
+    X(414, "URI Too Long")                  \
+    X(415, "Unsupported Media Type")        \
+    X(416, "Range Not Satisfiable")         \
+    X(417, "Expectation Failed")            \
+    X(429, "Too Many Requests")             \
+    X(431, "Request Header Fields Too Large") \
+    X(500, "Internal Server Error")         \
+    X(501, "Not Implemented")               \
+    X(503, "Service Unavailable")           \
+    X(505, "HTTP Version Not Supported")    \
+    X(507, "Insufficient Storage")
+
+/* A client must not read the phrase (RFC 9112, 4), so a number we have none for goes without. */
+static const char *reason_of(int status)
+{
+    switch (status) {
+#define X(number, text) \
+    case number:        \
+        return text;
+        REASONS(X)
+#undef X
+    default:
+        return "";
+    }
+}
+
+const char *respond__date(struct worker *worker)
+{
+    uint64_t now_ns = loop_now_ns(worker->loop);
+    if (now_ns < worker->date_until_ns)
+        return worker->date;
+    uint64_t real_ns = clock_real_ns(loop_clock(worker->loop));
+    time_t seconds = (time_t)(real_ns / NS_PER_SECOND);
+    struct tm tm;
+    gmtime_r(&seconds, &tm);
+    static const char days[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    /* Not strftime: its names are the locale's. */
+    snprintf(worker->date, sizeof worker->date, "%s, %02d %s %04d %02d:%02d:%02d GMT", days[tm.tm_wday], tm.tm_mday,
+             months[tm.tm_mon], (tm.tm_year + 1900) % 10000, tm.tm_hour, tm.tm_min, tm.tm_sec);
+    worker->date_until_ns = now_ns + NS_PER_SECOND - real_ns % NS_PER_SECOND;
+    return worker->date;
+}
+
+/* ---- headers ---- */
+
+static bool has_line_break(struct bytes value)
+{
+    return value.size > 0 && (memchr(value.data, '\r', value.size) || memchr(value.data, '\n', value.size) ||
+                              memchr(value.data, '\0', value.size));
+}
+
+void http_header(struct exchange *x, const char *name, struct bytes value)
+{
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    CHECK(x->answer == ANSWER_NONE);
+    size_t name_size = strlen(name), size = name_size + value.size + 4;
+    bool is_sound = head_is_token(bytes_of(name, name_size)) && !has_line_break(value);
+    if (!is_sound || size + 2 > sizeof x->out - x->out_size) { /* 2: the empty line at the end */
+        measure_header_left_out();
+        return;
+    }
+    char *to = x->out + x->out_size;
+    to = mempcpy(to, name, name_size);
+    *to++ = ':', *to++ = ' ';
+    if (value.size > 0)
+        to = mempcpy(to, value.data, value.size);
+    *to++ = '\r', *to++ = '\n';
+    x->out_size += (uint32_t)size;
+}
+
+void http_header_u64(struct exchange *x, const char *name, uint64_t value)
+{
+    char text[24];
+    int size = snprintf(text, sizeof text, "%llu", (unsigned long long)value);
+    http_header(x, name, bytes_of(text, (size_t)size));
+}
+
+/* Statuses whose responses have neither body nor length: RFC 9110, 8.6. */
+static bool has_no_length(int status)
+{
+    return status < 200 || status == 204 || status == 304;
+}
+
+/* Completes the head; the room for the prefix and the final empty line is kept free for this. */
+static struct bytes finish_head(struct exchange *x)
+{
+    struct worker *worker = x->conn->worker;
+    char prefix[OUT_PREFIX_BYTES];
+    struct buf buf = BUF_ON(prefix);
+    buf_put_string(&buf, "HTTP/1.1 ");
+    buf_put_u64(&buf, (uint64_t)x->status);
+    buf_put_char(&buf, ' ');
+    buf_put_string(&buf, reason_of(x->status));
+    buf_put_string(&buf, "\r\nDate: ");
+    buf_put_string(&buf, respond__date(worker));
+    buf_put_string(&buf, "\r\nServer: Sluice\r\nx-amz-request-id: ");
+    buf_put_string(&buf, x->id);
+    if (!has_no_length(x->status)) {
+        buf_put_string(&buf, "\r\nContent-Length: ");
+        buf_put_u64(&buf, x->content_length);
+    }
+    if (!x->keeps)
+        buf_put_string(&buf, "\r\nConnection: close");
+    else if (x->request.minor_version == 0)
+        buf_put_string(&buf, "\r\nConnection: keep-alive");
+    buf_put_string(&buf, "\r\n");
+    CHECK(!buf.overflowed);
+    char *head = x->out + OUT_PREFIX_BYTES - buf.size;
+    memcpy(head, prefix, buf.size);
+    memcpy(x->out + x->out_size, "\r\n", 2);
+    return bytes_of(head, x->out_size + 2 - (OUT_PREFIX_BYTES - buf.size));
+}
+
+/* ---- what a service answers ---- */
+
+static void answered(struct exchange *x, enum answer answer, int status, uint64_t content_length)
+{
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    CHECK(x->has_begun && x->answer == ANSWER_NONE);
+    CHECK(status >= 200 && status <= 599);
+    x->answer = (uint8_t)answer;
+    x->status = status;
+    x->content_length = content_length;
+    conn__wake(x->conn);
+}
+
+void http_respond_empty(struct exchange *x, int status)
+{
+    answered(x, ANSWER_EMPTY, status, 0);
+}
+
+void http_respond_head(struct exchange *x, int status, uint64_t content_length)
+{
+    answered(x, ANSWER_HEAD, status, content_length);
+}
+
+void http_respond_text(struct exchange *x, int status, struct text_buf *text)
+{
+    if (text->failed) { /* half a document is worse than none */
+        text_free(text);
+        answered(x, ANSWER_EMPTY, 500, 0);
+        return;
+    }
+    answered(x, ANSWER_TEXT, status, text->size);
+    x->text = *text;
+    *text = (struct text_buf){0};
+}
+
+void http_respond_object(struct exchange *x, int status, const struct http_object *object)
+{
+    CHECK(x->request.method != HTTP_HEAD);
+    answered(x, ANSWER_OBJECT, status, read_plan_left(object->plan));
+    x->send.plan = object->plan;
+    x->send.is_hot = object->is_hot;
+    x->receipt = object->receipt;
+}
+
+void http_close_after(struct exchange *x)
+{
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    x->closes_after = true;
+}
+
+/* ---- sending ---- */
+
+/* Whether the connection can serve another request after this response. */
+static bool can_keep(const struct exchange *x)
+{
+    if (!x->request.keeps_alive || x->closes_after || x->conn->worker->is_draining)
+        return false;
+    if (x->body.err)
+        return false;
+    uint64_t unread = request_body__unread(x);
+    /* A client that waits for 100 Continue may send its body after this answer, or not: nobody can tell what its next bytes mean. */
+    return unread == 0 || (unread <= DISCARD_BYTES_MAX && x->body.was_continued);
+}
+
+static void start(struct exchange *x, const struct path *path)
+{
+    if (x->receipt) {
+        x->answer = ANSWER_NONE; /* so that headers are taken once more */
+        http_header(x, "x-sluice-path", bytes_of_string(path->name));
+        http_header_u64(x, "x-sluice-copies", path->copies);
+        x->answer = ANSWER_OBJECT;
+    }
+    x->send.head = finish_head(x);
+    x->head_size = (uint32_t)x->send.head.size;
+    x->path = x->send.plan ? path : NULL;
+    x->send.path = path;
+    path->start(&x->send);
+}
+
+/* Chooses by the first window; the paths look again at each. */
+static void choose(struct path_send *send)
+{
+    struct exchange *x = CONTAINER_OF(send, struct exchange, send);
+    struct read_span span = {.fd = -1};
+    enum err e = send->err;
+    struct path_facts facts = {.size = read_plan_left(send->plan), .is_hot = send->is_hot};
+    if (!e && facts.size > 0)
+        e = read_plan_span(send->plan, &span);
+    if (e == ERR_WOULD_BLOCK) {
+        path__load(send, choose);
+        return;
+    }
+    if (e) {
+        path_done(send, e);
+        return;
+    }
+    facts.is_inline = span.inline_data != NULL;
+    facts.has_fd = span.fd >= 0;
+    if (facts.has_fd && !facts.is_inline && !facts.is_hot) {
+        path__window_cut(&send->windows[0], &span, PATH_WINDOW_BYTES);
+        facts.is_resident = path__may_sendfile(send, &send->windows[0].span);
+    }
+    start(x, path_choose(&facts));
+}
+
+static void choosing_start(struct path_send *send)
+{
+    choose(send);
+}
+
+static void choosing_cancel(struct path_send *send)
+{
+    send->is_cancelled = true; /* the load ends by itself */
+}
+
+/* What stands in send->path until the first span is known. */
+static const struct path path_undecided = {.name = "-", .start = choosing_start, .cancel = choosing_cancel};
+
+void respond__start(struct exchange *x)
+{
+    struct worker *worker = x->conn->worker;
+    struct path_send *send = &x->send;
+    send->path = &path_undecided;
+    send->loop = worker->loop;
+    send->group = worker->server->group;
+    send->verified = worker->verified;
+    send->fd = x->conn->fd;
+    send->ask = &x->ask;
+    x->keeps = can_keep(x);
+    if (x->conn->is_gone) {
+        path_done(send, ERR_PEER_CLOSED);
+        return;
+    }
+    if (x->answer == ANSWER_OBJECT) {
+        send->path->start(send);
+        return;
+    }
+    if (x->answer == ANSWER_TEXT && x->request.method != HTTP_HEAD && !has_no_length(x->status))
+        send->body = text_bytes(&x->text);
+    start(x, &path_inline);
+}
+
+void path_done(struct path_send *send, enum err e)
+{
+    struct exchange *x = CONTAINER_OF(send, struct exchange, send);
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    CHECK(!x->is_sent);
+    x->is_sent = true;
+    send->err = e;
+    conn__run(x->conn);
+}
+
+bool path_progress(struct path_send *send, uint64_t size)
+{
+    struct exchange *x = CONTAINER_OF(send, struct exchange, send);
+    uint64_t of_head = x->bytes_out < x->head_size ? x->head_size - x->bytes_out : 0;
+    x->bytes_out += size;
+    if (send->plan && size > of_head)
+        measure_path_bytes(send->path, size - of_head);
+    return conn__progress(x->conn, size);
+}
+
+void path_hand_over(struct path_send *send, const struct path *to)
+{
+    send->path = to;
+    to->start(send);
+}
+
+void path_waits_for_slot(struct path_send *send)
+{
+    struct exchange *x = CONTAINER_OF(send, struct exchange, send);
+    const struct http_limits *limits = &x->conn->worker->server->limits;
+    measure_slot_wait(1);
+    conn__deadline(x->conn, send->has_sent ? limits->body_timeout_ns : limits->admission_timeout_ns);
+}
+
+void path_admitted(struct path_send *send)
+{
+    struct exchange *x = CONTAINER_OF(send, struct exchange, send);
+    measure_slot_wait(-1);
+    conn__rate_start(x->conn);
+}
+
+/* ---- refusals ---- */
+
+static enum http_refusal refusal_for(enum err e)
+{
+    if (e == ERR_CORRUPT)
+        return HTTP_REFUSE_CORRUPT;
+    return err_family(e) == FAM_BUSY ? HTTP_REFUSE_BUSY : HTTP_REFUSE_INTERNAL;
+}
+
+static void refusal_body(struct worker *worker, enum http_refusal why, const char *id, struct text_buf *body)
+{
+    struct http_service *service = worker->server->service;
+    if (service->refuse)
+        service->refuse(service, why, id, body);
+    else
+        text_printf(body, "%s\n", http_refusal_text(why));
+}
+
+static const char *refusal_type(const struct worker *worker)
+{
+    return worker->server->service->refuse ? "application/xml" : "text/plain; charset=utf-8";
+}
+
+bool respond__replace(struct exchange *x)
+{
+    struct worker *worker = x->conn->worker;
+    enum http_refusal why = refusal_for(x->send.err);
+    if (x->send.has_sent || x->is_refused || x->answer != ANSWER_OBJECT)
+        return false;
+    text_free(&x->text);
+    refusal_body(worker, why, x->id, &x->text);
+    if (x->text.failed)
+        return false;
+    read_plan_close(x->send.plan);
+    x->send.plan = NULL;
+    x->send.err = ERR_OK;
+    x->is_sent = false;
+    x->is_refused = true;
+    x->receipt = false;
+    x->keeps = false;
+    x->out_size = OUT_PREFIX_BYTES; /* what the service said of the object is not true of this */
+    x->answer = ANSWER_NONE;
+    http_header(x, "Content-Type", bytes_of_string(refusal_type(worker)));
+    if (why == HTTP_REFUSE_BUSY)
+        http_header(x, "Retry-After", BYTES("1"));
+    x->answer = ANSWER_TEXT;
+    x->status = http_refusal_status(why);
+    x->content_length = x->text.size;
+    x->send.body = text_bytes(&x->text);
+    conn__rate_start(x->conn);
+    start(x, &path_inline);
+    return true;
+}
+
+void respond__refusal(struct conn *conn, enum http_refusal why)
+{
+    struct worker *worker = conn->worker;
+    struct text_buf *text = &conn->refusal;
+    CLEANUP(text_free) struct text_buf body = {0};
+    char id[17];
+    worker__request_id(worker, id);
+    refusal_body(worker, why, id, &body);
+    text_free(text);
+    text_printf(text,
+                "HTTP/1.1 %d %s\r\nDate: %s\r\nServer: Sluice\r\nx-amz-request-id: %s\r\nContent-Type: %s\r\n"
+                "Content-Length: %zu\r\n%sConnection: close\r\n\r\n",
+                http_refusal_status(why), reason_of(http_refusal_status(why)), respond__date(worker), id, refusal_type(worker),
+                body.size, why == HTTP_REFUSE_BUSY ? "Retry-After: 1\r\n" : "");
+    text_put(text, text_bytes(&body));
+    measure_refused(why);
+}
