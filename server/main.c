@@ -200,6 +200,15 @@ static int usage(const struct err_trail *trail)
     return EXIT_USAGE;
 }
 
+/* What is printed and noted for the tools must mean the same from everywhere. */
+static bool dir_absolute(const char *dir, char out[NODE_PATH_MAX])
+{
+    char here[NODE_PATH_MAX];
+    if (dir[0] == '/')
+        return snprintf(out, NODE_PATH_MAX, "%s", dir) < NODE_PATH_MAX;
+    return getcwd(here, sizeof here) != NULL && node_path(out, here, dir);
+}
+
 /* A few heaps instead of eight a core: what RocksDB and others allocate and free then stays near
  * what is in use. */
 static void heap_tame(void)
@@ -233,11 +242,10 @@ int main(int argc, char *argv[])
     }
     if (take_given_key(&node, &trail))
         return usage(&trail);
-    if (strlen(process.args.dir) >= sizeof node.dir) {
+    if (!dir_absolute(process.args.dir, node.dir)) {
         fprintf(stderr, "sluiced: the directory's name is too long\n");
         return EXIT_USAGE;
     }
-    strcpy(node.dir, process.args.dir);
     heap_tame();
     process.signals = signals_open();
     process.drained = eventfd(0, EFD_CLOEXEC);

@@ -1,7 +1,7 @@
 #include "server/start.h"
 
 #include <errno.h>
-#include <signal.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -67,17 +67,6 @@ static enum volume_direct wanted_direct(const struct node *node)
     return node->config.storage_allow_buffered ? VOLUME_DIRECT_ANY : VOLUME_DIRECT_REQUIRED;
 }
 
-static enum err with_direct_hint(enum err e, struct err_trail *trail)
-{
-    if (e != ERR_NO_DIRECT_IO)
-        return e;
-    struct err_trail why = *trail;
-    return err_say(
-        trail, e,
-        "%s. Use a directory on XFS or ext4, or accept this one by name: --allow-buffered",
-        err_trail_text(&why, e));
-}
-
 /* An empty or absent directory becomes a volume; one that holds anything is left to volume_open()
  * to judge. */
 static enum err format_start(void *context, struct err_trail *trail)
@@ -96,13 +85,13 @@ static enum err format_start(void *context, struct err_trail *trail)
     node->is_new = e == ERR_OK;
     if (e)
         *trail = why;
-    return with_direct_hint(e, trail);
+    return e;
 }
 
 static enum err volume_start(void *context, struct err_trail *trail)
 {
     struct node *node = context;
-    enum err e = volume_open(
+    return volume_open(
         &(struct volume_options){
             .dir = node->dir,
             .direct = wanted_direct(node),
@@ -111,7 +100,6 @@ static enum err volume_start(void *context, struct err_trail *trail)
             .record_cache_bytes = node->config.memory_object_cache,
         },
         &node->volume, trail);
-    return with_direct_hint(e, trail);
 }
 
 static void volume_stop(void *context)
@@ -324,6 +312,40 @@ static enum err loops_start(void *context, struct err_trail *trail)
     return ERR_OK;
 }
 
+static void *worker_main(void *context)
+{
+    struct worker *worker = context;
+    loop_run(worker->loop);
+    return NULL;
+}
+
+static void workers_stop(void *context)
+{
+    struct node *node = context;
+    for (unsigned i = 0; i < node->worker_count; i++)
+        if (node->workers[i].has_thread)
+            loop_stop(node->workers[i].loop);
+    for (unsigned i = 0; i < node->worker_count; i++)
+        if (node->workers[i].has_thread) {
+            CHECK(pthread_join(node->workers[i].thread, NULL) == 0);
+            node->workers[i].has_thread = false;
+        }
+}
+
+static enum err workers_start(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    for (unsigned i = 0; i < node->worker_count; i++) {
+        int rc = pthread_create(&node->workers[i].thread, NULL, worker_main, &node->workers[i]);
+        if (rc != 0) {
+            workers_stop(node);
+            return err_note(trail, err_from_errno(rc), "start thread %u", i);
+        }
+        node->workers[i].has_thread = true;
+    }
+    return ERR_OK;
+}
+
 /* ---- S3 ---- */
 
 static enum err service_start(void *context, struct err_trail *trail)
@@ -391,6 +413,10 @@ static enum err http_start(void *context, struct err_trail *trail)
             .access_log = config->log_access,
         },
         &node->http, trail);
+    if (e == ERR_IN_USE)
+        return err_say(trail, e,
+                       "port %u of %s is in use by another process: choose one with --s3 ADDR:PORT",
+                       config->s3_listen.port, config->s3_listen.host);
     if (e)
         return e;
     address_bound(&node->s3_address, &config->s3_listen, http_server_port(node->http),
@@ -398,9 +424,25 @@ static enum err http_start(void *context, struct err_trail *trail)
     return ERR_OK;
 }
 
+static void post(void *context)
+{
+    CHECK(sem_post(context) == 0);
+}
+
+/* A start that failed later on has not drained. The engine is closed when nothing turns its loops
+ * any more. */
 static void http_stop(void *context)
 {
     struct node *node = context;
+    if (!node->is_draining) {
+        sem_t drained;
+        CHECK(sem_init(&drained, 0, 0) == 0);
+        http_server_drain(node->http, 0, post, &drained);
+        while (sem_wait(&drained) != 0)
+            CHECK(errno == EINTR);
+        CHECK(sem_destroy(&drained) == 0);
+    }
+    workers_stop(node);
     http_server_close(TAKE(node->http));
 }
 
@@ -454,52 +496,15 @@ static void admin_stop(void *context)
     admin_close(TAKE(node->admin));
 }
 
-/* ---- running ---- */
-
-static void *worker_main(void *context)
-{
-    struct worker *worker = context;
-    loop_run(worker->loop);
-    return NULL;
-}
-
-static void workers_stop(void *context)
-{
-    struct node *node = context;
-    for (unsigned i = 0; i < node->worker_count; i++)
-        if (node->workers[i].has_thread)
-            loop_stop(node->workers[i].loop);
-    for (unsigned i = 0; i < node->worker_count; i++)
-        if (node->workers[i].has_thread) {
-            CHECK(pthread_join(node->workers[i].thread, NULL) == 0);
-            node->workers[i].has_thread = false;
-        }
-}
-
-static enum err workers_start(void *context, struct err_trail *trail)
-{
-    struct node *node = context;
-    for (unsigned i = 0; i < node->worker_count; i++) {
-        int rc = pthread_create(&node->workers[i].thread, NULL, worker_main, &node->workers[i]);
-        if (rc != 0) {
-            workers_stop(node);
-            return err_note(trail, err_from_errno(rc), "start thread %u", i);
-        }
-        node->workers[i].has_thread = true;
-        char name[16]; /* what the kernel keeps */
-        snprintf(name, sizeof name, "sluice-w%u", i % WORKERS_MAX);
-        (void)pthread_setname_np(node->workers[i].thread, name); /* for people looking at top */
-    }
-    return ERR_OK;
-}
+/* ---- ready ---- */
 
 static enum err endpoint_start(void *context, struct err_trail *trail)
 {
     struct node *node = context;
     char text[512];
     struct buf out = BUF_ON(text);
-    buf_printf(&out, "{\"s3\": \"%s\", \"admin\": \"%s\", \"pid\": %ld}\n",
-               node->s3_text, node->admin_text, (long)getpid());
+    buf_printf(&out, "{\"s3\": \"%s\", \"admin\": \"%s\", \"pid\": %ld}\n", node->s3_text,
+               node->admin_text, (long)getpid());
     enum err e = node_file_write(node->dir, "endpoint.json", buf_bytes(&out), 0644,
                                  NODE_FILE_REPLACE, trail);
     if (e == ERR_OK)
@@ -527,9 +532,9 @@ static void ready_stop(void *context)
 }
 
 /*
- * Read backwards for shutdown. The pool is closed while the loops it answers to still exist; loops
- * are closed after the servers that live on them; the volume outlives everybody who may hold an
- * object of it.
+ * Read backwards for shutdown. The S3 port's stop stops the workers, because the engine is closed
+ * between its threads and its loops; the pool is closed while the loops it answers to still exist;
+ * the volume outlives everybody who may hold an object of it.
  */
 static const struct start_step start_steps[] = {
     {"log", log_start, NULL},
@@ -543,9 +548,9 @@ static const struct start_step start_steps[] = {
     {"access keys", keyring_start, keyring_stop},
     {"root key", root_key_start, NULL},
     {"S3 service", service_start, service_stop},
+    {"workers", workers_start, workers_stop},
     {"S3 port", http_start, http_stop},
     {"admin port", admin_start, admin_stop},
-    {"workers", workers_start, workers_stop},
     {"endpoint file", endpoint_start, endpoint_stop},
     {"ready", ready_start, ready_stop},
 };
@@ -559,6 +564,7 @@ enum err node_start(struct node *node, struct err_trail *trail)
 
 void node_drain(struct node *node, uint64_t grace_ns, void (*drained)(void *context), void *context)
 {
+    node->is_draining = true;
     admin_set_ready(node->admin, "draining");
     http_server_drain(node->http, grace_ns, drained, context);
 }

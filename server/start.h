@@ -56,6 +56,7 @@ struct node {
     struct s3_service *service;
     struct http_limits http_limits;
     struct http_server *http;
+    bool is_draining;              /* node_drain() was called */
     struct address s3_address, admin_address; /* as bound: port 0 resolved */
     char s3_text[64], admin_text[64];
     struct admin *admin;
@@ -66,7 +67,7 @@ struct node {
 enum err node_start(struct node *node, struct err_trail *trail) MUST_USE;
 /* Takes no new requests; drained(context) on some thread when the running ones have ended or were cut after grace_ns. */
 void node_drain(struct node *node, uint64_t grace_ns, void (*drained)(void *context), void *context);
-void node_stop(struct node *node);
+void node_stop(struct node *node); /* after drained() */
 
 /* The arena's size for a machine: a sixteenth of its RAM, from 64 MiB to 1 GiB. Pure. */
 uint64_t arena_default_bytes(uint64_t ram_bytes);

@@ -128,10 +128,7 @@ static enum exit_code fsck_run(struct cli *cli, int argc, char *argv[])
         &counts, &trail);
     clear_progress(&checking);
     if (e)
-        code = cli_fail(cli, EXIT_REFUSED, err_name(e),
-                        e == ERR_IN_USE ? "stop the node first: fsck wants the volume to itself"
-                                        : NULL,
-                        "%s", err_trail_text(&trail, e));
+        code = cli_fail(cli, EXIT_REFUSED, err_name(e), NULL, "%s", err_trail_text(&trail, e));
     else if (cli->json)
         print_report_json(&checking, &counts, with_data);
     else

@@ -18,6 +18,8 @@ enum exit_code cli_fail(const struct cli *cli, enum exit_code code, const char *
     va_start(args, format);
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
+    if (hint != NULL && hint[0] == '\0')
+        hint = NULL;
     if (cli->json) {
         json_t *json = json_pack("{s:{s:s, s:s, s:s*}}", "error", "code", error, "message", message,
                                  "hint", hint);
@@ -26,7 +28,7 @@ enum exit_code cli_fail(const struct cli *cli, enum exit_code code, const char *
         return code;
     }
     fprintf(stderr, "sluice: %s\n", message);
-    if (hint != NULL && hint[0] != '\0')
+    if (hint != NULL)
         fprintf(stderr, "        %s\n", hint);
     return code;
 }
