@@ -107,13 +107,15 @@ enum err apply__data_add(struct apply *apply, const struct body *body, uint64_t 
 
 /* ---- references ---- */
 
-static enum err get_references(struct apply *apply, struct data_id id, uint64_t *ret_references)
+/* *ret_shared: somebody else refers to it, or did once: the count is written down. */
+static enum err get_references(struct apply *apply, struct data_id id, uint64_t *ret_references, bool *ret_shared)
 {
     struct view view = apply__view(apply);
     struct kv_key key;
     struct view_value value;
     key_data(&key, id, DATA_REFS_SHARD);
     enum err e = view_get(&view, KV_DATA, &key, &value);
+    *ret_shared = e == ERR_OK;
     if (e == ERR_NO_SUCH_OBJECT) {
         *ret_references = 1;
         return ERR_OK;
@@ -128,10 +130,8 @@ static enum err get_references(struct apply *apply, struct data_id id, uint64_t 
 static enum err set_references(struct apply *apply, struct data_id id, uint64_t references)
 {
     struct kv_key key;
-    key_data(&key, id, DATA_REFS_SHARD);
-    if (references == 1)
-        return apply__delete(apply, KV_DATA, &key);
     uint8_t record[REFS_RECORD_BYTES];
+    key_data(&key, id, DATA_REFS_SHARD);
     record_refs_put(record, references);
     return apply__put(apply, KV_DATA, &key, record, sizeof record);
 }
@@ -191,7 +191,8 @@ enum err apply__data_refer(struct apply *apply, const struct piece *piece, struc
     if (piece->offset + piece->size > size)
         return ERR_INVALID;
     uint64_t references;
-    e = get_references(apply, piece->data, &references);
+    bool is_shared;
+    e = get_references(apply, piece->data, &references, &is_shared);
     if (e)
         return e;
     if (references == 0)
@@ -235,46 +236,85 @@ enum err apply__shard_delete(struct apply *apply, struct data_id id, uint32_t sh
     return apply__delete(apply, KV_DATA, &key);
 }
 
-static enum err delete_extents(struct apply *apply, struct data_id id, uint32_t *budget)
+/* Nobody refers to it any more, but it goes in a later batch. */
+static enum err defer(struct apply *apply, struct data_id id, uint32_t shards)
 {
-    uint64_t size;
-    uint32_t extents;
-    enum err e = shard_head(apply, id, &size, &extents);
+    struct kv_key key;
+    enum err e = set_references(apply, id, 0);
     if (e)
-        return e == ERR_NO_SUCH_OBJECT ? ERR_CORRUPT : e;
-    uint32_t shards = data_shards(size);
-    if (extents > *budget || shards > DIRECT_SHARDS_MAX) {
-        struct kv_key key;
-        e = set_references(apply, id, 0);
-        if (e)
-            return e;
-        key_gc_id(&key, GC_DATA, id);
-        return apply__gc_put(apply, &key, &(struct gc_record){.shards = shards});
-    }
+        return e;
+    key_gc_id(&key, GC_DATA, id);
+    return apply__gc_put(apply, &key, &(struct gc_record){.shards = shards});
+}
+
+/*
+ * Whether records may go in this batch as far as readers are concerned. Readers of one piece of one shard have all of it in memory, and data
+ * never shared has no others. Of the rest it is known only once the names that referred to it are published as gone, which those of this batch
+ * are not: a reader could still look them up, after the pins were asked.
+ */
+static bool has_no_readers(const struct apply *apply, struct data_id id, enum drop_kind kind, bool is_shared, uint32_t shards)
+{
+    if (kind == DROP_NAMED_NOW)
+        return !is_shared && shards <= 1;
+    struct kv_key key;
+    struct bytes value;
+    key_data(&key, id, DATA_REFS_SHARD);
+    bool is_touched = kv_batch_find(apply->batch, KV_DATA, key_bytes(&key), &value) >= 0;
+    return !is_touched && !apply__is_read(apply, id);
+}
+
+enum err apply__inline_delete(struct apply *apply, struct data_id id)
+{
+    struct kv_key key;
+    key_inline(&key, id);
+    return apply__delete(apply, KV_INLINE, &key);
+}
+
+static enum err delete_shards(struct apply *apply, struct data_id id, uint32_t shards)
+{
     for (uint32_t i = 0; i < shards; i++) {
-        uint32_t here;
-        e = apply__shard_delete(apply, id, i, &here);
+        uint32_t extents;
+        enum err e = apply__shard_delete(apply, id, i, &extents);
         if (e)
             return e;
     }
-    *budget -= extents;
     return ERR_OK;
 }
 
-enum err apply__data_drop(struct apply *apply, const struct stored_piece *piece, uint32_t *budget)
+static enum err delete_data(struct apply *apply, const struct stored_piece *piece, enum drop_kind kind, bool is_shared, uint32_t *budget)
+{
+    struct data_id id = piece->piece.data;
+    uint64_t size = 0;
+    uint32_t extents = 0;
+    enum err e = piece->is_inline ? ERR_OK : shard_head(apply, id, &size, &extents);
+    if (e)
+        return e == ERR_NO_SUCH_OBJECT ? ERR_CORRUPT : e;
+    uint32_t shards = data_shards(size);
+    if (extents > *budget || shards > DIRECT_SHARDS_MAX || !has_no_readers(apply, id, kind, is_shared, shards))
+        return defer(apply, id, shards);
+    *budget -= extents;
+    e = piece->is_inline ? apply__inline_delete(apply, id) : delete_shards(apply, id, shards);
+    return e || !is_shared ? e : apply__references_delete(apply, id);
+}
+
+enum err apply__references_delete(struct apply *apply, struct data_id id)
+{
+    struct kv_key key;
+    key_data(&key, id, DATA_REFS_SHARD);
+    return apply__delete(apply, KV_DATA, &key);
+}
+
+enum err apply__data_drop(struct apply *apply, const struct stored_piece *piece, enum drop_kind kind, uint32_t *budget)
 {
     struct data_id id = piece->piece.data;
     uint64_t references;
-    enum err e = get_references(apply, id, &references);
+    bool is_shared;
+    enum err e = get_references(apply, id, &references, &is_shared);
     if (e)
         return e;
     if (references == 0)
         return ERR_CORRUPT; /* a name still refers to what no name should */
     if (references > 1)
         return set_references(apply, id, references - 1);
-    if (!piece->is_inline)
-        return delete_extents(apply, id, budget);
-    struct kv_key key;
-    key_inline(&key, id);
-    return apply__delete(apply, KV_INLINE, &key);
+    return delete_data(apply, piece, kind, is_shared, budget);
 }

@@ -1,16 +1,26 @@
 /*
- * Deferred deletion. What is too much for one batch is noted in KV_GC in the batch that lets go of it, and deleted afterwards in steps of bounded
- * size, each a batch of its own. How far the work has come is part of the note, so a crash between steps resumes it; nothing is done twice.
+ * Deferred deletion. What is too much for one batch, or may still be read, is noted in KV_GC in the batch that lets go of it, and deleted
+ * afterwards in steps of bounded size. How far the work has come is part of the note, so a crash between steps resumes it; nothing
+ * is done twice.
+ *
+ * A step takes notes in the order of their keys as long as its budget lasts. It leaves alone those that the batch itself has written, for their names
+ * are not yet published as gone, and those of data that is pinned.
  */
 #include "storage/apply_priv.h"
 
 #include "base/check.h"
+#include "storage/pins.h"
 
-#define STEP_EXTENTS 1024u /* stop a step when so many are released */
-#define STEP_SHARDS 16u
-#define STEP_PIECES 256u
-#define STEP_PARTS 128u
-#define STEP_UPLOADS 128u
+struct budget { /* what a step may still do */
+    uint32_t extents, shards, pieces, uploads;
+};
+#define STEP_BUDGET ((struct budget){.extents = 1024, .shards = 64, .pieces = 512, .uploads = 128})
+#define PIECES_AT_ONCE 128u
+
+bool apply__is_read(const struct apply *apply, struct data_id id)
+{
+    return apply->pins != NULL && pins_watch(apply->pins, id);
+}
 
 enum err apply__gc_put(struct apply *apply, const struct kv_key *key, const struct gc_record *gc)
 {
@@ -41,23 +51,29 @@ static enum err finish(struct apply *apply, const struct gc_task *task)
     return apply__delete(apply, KV_GC, &task->key);
 }
 
-/* Data without references: its shards from the last to the first, which tells how many there are. */
-static enum err step_data(struct apply *apply, struct gc_task *task)
+static uint32_t less(uint32_t budget, uint32_t used)
 {
-    uint32_t extents = 0;
-    for (uint32_t i = 0; i < STEP_SHARDS && extents < STEP_EXTENTS && task->record.next_shard < task->record.shards; i++) {
-        uint32_t here, shard = task->record.shards - 1 - task->record.next_shard;
-        enum err e = apply__shard_delete(apply, task->id, shard, &here);
+    return used < budget ? budget - used : 0;
+}
+
+/* Data without references: its shards from the last to the first, which tells how many there are. Inline data has none. */
+static enum err step_data(struct apply *apply, struct gc_task *task, struct budget *budget)
+{
+    while (task->record.next_shard < task->record.shards && budget->extents > 0 && budget->shards > 0) {
+        uint32_t extents = 0, shard = task->record.shards - 1 - task->record.next_shard;
+        enum err e = apply__shard_delete(apply, task->id, shard, &extents);
         if (e)
             return e;
-        extents += here;
+        budget->extents = less(budget->extents, extents);
+        budget->shards--;
         task->record.next_shard++;
     }
     if (task->record.next_shard < task->record.shards)
         return apply__gc_put(apply, &task->key, &task->record);
-    struct kv_key key;
-    key_data(&key, task->id, DATA_REFS_SHARD);
-    enum err e = apply__delete(apply, KV_DATA, &key);
+    enum err e = task->record.shards == 0 ? apply__inline_delete(apply, task->id) : ERR_OK;
+    if (e == ERR_OK)
+        e = apply__references_delete(apply, task->id);
+    budget->pieces = less(budget->pieces, 1);
     return e ? e : finish(apply, task);
 }
 
@@ -81,9 +97,14 @@ static enum err delete_manifest(struct apply *apply, struct data_id id)
     return e;
 }
 
-/* Copies the next pieces of the task's shard. */
-static enum err next_pieces(struct apply *apply, const struct gc_task *task, struct stored_piece pieces[STEP_PIECES],
-                            uint32_t *ret_count, bool *ret_shard_ends)
+struct next_pieces {
+    struct stored_piece pieces[PIECES_AT_ONCE];
+    uint32_t count;
+    bool is_last; /* of its shard */
+};
+
+/* Copies what comes next in the task's shard: the record may lie in the batch, which moves as it grows. */
+static enum err get_pieces(struct apply *apply, const struct gc_task *task, struct next_pieces *next)
 {
     struct view view = apply__view(apply);
     struct view_value value;
@@ -94,43 +115,51 @@ static enum err next_pieces(struct apply *apply, const struct gc_task *task, str
     if (e)
         return e == ERR_NO_SUCH_OBJECT ? ERR_CORRUPT : e;
     e = record_pieces_get(value.bytes, &shard);
-    if (e == ERR_OK && task->record.next_index > shard.count)
+    if (e == ERR_OK && task->record.next_index >= shard.count)
         e = ERR_CORRUPT;
-    uint32_t count = 0;
-    for (uint32_t i = task->record.next_index; e == ERR_OK && count < STEP_PIECES && i < shard.count; i++)
-        pieces[count++] = record_pieces_at(&shard, i);
-    if (e == ERR_OK) {
-        *ret_count = count;
-        *ret_shard_ends = task->record.next_index + count == shard.count;
-    }
+    next->count = 0;
+    for (uint32_t i = task->record.next_index; e == ERR_OK && next->count < PIECES_AT_ONCE && i < shard.count; i++)
+        next->pieces[next->count++] = record_pieces_at(&shard, i);
+    next->is_last = e == ERR_OK && task->record.next_index + next->count == shard.count;
     view_put(&value);
     return e;
 }
 
-static enum err step_manifest(struct apply *apply, struct gc_task *task)
+static enum err drop_pieces(struct apply *apply, struct gc_task *task, struct budget *budget)
 {
-    if (task->record.next_shard == task->record.shards) {
-        enum err e = delete_manifest(apply, task->id);
-        return e ? e : finish(apply, task);
+    struct next_pieces next;
+    uint32_t done = 0;
+    enum err e = get_pieces(apply, task, &next);
+    for (; e == ERR_OK && done < next.count && budget->extents > 0 && budget->pieces > 0; done++) {
+        e = apply__data_drop(apply, &next.pieces[done], DROP_MANIFEST, &budget->extents);
+        budget->pieces--;
     }
-    struct stored_piece pieces[STEP_PIECES];
-    uint32_t count = 0, budget = STEP_EXTENTS, done = 0;
-    bool shard_ends = false;
-    enum err e = next_pieces(apply, task, pieces, &count, &shard_ends);
-    for (; e == ERR_OK && done < count && budget >= DIRECT_EXTENTS_MAX; done++)
-        e = apply__data_drop(apply, &pieces[done], &budget);
     if (e)
         return e;
     task->record.next_index += done;
-    if (shard_ends && done == count) {
+    if (done == next.count && next.is_last) {
         task->record.next_shard++;
         task->record.next_index = 0;
     }
-    return apply__gc_put(apply, &task->key, &task->record);
+    return ERR_OK;
+}
+
+static enum err step_manifest(struct apply *apply, struct gc_task *task, struct budget *budget)
+{
+    while (task->record.next_shard < task->record.shards && budget->extents > 0 && budget->pieces > 0) {
+        enum err e = drop_pieces(apply, task, budget);
+        if (e)
+            return e;
+    }
+    if (task->record.next_shard < task->record.shards)
+        return apply__gc_put(apply, &task->key, &task->record);
+    enum err e = delete_manifest(apply, task->id);
+    budget->pieces = less(budget->pieces, 1);
+    return e ? e : finish(apply, task);
 }
 
 /* Parts of an aborted upload. */
-static enum err step_parts(struct apply *apply, struct gc_task *task)
+static enum err step_parts(struct apply *apply, struct gc_task *task, struct budget *budget)
 {
     struct view view = apply__view(apply);
     struct view_walk walk;
@@ -139,39 +168,35 @@ static enum err step_parts(struct apply *apply, struct gc_task *task)
     enum err e = view_walk_open(&walk, &view, KV_PART, &key);
     if (e)
         return e;
-    uint32_t parts = 0, pieces = 0, budget = STEP_EXTENTS;
     bool more = false;
-    while (e == ERR_OK && (more = view_walk_next(&walk))) {
-        if (parts == STEP_PARTS || pieces >= STEP_PIECES || budget < DIRECT_EXTENTS_MAX)
-            break;
-        uint32_t here = 0;
+    while (e == ERR_OK && (more = view_walk_next(&walk)) && budget->extents > 0 && budget->pieces > 0) {
+        uint32_t pieces = 0;
         copy_key(&key, view_walk_key(&walk));
-        e = apply__part_release(apply, &key, view_walk_value(&walk), &budget, &here);
+        e = apply__part_release(apply, &key, view_walk_value(&walk), &budget->extents, &pieces);
         if (e == ERR_OK)
             e = apply__delete(apply, KV_PART, &key);
-        parts++;
-        pieces += here;
+        budget->pieces = less(budget->pieces, pieces + 1);
     }
     if (e == ERR_OK)
         e = view_walk_err(&walk);
     view_walk_close(&walk);
-    if (e || more)
+    if (e)
         return e;
-    return finish(apply, task);
+    return more ? apply__gc_put(apply, &task->key, &task->record) : finish(apply, task);
 }
 
-/* Uploads of a deleted bucket become one task each. */
-static enum err step_uploads(struct apply *apply, struct gc_task *task)
+/* Uploads of a deleted bucket become a task each. */
+static enum err step_uploads(struct apply *apply, struct gc_task *task, struct budget *budget)
 {
     struct view view = apply__view(apply);
     struct view_walk walk;
-    struct kv_key key, gc_key;
+    struct kv_key key, parts_key;
     key_upload_prefix(&key, task->bucket, (struct bytes){0});
     enum err e = view_walk_open(&walk, &view, KV_UPLOAD, &key);
     if (e)
         return e;
     bool more = false;
-    for (uint32_t i = 0; e == ERR_OK && (more = view_walk_next(&walk)) && i < STEP_UPLOADS; i++) {
+    while (e == ERR_OK && (more = view_walk_next(&walk)) && budget->uploads > 0) {
         char name[KEY_BYTES_MAX];
         size_t name_size;
         struct bucket_id bucket;
@@ -181,73 +206,86 @@ static enum err step_uploads(struct apply *apply, struct gc_task *task)
         if (e == ERR_OK)
             e = apply__delete(apply, KV_UPLOAD, &key);
         if (e == ERR_OK) {
-            key_gc_parts(&gc_key, &id);
-            e = apply__gc_put(apply, &gc_key, &(struct gc_record){0});
+            key_gc_parts(&parts_key, &id);
+            e = apply__gc_put(apply, &parts_key, &(struct gc_record){0});
         }
+        budget->uploads--;
     }
     if (e == ERR_OK)
         e = view_walk_err(&walk);
     view_walk_close(&walk);
-    if (e || more)
-        return e;
-    return finish(apply, task);
-}
-
-/* The first task there is; ERR_NO_SUCH_OBJECT when there is none. */
-static enum err first_task(struct apply *apply, struct gc_task *task)
-{
-    struct view view = apply__view(apply);
-    struct view_walk walk;
-    struct kv_key all = {0};
-    enum err e = view_walk_open(&walk, &view, KV_GC, &all);
     if (e)
         return e;
-    if (view_walk_next(&walk)) {
-        copy_key(&task->key, view_walk_key(&walk));
-        e = record_gc_get(view_walk_value(&walk), &task->record);
-    } else {
-        e = view_walk_err(&walk);
-        if (e == ERR_OK)
-            e = ERR_NO_SUCH_OBJECT;
-    }
-    view_walk_close(&walk);
-    return e ? e : key_gc_parse(key_bytes(&task->key), &task->kind, &task->id, &task->upload, &task->bucket);
+    return more ? apply__gc_put(apply, &task->key, &task->record) : finish(apply, task);
 }
 
-static enum err step(struct apply *apply, struct gc_task *task)
+static enum err step(struct apply *apply, struct gc_task *task, struct budget *budget)
 {
     switch (task->kind) {
     case GC_DATA:
-        return step_data(apply, task);
+        return step_data(apply, task, budget);
     case GC_MANIFEST:
-        return step_manifest(apply, task);
+        return step_manifest(apply, task, budget);
     case GC_PARTS:
-        return step_parts(apply, task);
+        return step_parts(apply, task, budget);
     case GC_UPLOADS:
-        return step_uploads(apply, task);
+        return step_uploads(apply, task, budget);
     }
     return ERR_CORRUPT;
 }
 
-enum err apply_gc_step(struct apply *apply, bool *ret_more)
+static bool has_left(const struct budget *budget)
+{
+    return budget->extents > 0 && budget->shards > 0 && budget->pieces > 0 && budget->uploads > 0;
+}
+
+/* One note: works on it unless it has to wait, which is no error. */
+static enum err take_task(struct apply *apply, struct bytes key, struct bytes value, struct budget *budget, bool *worked)
 {
     struct gc_task task;
-    enum err e = first_task(apply, &task);
-    if (e == ERR_NO_SUCH_OBJECT) {
-        *ret_more = false;
+    struct bytes newer;
+    if (kv_batch_find(apply->batch, KV_GC, key, &newer) >= 0)
         return ERR_OK;
-    }
-    size_t released = apply->effects->released_count;
-    bool pending = apply->effects->gc_pending;
-    struct kv_mark mark = kv_batch_mark(apply->batch);
+    enum err e = key_gc_parse(key, &task.kind, &task.id, &task.upload, &task.bucket);
     if (e == ERR_OK)
-        e = step(apply, &task);
+        e = record_gc_get(value, &task.record);
+    if (e || (task.kind == GC_DATA && apply__is_read(apply, task.id)))
+        return e;
+    copy_key(&task.key, key);
+    *worked = true;
+    return step(apply, &task, budget);
+}
+
+static enum err take_tasks(struct apply *apply, bool *worked)
+{
+    struct kv *kv = apply->kv;
+    struct kv_iter *iter;
+    struct kv_iter_options options = {.family = KV_GC};
+    enum err e = kv->ops->iter_open(kv, &options, &iter);
+    if (e)
+        return e;
+    struct budget budget = STEP_BUDGET;
+    for (kv->ops->iter_seek(iter, (struct bytes){0}); e == ERR_OK && has_left(&budget) && kv->ops->iter_valid(iter);
+         kv->ops->iter_next(iter))
+        e = take_task(apply, kv->ops->iter_key(iter), kv->ops->iter_value(iter), &budget, worked);
+    if (e == ERR_OK)
+        e = kv->ops->iter_err(iter);
+    kv->ops->iter_close(iter);
+    return e;
+}
+
+enum err apply_gc_step(struct apply *apply, bool *ret_more)
+{
+    size_t released = apply->effects->released_count;
+    bool pending = apply->effects->gc_pending, worked = false;
+    struct kv_mark mark = kv_batch_mark(apply->batch);
+    enum err e = take_tasks(apply, &worked);
     if (e) {
         kv_batch_rollback(apply->batch, mark);
         apply->effects->released_count = released;
         apply->effects->gc_pending = pending;
         return e;
     }
-    *ret_more = true;
+    *ret_more = worked; /* what is left, if it can be worked on at all */
     return ERR_OK;
 }

@@ -55,7 +55,7 @@ static enum err release_object(struct apply *apply, const struct object_record *
     uint32_t budget = DIRECT_EXTENTS_MAX;
     enum err e = ERR_OK;
     if (object->piece_count == 1)
-        e = apply__data_drop(apply, &object->piece, &budget);
+        e = apply__data_drop(apply, &object->piece, DROP_NAMED_NOW, &budget);
     if (e || data_id_is_none(object->manifest))
         return e;
     struct kv_key key;

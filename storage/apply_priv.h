@@ -8,8 +8,12 @@
  *     apply_gc.c      deferred deletion
  *
  * References: each piece of each name holds one, however many pieces refer to the same data. So letting go of a name is one step a
- * piece, resumable at any of them. A count is only stored while it is not one (DATA_REFS_SHARD); zero marks data that waits for gc and must not
- * be referred to again.
+ * piece, resumable at any of them. A count is stored from when data is first shared (DATA_REFS_SHARD); zero marks data that waits for gc and
+ * must not be referred to again.
+ *
+ * Records and readers: a reader who holds an object of several pieces, or of data of several shards, asks for records as it goes. Such records
+ * go through KV_GC, in a batch after the one that let go of the name: by then the cache has forgotten the name, so whoever still reads has the
+ * data pinned, and gc leaves pinned data alone.
  */
 #ifndef STORAGE_APPLY_PRIV_H
 #define STORAGE_APPLY_PRIV_H
@@ -42,10 +46,16 @@ enum err apply__data_add(struct apply *apply, const struct body *body, uint64_t 
                          uint32_t *ret_count) MUST_USE;
 /* One more reference. ERR_NO_SUCH_OBJECT when the data is gone or about to be; ERR_INVALID when the piece does not lie in it. */
 enum err apply__data_refer(struct apply *apply, const struct piece *piece, struct stored_piece *ret_piece) MUST_USE;
-/* One reference less; data nobody refers to any more is deleted here if *budget extents allow, else given to gc. */
-enum err apply__data_drop(struct apply *apply, const struct stored_piece *piece, uint32_t *budget) MUST_USE;
+enum drop_kind {
+    DROP_NAMED_NOW, /* by a name that goes, or a part, in this batch */
+    DROP_MANIFEST,  /* by a manifest whose name was published as gone */
+};
+/* One reference less; data nobody refers to any more is deleted here if *budget extents and its readers allow, else given to gc. */
+enum err apply__data_drop(struct apply *apply, const struct stored_piece *piece, enum drop_kind kind, uint32_t *budget) MUST_USE;
 /* Deletes one shard's records and releases its extents. */
 enum err apply__shard_delete(struct apply *apply, struct data_id id, uint32_t shard, uint32_t *ret_extents) MUST_USE;
+enum err apply__inline_delete(struct apply *apply, struct data_id id) MUST_USE;
+enum err apply__references_delete(struct apply *apply, struct data_id id) MUST_USE;
 
 /* ---- apply_object.c ---- */
 /* ERR_NO_SUCH_OBJECT; the record's attrs are not to be looked at. */
@@ -84,6 +94,7 @@ enum err apply__part_release(struct apply *apply, const struct kv_key *key, stru
                              uint32_t *ret_pieces) MUST_USE;
 
 /* ---- apply_gc.c ---- */
+bool apply__is_read(const struct apply *apply, struct data_id id); /* somebody holds it; the volume will be told when nobody does */
 enum err apply__gc_put(struct apply *apply, const struct kv_key *key, const struct gc_record *gc) MUST_USE;
 
 #endif

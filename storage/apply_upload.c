@@ -43,7 +43,7 @@ enum err apply__part_release(struct apply *apply, const struct kv_key *key, stru
         return ERR_OK;
     if (part.piece_count == 1) {
         struct stored_piece piece = record_part_piece(&part, 0);
-        return apply__data_drop(apply, &piece, budget);
+        return apply__data_drop(apply, &piece, DROP_NAMED_NOW, budget);
     }
     /* The record may lie in the batch, which moves as it grows. */
     struct stored_piece *pieces = malloc(part.piece_count * sizeof *pieces);
@@ -52,7 +52,7 @@ enum err apply__part_release(struct apply *apply, const struct kv_key *key, stru
     for (uint32_t i = 0; i < part.piece_count; i++)
         pieces[i] = record_part_piece(&part, i);
     for (uint32_t i = 0; e == ERR_OK && i < *ret_pieces; i++)
-        e = apply__data_drop(apply, &pieces[i], budget);
+        e = apply__data_drop(apply, &pieces[i], DROP_NAMED_NOW, budget);
     free(pieces);
     return e;
 }
