@@ -9,14 +9,9 @@
 
 /* ---- views ---- */
 
-bool bytes_equal(struct bytes a, struct bytes b)
+bool bytes__equal_letters(struct bytes a, struct bytes b)
 {
-    return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
-}
-
-bool bytes_equal_nocase(struct bytes a, struct bytes b)
-{
-    return a.size == b.size && (a.size == 0 || strncasecmp(a.data, b.data, a.size) == 0);
+    return strncasecmp(a.data, b.data, a.size) == 0;
 }
 
 bool bytes_equal_secret(struct bytes a, struct bytes b)
@@ -36,12 +31,6 @@ int bytes_compare(struct bytes a, struct bytes b)
     if (order != 0)
         return order;
     return a.size < b.size ? -1 : a.size > b.size;
-}
-
-bool bytes_start_with(struct bytes whole, struct bytes prefix)
-{
-    return whole.size >= prefix.size &&
-           (prefix.size == 0 || memcmp(whole.data, prefix.data, prefix.size) == 0);
 }
 
 bool bytes_start_with_nocase(struct bytes whole, struct bytes prefix)
@@ -69,23 +58,6 @@ size_t bytes_find(struct bytes whole, size_t from, struct bytes part)
     return at != NULL ? (size_t)(at - whole.data) : SIZE_MAX;
 }
 
-size_t bytes_find_char(struct bytes whole, size_t from, char c)
-{
-    if (from >= whole.size)
-        return SIZE_MAX;
-    const char *at = memchr(whole.data + from, c, whole.size - from);
-    return at != NULL ? (size_t)(at - whole.data) : SIZE_MAX;
-}
-
-struct bytes bytes_slice(struct bytes whole, size_t from, size_t size)
-{
-    if (from > whole.size)
-        from = whole.size;
-    if (size > whole.size - from)
-        size = whole.size - from;
-    return (struct bytes){whole.data != NULL ? whole.data + from : NULL, size};
-}
-
 struct bytes bytes_trim(struct bytes whole)
 {
     while (whole.size > 0 && (*whole.data == ' ' || *whole.data == '\t'))
@@ -94,18 +66,6 @@ struct bytes bytes_trim(struct bytes whole)
            (whole.data[whole.size - 1] == ' ' || whole.data[whole.size - 1] == '\t'))
         whole.size--;
     return whole;
-}
-
-struct bytes bytes_split(struct bytes *rest, char separator)
-{
-    struct bytes whole = *rest;
-    size_t at = bytes_find_char(whole, 0, separator);
-    if (at == SIZE_MAX) {
-        *rest = (struct bytes){NULL, 0};
-        return whole;
-    }
-    *rest = bytes_slice(whole, at + 1, SIZE_MAX);
-    return bytes_slice(whole, 0, at);
 }
 
 enum err bytes_to_u64(struct bytes text, uint64_t *ret_value)
@@ -252,24 +212,6 @@ void base64_encode(const void *data, size_t size, char *out)
 }
 
 /* ---- writer of fixed size ---- */
-
-void buf_put(struct buf *buf, struct bytes bytes)
-{
-    size_t room = buf->capacity - buf->size;
-    size_t size = bytes.size <= room ? bytes.size : room;
-    buf->overflowed |= size < bytes.size;
-    if (size > 0)
-        memcpy(buf->data + buf->size, bytes.data, size);
-    buf->size += size;
-}
-
-void buf_put_char(struct buf *buf, char c)
-{
-    if (buf->size < buf->capacity)
-        buf->data[buf->size++] = c;
-    else
-        buf->overflowed = true;
-}
 
 void buf_put_string(struct buf *buf, const char *string)
 {

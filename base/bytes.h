@@ -31,20 +31,62 @@ static inline struct bytes bytes_of_string(const char *string)
     return (struct bytes){string, string ? strlen(string) : 0};
 }
 
-bool bytes_equal(struct bytes a, struct bytes b);
-bool bytes_equal_nocase(struct bytes a, struct bytes b); /* ASCII only */
+/* The short ones are inline: a request's head is compared, cut and searched some hundred times. */
+static inline bool bytes_equal(struct bytes a, struct bytes b)
+{
+    return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+}
+
+bool bytes__equal_letters(struct bytes a, struct bytes b); /* sizes are the same and not 0 */
+/* ASCII only. Most pairs differ in size, last or first letter: asked for before a function is called. */
+static inline bool bytes_equal_nocase(struct bytes a, struct bytes b)
+{
+    if (a.size != b.size)
+        return false;
+    return a.size == 0 || (((a.data[a.size - 1] ^ b.data[b.size - 1]) & ~0x20) == 0 &&
+                           ((a.data[0] ^ b.data[0]) & ~0x20) == 0 && bytes__equal_letters(a, b));
+}
+
 bool bytes_equal_secret(struct bytes a, struct bytes b); /* time does not depend on content */
 int bytes_compare(struct bytes a, struct bytes b);       /* bytewise, shorter first: S3's listing order */
-bool bytes_start_with(struct bytes whole, struct bytes prefix);
+static inline bool bytes_start_with(struct bytes whole, struct bytes prefix)
+{
+    return whole.size >= prefix.size &&
+           (prefix.size == 0 || memcmp(whole.data, prefix.data, prefix.size) == 0);
+}
 bool bytes_start_with_nocase(struct bytes whole, struct bytes prefix);
 bool bytes_end_with(struct bytes whole, struct bytes suffix);
 /* Position of the first occurrence at or after `from`, or SIZE_MAX. */
 size_t bytes_find(struct bytes whole, size_t from, struct bytes part);
-size_t bytes_find_char(struct bytes whole, size_t from, char c);
-struct bytes bytes_slice(struct bytes whole, size_t from, size_t size); /* clamped to whole */
+static inline size_t bytes_find_char(struct bytes whole, size_t from, char c)
+{
+    if (from >= whole.size)
+        return SIZE_MAX;
+    const char *at = (const char *)memchr(whole.data + from, c, whole.size - from);
+    return at != NULL ? (size_t)(at - whole.data) : SIZE_MAX;
+}
+/* Clamped to whole. */
+static inline struct bytes bytes_slice(struct bytes whole, size_t from, size_t size)
+{
+    if (from > whole.size)
+        from = whole.size;
+    if (size > whole.size - from)
+        size = whole.size - from;
+    return (struct bytes){whole.data != NULL ? whole.data + from : NULL, size};
+}
 struct bytes bytes_trim(struct bytes whole);                            /* without blanks and tabs at both ends */
 /* Cuts *rest at the first `separator`; returns what stands before it. *rest becomes what follows, or {NULL, 0} at the end. */
-struct bytes bytes_split(struct bytes *rest, char separator);
+static inline struct bytes bytes_split(struct bytes *rest, char separator)
+{
+    struct bytes whole = *rest;
+    size_t at = bytes_find_char(whole, 0, separator);
+    if (at == SIZE_MAX) {
+        *rest = (struct bytes){NULL, 0};
+        return whole;
+    }
+    *rest = bytes_slice(whole, at + 1, SIZE_MAX);
+    return bytes_slice(whole, 0, at);
+}
 /* Decimal without sign, no blanks, no overflow. ERR_BAD_SYNTAX or ERR_TOO_LARGE otherwise. */
 enum err bytes_to_u64(struct bytes text, uint64_t *ret_value) MUST_USE;
 bool bytes_is_utf8(struct bytes text); /* strict: no surrogates, no overlong forms, at most U+10FFFF */
@@ -66,8 +108,22 @@ struct buf {
 
 #define BUF_ON(array) ((struct buf){.data = (array), .capacity = sizeof(array)})
 
-void buf_put(struct buf *buf, struct bytes bytes);
-void buf_put_char(struct buf *buf, char c);
+static inline void buf_put(struct buf *buf, struct bytes bytes)
+{
+    size_t room = buf->capacity - buf->size;
+    size_t size = bytes.size <= room ? bytes.size : room;
+    buf->overflowed |= size < bytes.size;
+    if (size > 0)
+        memcpy(buf->data + buf->size, bytes.data, size);
+    buf->size += size;
+}
+static inline void buf_put_char(struct buf *buf, char c)
+{
+    if (buf->size < buf->capacity)
+        buf->data[buf->size++] = c;
+    else
+        buf->overflowed = true;
+}
 void buf_put_string(struct buf *buf, const char *string);
 void buf_put_u64(struct buf *buf, uint64_t value);
 void buf_printf(struct buf *buf, const char *format, ...) PRINTF_LIKE(2, 3);

@@ -184,9 +184,10 @@ static enum s3_error parse_query(const struct sigv4_request *request, struct sig
     if (!bytes_equal(algorithm, ALGORITHM))
         return fault(sigv4, S3_E(AuthorizationQueryParametersError),
                      "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"");
-    if (!set_credential(sigv4, credential) || !set_signature(sigv4, signature))
+    if (!set_credential(sigv4, credential))
         return fault(sigv4, S3_E(AuthorizationQueryParametersError),
-                     "Error parsing the X-Amz-Credential or X-Amz-Signature parameter.");
+                     "Error parsing the X-Amz-Credential parameter.");
+    (void)set_signature(sigv4, signature); /* one that is none stays empty and matches nothing */
     uint64_t expires, seconds;
     if (bytes_to_u64(expires_text, &expires))
         return fault(sigv4, S3_E(AuthorizationQueryParametersError), "X-Amz-Expires should be a number");
@@ -238,33 +239,53 @@ enum s3_error sigv4_parse(const struct sigv4_request *request, struct sigv4 *ret
 
 /* ---- the canonical request, hashed as it is made ---- */
 
+/* Pieces are short, often of one byte: they are gathered and hashed in larger ones. */
+struct hasher {
+    struct digest digest;
+    size_t size;
+    char gathered[1024];
+};
+
+static void hasher_flush(struct hasher *hasher)
+{
+    digest_update(&hasher->digest, hasher->gathered, hasher->size);
+    hasher->size = 0;
+}
+
 static void hash_bytes(void *context, struct bytes bytes)
 {
+    struct hasher *hasher = context;
+    if (bytes.size > sizeof hasher->gathered - hasher->size) {
+        hasher_flush(hasher);
+        if (bytes.size > sizeof hasher->gathered) {
+            digest_update(&hasher->digest, bytes.data, bytes.size);
+            return;
+        }
+    }
     if (bytes.size > 0)
-        digest_update(context, bytes.data, bytes.size);
+        memcpy(hasher->gathered + hasher->size, bytes.data, bytes.size);
+    hasher->size += bytes.size;
 }
 
 enum path_form { PATH_CANONICAL, PATH_AS_SENT };
 
-static void hash_path(struct digest *digest, struct bytes path, enum path_form form)
+static void hash_path(struct hasher *hasher, struct bytes path, enum path_form form)
 {
     char decoded[HTTP_URI_BYTES_MAX];
     struct buf out = BUF_ON(decoded);
     if (form == PATH_CANONICAL && uri_decode(path, URI_PLUS_LITERAL, &out))
-        uri_encode_each(buf_bytes(&out), URI_SLASH_KEPT, hash_bytes, digest);
+        uri_encode_each(buf_bytes(&out), URI_SLASH_KEPT, hash_bytes, hasher);
     else
-        hash_bytes(digest, path);
+        hash_bytes(hasher, path);
 }
 
 /* Order of the encoded forms: what must be encoded begins with '%', which sorts before everything that stands for itself. */
 static int compare_encoded(struct bytes a, struct bytes b)
 {
-    static const char plain[] = "-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~";
     for (size_t i = 0; i < a.size && i < b.size; i++) {
         if (a.data[i] == b.data[i])
             continue;
-        bool a_plain = a.data[i] != '\0' && strchr(plain, a.data[i]) != NULL;
-        bool b_plain = b.data[i] != '\0' && strchr(plain, b.data[i]) != NULL;
+        bool a_plain = uri_is_unreserved(a.data[i]), b_plain = uri_is_unreserved(b.data[i]);
         if (a_plain != b_plain)
             return a_plain ? 1 : -1;
         return (unsigned char)a.data[i] < (unsigned char)b.data[i] ? -1 : 1;
@@ -278,7 +299,7 @@ static int compare_params(const struct s3_query_param *a, const struct s3_query_
     return order != 0 ? order : compare_encoded(a->value, b->value);
 }
 
-static void hash_query(struct digest *digest, const struct s3_query *query)
+static void hash_query(struct hasher *hasher, const struct s3_query *query)
 {
     const struct s3_query_param *sorted[S3_QUERY_PARAMS_MAX];
     size_t count = 0;
@@ -293,74 +314,76 @@ static void hash_query(struct digest *digest, const struct s3_query *query)
     }
     for (size_t i = 0; i < count; i++) {
         if (i > 0)
-            hash_bytes(digest, BYTES("&"));
-        uri_encode_each(sorted[i]->name, URI_SLASH_ENCODED, hash_bytes, digest);
-        hash_bytes(digest, BYTES("="));
-        uri_encode_each(sorted[i]->value, URI_SLASH_ENCODED, hash_bytes, digest);
+            hash_bytes(hasher, BYTES("&"));
+        uri_encode_each(sorted[i]->name, URI_SLASH_ENCODED, hash_bytes, hasher);
+        hash_bytes(hasher, BYTES("="));
+        uri_encode_each(sorted[i]->value, URI_SLASH_ENCODED, hash_bytes, hasher);
     }
 }
 
 /* Trimmed, with runs of blanks inside made one. */
-static void hash_header_value(struct digest *digest, struct bytes value)
+static void hash_header_value(struct hasher *hasher, struct bytes value)
 {
     value = bytes_trim(value);
     size_t from = 0;
     for (size_t i = 1; i < value.size; i++)
         if (value.data[i] == ' ' && value.data[i - 1] == ' ') {
-            hash_bytes(digest, bytes_slice(value, from, i - from));
+            hash_bytes(hasher, bytes_slice(value, from, i - from));
             while (i < value.size && value.data[i] == ' ')
                 i++;
             from = i;
         }
-    hash_bytes(digest, bytes_slice(value, from, SIZE_MAX));
+    hash_bytes(hasher, bytes_slice(value, from, SIZE_MAX));
 }
 
-static void hash_lower(struct digest *digest, struct bytes name)
+static void hash_lower(struct hasher *hasher, struct bytes name)
 {
     char lower[128];
     size_t size = name.size < sizeof lower ? name.size : sizeof lower;
     for (size_t i = 0; i < size; i++)
         lower[i] = name.data[i] >= 'A' && name.data[i] <= 'Z' ? (char)(name.data[i] | 0x20) : name.data[i];
-    hash_bytes(digest, bytes_of(lower, size));
+    hash_bytes(hasher, bytes_of(lower, size));
 }
 
-static void hash_headers(struct digest *digest, const struct sigv4_request *request,
+static void hash_headers(struct hasher *hasher, const struct sigv4_request *request,
                          struct bytes signed_headers)
 {
     while (signed_headers.data != NULL) {
         struct bytes name = bytes_split(&signed_headers, ';');
-        hash_lower(digest, name);
-        hash_bytes(digest, BYTES(":"));
+        hash_lower(hasher, name);
+        hash_bytes(hasher, BYTES(":"));
         bool is_first = true;
         for (size_t i = 0; i < request->headers.count; i++) {
             if (!bytes_equal_nocase(request->headers.at[i].name, name))
                 continue;
             if (!is_first)
-                hash_bytes(digest, BYTES(","));
+                hash_bytes(hasher, BYTES(","));
             is_first = false;
-            hash_header_value(digest, request->headers.at[i].value);
+            hash_header_value(hasher, request->headers.at[i].value);
         }
-        hash_bytes(digest, BYTES("\n"));
+        hash_bytes(hasher, BYTES("\n"));
     }
 }
 
 static void hash_request(const struct sigv4_request *request, const struct sigv4 *sigv4,
                          enum path_form form, uint8_t out[32])
 {
-    struct digest digest;
-    CHECK(digest_init(&digest, DIGEST_SHA256) == ERR_OK);
-    hash_bytes(&digest, request->method);
-    hash_bytes(&digest, BYTES("\n"));
-    hash_path(&digest, request->path, form);
-    hash_bytes(&digest, BYTES("\n"));
-    hash_query(&digest, request->query);
-    hash_bytes(&digest, BYTES("\n"));
-    hash_headers(&digest, request, sigv4->signed_headers);
-    hash_bytes(&digest, BYTES("\n"));
-    hash_bytes(&digest, sigv4->signed_headers);
-    hash_bytes(&digest, BYTES("\n"));
-    hash_bytes(&digest, sigv4->payload_text);
-    digest_final(&digest, out);
+    struct hasher hasher;
+    hasher.size = 0;
+    CHECK(digest_init(&hasher.digest, DIGEST_SHA256) == ERR_OK);
+    hash_bytes(&hasher, request->method);
+    hash_bytes(&hasher, BYTES("\n"));
+    hash_path(&hasher, request->path, form);
+    hash_bytes(&hasher, BYTES("\n"));
+    hash_query(&hasher, request->query);
+    hash_bytes(&hasher, BYTES("\n"));
+    hash_headers(&hasher, request, sigv4->signed_headers);
+    hash_bytes(&hasher, BYTES("\n"));
+    hash_bytes(&hasher, sigv4->signed_headers);
+    hash_bytes(&hasher, BYTES("\n"));
+    hash_bytes(&hasher, sigv4->payload_text);
+    hasher_flush(&hasher);
+    digest_final(&hasher.digest, out);
 }
 
 /* ---- keys and signatures ---- */

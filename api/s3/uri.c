@@ -30,10 +30,13 @@ bool uri_decode(struct bytes text, enum uri_plus plus, struct buf *out)
     return !out->overflowed;
 }
 
-static bool is_unreserved(unsigned char c)
+/* Bits of the unreserved characters, 0x20 to 0x7f, a word for each 32. */
+static const uint32_t unreserved[3] = {0x03ff6000u, 0x87fffffeu, 0x47fffffeu};
+
+bool uri_is_unreserved(char c)
 {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '.' || c == '_' || c == '~';
+    unsigned char u = (unsigned char)c;
+    return u >= 0x20 && u < 0x80 && (unreserved[u / 32 - 1] >> u % 32 & 1);
 }
 
 void uri_encode_each(struct bytes text, enum uri_slash slash,
@@ -43,7 +46,7 @@ void uri_encode_each(struct bytes text, enum uri_slash slash,
     size_t clean_from = 0;
     for (size_t i = 0; i < text.size; i++) {
         unsigned char c = (unsigned char)text.data[i];
-        if (is_unreserved(c) || (c == '/' && slash == URI_SLASH_KEPT))
+        if (uri_is_unreserved((char)c) || (c == '/' && slash == URI_SLASH_KEPT))
             continue;
         if (i > clean_from)
             put(context, bytes_slice(text, clean_from, i - clean_from));

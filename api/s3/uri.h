@@ -12,6 +12,8 @@
 enum uri_plus { URI_PLUS_LITERAL, URI_PLUS_IS_SPACE };
 bool uri_decode(struct bytes text, enum uri_plus plus, struct buf *out);
 
+bool uri_is_unreserved(char c); /* A-Z a-z 0-9 - . _ ~ */
+
 /* Encodes all but A-Z a-z 0-9 - . _ ~ and, with URI_SLASH_KEPT, '/'. Upper-case hex. */
 enum uri_slash { URI_SLASH_ENCODED, URI_SLASH_KEPT };
 void uri_encode(struct bytes text, enum uri_slash slash, struct text_buf *out);
