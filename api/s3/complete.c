@@ -247,6 +247,8 @@ static int complete_done(struct op *op)
     doc_text(&text, "Key", r->key);
     doc_etag(&text, &m->etag);
     doc_checksum(&text, &m->checksum, (uint32_t)complete->wanted_count);
+    if (m->checksum.algorithm != 0)
+        doc_text(&text, "ChecksumType", bytes_of_string(s3_checksum_type_name(m->checksum.type)));
     doc_end(&text, "CompleteMultipartUploadResult");
     s3_header_receipt(r, &m->receipt);
     return s3_respond_xml(r, 200, &text);

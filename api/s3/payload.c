@@ -127,8 +127,13 @@ static bool accept_size(struct s3_request *r, struct s3_payload *payload)
     payload->size = S3_SIZE_UNKNOWN;
     if (payload->is_chunked) {
         struct bytes decoded = s3_header(r, "x-amz-decoded-content-length");
-        if (decoded.data == NULL || bytes_to_u64(bytes_trim(decoded), &payload->size)) {
+        if (decoded.data == NULL) {
             s3_fail(r, S3_E(MissingContentLength));
+            return false;
+        }
+        if (bytes_to_u64(bytes_trim(decoded), &payload->size)) {
+            s3_fail_text(r, S3_E(InvalidArgument),
+                         "x-amz-decoded-content-length must be a number of bytes");
             return false;
         }
     } else if (r->http->has_content_length) {

@@ -57,6 +57,7 @@ def extra_headers(client, operation, headers):
 
     def add(request, **_):
         for name, value in headers.items():
+            del request.headers[name]  # setting alone would add a second one
             request.headers[name] = value
     client.meta.events.register(event, add, unique_id="extra")
     try:
