@@ -33,12 +33,6 @@ int bytes_compare(struct bytes a, struct bytes b)
     return a.size < b.size ? -1 : a.size > b.size;
 }
 
-bool bytes_start_with_nocase(struct bytes whole, struct bytes prefix)
-{
-    return whole.size >= prefix.size &&
-           (prefix.size == 0 || strncasecmp(whole.data, prefix.data, prefix.size) == 0);
-}
-
 bool bytes_end_with(struct bytes whole, struct bytes suffix)
 {
     return whole.size >= suffix.size &&

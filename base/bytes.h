@@ -54,7 +54,13 @@ static inline bool bytes_start_with(struct bytes whole, struct bytes prefix)
     return whole.size >= prefix.size &&
            (prefix.size == 0 || memcmp(whole.data, prefix.data, prefix.size) == 0);
 }
-bool bytes_start_with_nocase(struct bytes whole, struct bytes prefix);
+static inline bool bytes_start_with_nocase(struct bytes whole, struct bytes prefix)
+{
+    if (whole.size < prefix.size)
+        return false;
+    whole.size = prefix.size;
+    return bytes_equal_nocase(whole, prefix);
+}
 bool bytes_end_with(struct bytes whole, struct bytes suffix);
 /* Position of the first occurrence at or after `from`, or SIZE_MAX. */
 size_t bytes_find(struct bytes whole, size_t from, struct bytes part);

@@ -59,6 +59,11 @@ static bool request_route(struct s3_request *r)
     return true;
 }
 
+static bool is_hoisted(struct bytes name)
+{
+    return bytes_start_with_nocase(name, BYTES("x-amz-")) && !sigv4_is_own_param(name);
+}
+
 /*
  * Presigners move x-amz-* headers into the query, where they mean the same. They are put behind the
  * head's own, which win.
@@ -69,7 +74,7 @@ static bool request_headers(struct s3_request *r)
     r->headers = (struct s3_headers){.at = (const struct s3_header *)r->http->headers,
                                      .count = r->http->header_count};
     for (uint32_t i = 0; r->auth.sigv4.is_presigned && i < r->query.count; i++)
-        hoisted += bytes_start_with_nocase(r->query.params[i].name, BYTES("x-amz-"));
+        hoisted += is_hoisted(r->query.params[i].name);
     if (hoisted == 0)
         return true;
     struct s3_header *all = s3_take(r, (r->headers.count + hoisted) * sizeof *all);
@@ -80,7 +85,7 @@ static bool request_headers(struct s3_request *r)
     size_t count = r->headers.count;
     memcpy(all, r->headers.at, count * sizeof *all);
     for (uint32_t i = 0; i < r->query.count; i++)
-        if (bytes_start_with_nocase(r->query.params[i].name, BYTES("x-amz-")))
+        if (is_hoisted(r->query.params[i].name))
             all[count++] = (struct s3_header){r->query.params[i].name, r->query.params[i].value};
     r->headers = (struct s3_headers){.at = all, .count = count};
     return true;

@@ -237,6 +237,18 @@ enum s3_error sigv4_parse(const struct sigv4_request *request, struct sigv4 *ret
     return error != S3_E(None) ? error : judge_signed_headers(request, ret_sigv4);
 }
 
+bool sigv4_is_own_param(struct bytes name)
+{
+    static const struct bytes names[] = {
+        {"X-Amz-Algorithm", 15}, {"X-Amz-Credential", 16},    {"X-Amz-Date", 10},
+        {"X-Amz-Expires", 13},   {"X-Amz-SignedHeaders", 19}, {"X-Amz-Signature", 15},
+    };
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        if (bytes_equal(name, names[i]))
+            return true;
+    return false;
+}
+
 /* ---- the canonical request, hashed as it is made ---- */
 
 /* Pieces are short, often of one byte: they are gathered and hashed in larger ones. */

@@ -54,6 +54,9 @@ struct sigv4 {
 /* Everything that can be told without the secret: form, time, expiry, that what must be signed is. S3_E(None) when fine. */
 enum s3_error sigv4_parse(const struct sigv4_request *request, struct sigv4 *ret_sigv4);
 
+/* Whether a query parameter is part of a presigned URL's signature, and so nothing else's business. */
+bool sigv4_is_own_param(struct bytes name);
+
 /* Derived keys, so that a request costs two hashes and not six. Each worker its own; zeroed is empty. */
 #define SIGV4_CACHE_ENTRIES 128u
 struct sigv4_cache {

@@ -30,15 +30,6 @@ bool uri_decode(struct bytes text, enum uri_plus plus, struct buf *out)
     return !out->overflowed;
 }
 
-/* Bits of the unreserved characters, 0x20 to 0x7f, a word for each 32. */
-static const uint32_t unreserved[3] = {0x03ff6000u, 0x87fffffeu, 0x47fffffeu};
-
-bool uri_is_unreserved(char c)
-{
-    unsigned char u = (unsigned char)c;
-    return u >= 0x20 && u < 0x80 && (unreserved[u / 32 - 1] >> u % 32 & 1);
-}
-
 void uri_encode_each(struct bytes text, enum uri_slash slash,
                      void (*put)(void *context, struct bytes piece), void *context)
 {

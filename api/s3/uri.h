@@ -12,7 +12,14 @@
 enum uri_plus { URI_PLUS_LITERAL, URI_PLUS_IS_SPACE };
 bool uri_decode(struct bytes text, enum uri_plus plus, struct buf *out);
 
-bool uri_is_unreserved(char c); /* A-Z a-z 0-9 - . _ ~ */
+/* A-Z a-z 0-9 - . _ ~ */
+static inline bool uri_is_unreserved(char c)
+{
+    /* a bit for each of 0x20..0x7f */
+    static const uint32_t bits[3] = {0x03ff6000u, 0x87fffffeu, 0x47fffffeu};
+    unsigned char u = (unsigned char)c;
+    return u >= 0x20 && u < 0x80 && (bits[u / 32 - 1] >> u % 32 & 1);
+}
 
 /* Encodes all but A-Z a-z 0-9 - . _ ~ and, with URI_SLASH_KEPT, '/'. Upper-case hex. */
 enum uri_slash { URI_SLASH_ENCODED, URI_SLASH_KEPT };
