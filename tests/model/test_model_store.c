@@ -826,7 +826,7 @@ static void op_hold(struct run *run)
     struct holder *holder = &run->holders[below(run, HOLDERS)];
     if (holder->is_open) {
         uint64_t left = holder->expected.size - holder->at;
-        uint64_t size = below(run, 3) == 0 ? left : below(run, left + 1);
+        uint64_t size = below(run, 3) == 0 ? left : below(run, left / 2 + 1);
         SAY(run, "read on %llu of %llu bytes\n", (unsigned long long)size, (unsigned long long)left);
         read_on(run, &holder->plan, holder->expected.bytes + holder->at, size);
         holder->at += size;
@@ -839,6 +839,8 @@ static void op_hold(struct run *run)
         return;
     }
     unsigned name = (unsigned)below(run, NAMES);
+    for (unsigned i = 0; i < NAMES && run->objects[name].part_count < 2; i++)
+        name = (name + 1) % NAMES; /* one of several parts if there is any: its records are asked for as the reader goes */
     const struct blob *blob = &run->objects[name].blob;
     struct object *object;
     if (!blob->is_there)
@@ -907,7 +909,7 @@ static const struct {
     void (*run)(struct run *run);
     unsigned weight;
 } operations[] = {
-    {op_put, 30}, {op_give_up_put, 3}, {op_delete, 12}, {op_copy, 12}, {op_upload, 25}, {op_list, 5}, {op_hold, 15},
+    {op_put, 30}, {op_give_up_put, 3}, {op_delete, 12}, {op_copy, 12}, {op_upload, 25}, {op_list, 5}, {op_hold, 25},
     {op_reopen, 1}, {op_cut, 2},
 };
 

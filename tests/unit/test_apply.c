@@ -1206,6 +1206,34 @@ static void records_a_reader_may_ask_for_stay_while_he_holds_the_data(void **sta
     pins_close(pins);
 }
 
+static void of_a_manifest_only_what_is_read_waits(void **state)
+{
+    struct fixture *f = *state;
+    struct pins *pins;
+    struct mutation m;
+    bool existed;
+    assert_int_equal(pins_open(&pins), ERR_OK);
+    f->apply.pins = pins;
+    create_upload(f);
+    assert_int_equal(put_part(f, 1, MIB(5), 1), ERR_OK);
+    struct data_id first = f->body.layout.id;
+    assert_int_equal(put_part(f, 2, MIB(5), 2), ERR_OK);
+    struct completed_part parts[] = {said(1, 1), said(2, 2)};
+    assert_int_equal(complete(f, parts, 2, &m), ERR_OK);
+    commit(f);
+    assert_int_equal(pins_add(pins, first), ERR_OK);
+    assert_int_equal(delete_key(f, "big", &existed), ERR_OK);
+    (void)run_gc(f);
+    audit_all(f);
+    assert_int_equal(count_keys(f, KV_EXTENT), 1);
+    assert_int_equal(count_keys(f, KV_MANIFEST), 0);
+    pins_drop(pins, first);
+    (void)run_gc(f);
+    expect_empty(f);
+    f->apply.pins = NULL;
+    pins_close(pins);
+}
+
 static void gc_leaves_alone_what_its_own_batch_let_go(void **state)
 {
     struct fixture *f = *state;
@@ -1462,6 +1490,7 @@ int main(void)
         TEST(an_aborted_upload_is_deleted_in_steps),
         TEST(a_deleted_buckets_uploads_are_aborted),
         TEST(records_a_reader_may_ask_for_stay_while_he_holds_the_data),
+        TEST(of_a_manifest_only_what_is_read_waits),
         TEST(gc_leaves_alone_what_its_own_batch_let_go),
         TEST(gc_among_mutations_leaves_the_index_sound),
         TEST(settings_are_compared_and_set),
