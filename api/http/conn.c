@@ -2,10 +2,12 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "api/http/measure.h"
@@ -45,6 +47,7 @@ void conn__rate_start(struct conn *c)
 {
     c->rate_since_ns = loop_now_ns(c->worker->loop);
     c->rate_bytes = 0;
+    c->out_queued = UINT32_MAX;
     conn__deadline(c, limits_of(c)->body_timeout_ns);
 }
 
@@ -53,6 +56,7 @@ bool conn__progress(struct conn *c, uint64_t bytes)
     uint64_t now_ns = loop_now_ns(c->worker->loop);
     uint64_t passed_ns = now_ns - c->rate_since_ns;
     c->rate_bytes += bytes;
+    c->out_queued = UINT32_MAX;
     conn__deadline(c, limits_of(c)->body_timeout_ns);
     if (passed_ns < RATE_WINDOW_NS)
         return true;
@@ -68,6 +72,24 @@ static void refuse(struct conn *c, enum http_refusal why)
     c->refusal_sent = 0;
     c->phase = CONN_REFUSING;
     conn__deadline(c, limits_of(c)->body_timeout_ns);
+}
+
+/*
+ * The socket says that it takes more only after a third of its buffer has drained, which is megabytes: a slow but honest reader may need longer
+ * for that than a deadline lasts. So when one passes the kernel is asked how much is queued, and the reader goes on as long as that shrinks
+ * fast enough. The first time there is nothing to compare with; a reader that stands still is cut off after two deadlines at most.
+ */
+static bool reader_goes_on(struct conn *c)
+{
+    int queued = 0;
+    if (ioctl(c->fd, SIOCOUTQ, &queued) != 0)
+        return false;
+    uint64_t seconds = limits_of(c)->body_timeout_ns / NS_PER_SECOND;
+    uint64_t wanted = limits_of(c)->body_rate_min * (seconds > 0 ? seconds : 1);
+    bool is_first = c->out_queued == UINT32_MAX;
+    bool goes_on = is_first || (uint64_t)queued + wanted <= c->out_queued;
+    c->out_queued = (uint32_t)queued;
+    return goes_on;
 }
 
 static void timed_out(struct conn *c)
@@ -91,6 +113,8 @@ static void timed_out(struct conn *c)
         if (only_waits) {
             c->x->send.err = ERR_BUSY;
             c->x->send.path->cancel(&c->x->send);
+        } else if (!c->x->send.is_in_line && reader_goes_on(c)) {
+            conn__deadline(c, limits_of(c)->body_timeout_ns);
         } else {
             measure_cut_off();
             c->must_reset = true;

@@ -130,6 +130,7 @@ struct conn {
     struct timer timer;
     uint64_t deadline_ns;    /* UINT64_MAX: none. The timer may fire earlier and looks here */
     uint64_t rate_since_ns, rate_bytes;
+    uint32_t out_queued;     /* bytes in the socket when the last deadline passed; UINT32_MAX: there was progress since */
     uint64_t skip_left;      /* bytes to be read and dropped */
     const uint8_t *in;       /* received and not consumed: in `head` or the stash */
     uint32_t in_size;

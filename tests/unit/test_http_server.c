@@ -921,8 +921,6 @@ int main(void)
     };
     log_set_level(getenv("HTTP_TEST_LOG") ? LOG_INFO : LOG_ERROR);
     ring_choice = RING_AUTO;
-    if (getenv("CMOCKA_FILTER"))
-        cmocka_set_test_filter(getenv("CMOCKA_FILTER"));
     int failed = cmocka_run_group_tests_name("http on io_uring", tests, NULL, NULL);
     ring_choice = RING_FORCE_POLL;
     return failed + cmocka_run_group_tests_name("http on epoll", tests, NULL, NULL);
