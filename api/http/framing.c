@@ -119,8 +119,8 @@ static enum err announce(struct framing *f, uint64_t size)
 
 /* ---- inner: whole lines, kept until their end has come ---- */
 
-/* hex-size[;chunk-signature=...] without its CR LF */
-static enum err inner_chunk_line(struct framing *f)
+/* hex-size[;chunk-signature=...] without its CR LF; `left`: of what the outer framing holds behind the line */
+static enum err inner_chunk_line(struct framing *f, uint64_t left)
 {
     struct bytes rest = {f->line, f->inner_line_size};
     struct bytes size_text = bytes_split(&rest, ';');
@@ -143,7 +143,7 @@ static enum err inner_chunk_line(struct framing *f)
     }
     if (f->aws->is_signed && signature.size == 0)
         return ERR_BAD_SYNTAX;
-    if (f->outer == OUTER_IDENTITY && size > f->outer_left)
+    if (f->outer == OUTER_IDENTITY && size > left)
         return ERR_BAD_SYNTAX; /* the message ends before the chunk would */
     enum err e = announce(f, size);
     if (e)
@@ -193,7 +193,7 @@ static enum err inner_line(struct framing *f, const uint8_t *data, size_t size, 
     bool has_cr = f->inner_line_size > 0 && f->line[f->inner_line_size - 1] == '\r';
     f->inner_line_size -= has_cr;
     enum err e = f->inner == INNER_TRAILER ? inner_trailer_line(f, has_cr)
-                 : has_cr                  ? inner_chunk_line(f)
+                 : has_cr                  ? inner_chunk_line(f, f->outer_left - *ret_used)
                                            : ERR_BAD_SYNTAX;
     f->inner_line_size = 0;
     return e;

@@ -51,7 +51,7 @@ struct object {
     struct disk_file *buffered, *direct;
     _Atomic unsigned loads_due; /* so many spans have to be loaded first */
     _Atomic enum err load_says;
-    bool without_fd;
+    _Atomic bool without_fd;
 };
 
 static struct object *fake_object; /* the one there is */
