@@ -22,7 +22,8 @@ void effects_fini(struct effects *effects)
     memset(effects, 0, sizeof *effects);
 }
 
-/* Room for one more element. Returns the array, moved or not; NULL without memory, and then nothing has changed. */
+/* Room for one more element. Returns the array, moved or not; NULL without memory, and then nothing
+ * has changed. */
 static void *make_room(void *array, size_t count, size_t *capacity, size_t element_size)
 {
     if (count < *capacity)
@@ -38,8 +39,8 @@ enum err apply__publish(struct apply *apply, struct bucket_id bucket, struct byt
 {
     struct effects *effects = apply->effects;
     CHECK(key.size <= KEY_BYTES_MAX);
-    struct published_name *names =
-        make_room(effects->published, effects->published_count, &effects->published_capacity, sizeof *names);
+    struct published_name *names = make_room(effects->published, effects->published_count,
+                                             &effects->published_capacity, sizeof *names);
     if (names == NULL)
         return ERR_NO_MEMORY;
     effects->published = names;
@@ -53,8 +54,8 @@ enum err apply__publish(struct apply *apply, struct bucket_id bucket, struct byt
 enum err apply__release_extent(struct apply *apply, struct data_id data, struct extent extent)
 {
     struct effects *effects = apply->effects;
-    struct released_extent *released =
-        make_room(effects->released, effects->released_count, &effects->released_capacity, sizeof *released);
+    struct released_extent *released = make_room(effects->released, effects->released_count,
+                                                 &effects->released_capacity, sizeof *released);
     if (released == NULL)
         return ERR_NO_MEMORY;
     effects->released = released;
@@ -65,11 +66,13 @@ enum err apply__release_extent(struct apply *apply, struct data_id data, struct 
 static enum err change_bucket(struct apply *apply, const struct bucket_info *bucket, bool created)
 {
     struct effects *effects = apply->effects;
-    struct bucket_change *changes = make_room(effects->buckets, effects->bucket_count, &effects->bucket_capacity, sizeof *changes);
+    struct bucket_change *changes = make_room(effects->buckets, effects->bucket_count,
+                                              &effects->bucket_capacity, sizeof *changes);
     if (changes == NULL)
         return ERR_NO_MEMORY;
     effects->buckets = changes;
-    changes[effects->bucket_count++] = (struct bucket_change){.created = created, .bucket = *bucket};
+    changes[effects->bucket_count++] =
+        (struct bucket_change){.created = created, .bucket = *bucket};
     return ERR_OK;
 }
 
@@ -95,7 +98,8 @@ enum err apply__judge_name(const struct apply *apply, struct mutation *m)
     return ERR_OK;
 }
 
-enum err apply__put(struct apply *apply, enum kv_family family, const struct kv_key *key, const void *value, size_t size)
+enum err apply__put(struct apply *apply, enum kv_family family, const struct kv_key *key,
+                    const void *value, size_t size)
 {
     return kv_batch_put(apply->batch, family, key_bytes(key), bytes_of(value, size));
 }
@@ -125,7 +129,8 @@ static enum err make_bucket(struct apply *apply, struct mutation *m, struct buck
 {
     struct bucket_info bucket = {.id = {apply->next_bucket_id}, .created_ns = apply->now_ns};
     struct bytes name = m->bucket_name;
-    if (name.size < BUCKET_NAME_BYTES_MIN || name.size > BUCKET_NAME_BYTES_MAX || memchr(name.data, 0, name.size) != NULL)
+    if (name.size < BUCKET_NAME_BYTES_MIN || name.size > BUCKET_NAME_BYTES_MAX ||
+        memchr(name.data, 0, name.size) != NULL)
         return err_note(&m->trail, ERR_INVALID, "the bucket's name has %zu bytes", name.size);
     if (m->owner.size >= sizeof bucket.owner || m->region.size >= sizeof bucket.region ||
         (m->owner.size > 0 && memchr(m->owner.data, 0, m->owner.size) != NULL) ||
@@ -148,7 +153,9 @@ static enum err bucket_create(struct apply *apply, struct mutation *m)
         return e;
     e = get_bucket(apply, m->bucket_name, &present);
     if (e == ERR_OK)
-        return bytes_equal(bytes_of_string(present.owner), bytes_of_string(bucket.owner)) ? ERR_BUCKET_OWNED : ERR_BUCKET_EXISTS;
+        return bytes_equal(bytes_of_string(present.owner), bytes_of_string(bucket.owner))
+                   ? ERR_BUCKET_OWNED
+                   : ERR_BUCKET_EXISTS;
     if (e != ERR_NO_SUCH_BUCKET)
         return e;
     if (apply->next_bucket_id == UINT32_MAX)
@@ -173,7 +180,8 @@ static enum err bucket_create(struct apply *apply, struct mutation *m)
     return ERR_OK;
 }
 
-static enum err has_any(struct apply *apply, enum kv_family family, const struct kv_key *prefix, bool *ret_has)
+static enum err has_any(struct apply *apply, enum kv_family family, const struct kv_key *prefix,
+                        bool *ret_has)
 {
     struct view view = apply__view(apply);
     struct view_walk walk;
@@ -253,7 +261,8 @@ static enum err setting_put(struct apply *apply, struct mutation *m)
         return e;
 
     uint8_t *room;
-    e = kv_batch_reserve(apply->batch, KV_SYS, key_bytes(&key), record_setting_size(m->attrs.size), &room);
+    e = kv_batch_reserve(apply->batch, KV_SYS, key_bytes(&key), record_setting_size(m->attrs.size),
+                         &room);
     if (e)
         return e;
     record_setting_put(room, m->attrs);

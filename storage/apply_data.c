@@ -4,7 +4,8 @@
 
 /* ---- a body's bytes get their records ---- */
 
-static enum err add_extents(struct apply *apply, struct data_id id, uint32_t shard_number, const struct data_shard *shard)
+static enum err add_extents(struct apply *apply, struct data_id id, uint32_t shard_number,
+                            const struct data_shard *shard)
 {
     for (uint32_t i = 0; i < shard->extent_count; i++) {
         const struct extent *extent = &shard->extents[i];
@@ -58,8 +59,8 @@ static enum err add_shards(struct apply *apply, const struct data_layout *layout
         struct kv_key key;
         uint8_t *room;
         key_data(&key, layout->id, i);
-        enum err e = kv_batch_reserve(apply->batch, KV_DATA, key_bytes(&key), record_data_size(shard.extent_count, shard.sum_count),
-                                      &room);
+        enum err e = kv_batch_reserve(apply->batch, KV_DATA, key_bytes(&key),
+                                      record_data_size(shard.extent_count, shard.sum_count), &room);
         if (e)
             return e;
         record_data_put(room, &shard);
@@ -76,15 +77,16 @@ static enum err add_inline(struct apply *apply, const struct data_layout *layout
     struct kv_key key;
     uint8_t *room;
     key_inline(&key, layout->id);
-    enum err e = kv_batch_reserve(apply->batch, KV_INLINE, key_bytes(&key), record_inline_size(layout->size), &room);
+    enum err e = kv_batch_reserve(apply->batch, KV_INLINE, key_bytes(&key),
+                                  record_inline_size(layout->size), &room);
     if (e)
         return e;
     record_inline_put(room, bytes_of(layout->inline_data, layout->size), layout->inline_sum);
     return ERR_OK;
 }
 
-enum err apply__data_add(struct apply *apply, const struct body *body, uint64_t size, struct stored_piece *ret_piece,
-                         uint32_t *ret_count)
+enum err apply__data_add(struct apply *apply, const struct body *body, uint64_t size,
+                         struct stored_piece *ret_piece, uint32_t *ret_count)
 {
     struct data_layout layout;
     body__layout(body, &layout);
@@ -108,7 +110,8 @@ enum err apply__data_add(struct apply *apply, const struct body *body, uint64_t 
 /* ---- references ---- */
 
 /* *ret_shared: somebody else refers to it, or did once: the count is written down. */
-static enum err get_references(struct apply *apply, struct data_id id, uint64_t *ret_references, bool *ret_shared)
+static enum err get_references(struct apply *apply, struct data_id id, uint64_t *ret_references,
+                               bool *ret_shared)
 {
     struct view view = apply__view(apply);
     struct kv_key key;
@@ -154,7 +157,8 @@ static enum err inline_size(struct apply *apply, struct data_id id, uint64_t *re
     return e;
 }
 
-static enum err shard_head(struct apply *apply, struct data_id id, uint64_t *ret_size, uint32_t *ret_extents)
+static enum err shard_head(struct apply *apply, struct data_id id, uint64_t *ret_size,
+                           uint32_t *ret_extents)
 {
     struct view view = apply__view(apply);
     struct kv_key key;
@@ -173,12 +177,14 @@ static enum err shard_head(struct apply *apply, struct data_id id, uint64_t *ret
     return e;
 }
 
-enum err apply__data_refer(struct apply *apply, const struct piece *piece, struct stored_piece *ret_piece)
+enum err apply__data_refer(struct apply *apply, const struct piece *piece,
+                           struct stored_piece *ret_piece)
 {
     struct stored_piece stored = {.piece = *piece};
     uint64_t size = 0;
     uint32_t extents;
-    if (piece->size == 0 || piece->size > OBJECT_BYTES_MAX || piece->offset > OBJECT_BYTES_MAX || data_id_is_none(piece->data))
+    if (piece->size == 0 || piece->size > OBJECT_BYTES_MAX || piece->offset > OBJECT_BYTES_MAX ||
+        data_id_is_none(piece->data))
         return ERR_INVALID;
     enum err e = ERR_NO_SUCH_OBJECT;
     if (piece->offset + piece->size <= INLINE_BYTES_MAX)
@@ -206,7 +212,8 @@ enum err apply__data_refer(struct apply *apply, const struct piece *piece, struc
 
 /* ---- letting go ---- */
 
-enum err apply__shard_delete(struct apply *apply, struct data_id id, uint32_t shard, uint32_t *ret_extents)
+enum err apply__shard_delete(struct apply *apply, struct data_id id, uint32_t shard,
+                             uint32_t *ret_extents)
 {
     struct view view = apply__view(apply);
     struct kv_key key;
@@ -248,11 +255,13 @@ static enum err defer(struct apply *apply, struct data_id id, uint32_t shards)
 }
 
 /*
- * Whether records may go in this batch as far as readers are concerned. Readers of one piece of one shard have all of it in memory, and data
- * never shared has no others. Of the rest it is known only once the names that referred to it are published as gone, which those of this batch
- * are not: a reader could still look them up, after the pins were asked.
+ * Whether records may go in this batch as far as readers are concerned. Readers of one piece of one
+ * shard have all of it in memory, and data never shared has no others. Of the rest it is known only
+ * once the names that referred to it are published as gone, which those of this batch are not: a
+ * reader could still look them up, after the pins were asked.
  */
-static bool has_no_readers(const struct apply *apply, struct data_id id, enum drop_kind kind, bool is_shared, uint32_t shards)
+static bool has_no_readers(const struct apply *apply, struct data_id id, enum drop_kind kind,
+                           bool is_shared, uint32_t shards)
 {
     if (kind == DROP_NAMED_NOW)
         return !is_shared && shards <= 1;
@@ -281,7 +290,8 @@ static enum err delete_shards(struct apply *apply, struct data_id id, uint32_t s
     return ERR_OK;
 }
 
-static enum err delete_data(struct apply *apply, const struct stored_piece *piece, enum drop_kind kind, bool is_shared, uint32_t *budget)
+static enum err delete_data(struct apply *apply, const struct stored_piece *piece,
+                            enum drop_kind kind, bool is_shared, uint32_t *budget)
 {
     struct data_id id = piece->piece.data;
     uint64_t size = 0;
@@ -290,7 +300,8 @@ static enum err delete_data(struct apply *apply, const struct stored_piece *piec
     if (e)
         return e == ERR_NO_SUCH_OBJECT ? ERR_CORRUPT : e;
     uint32_t shards = data_shards(size);
-    if (extents > *budget || shards > DIRECT_SHARDS_MAX || !has_no_readers(apply, id, kind, is_shared, shards))
+    if (extents > *budget || shards > DIRECT_SHARDS_MAX ||
+        !has_no_readers(apply, id, kind, is_shared, shards))
         return defer(apply, id, shards);
     *budget -= extents;
     e = piece->is_inline ? apply__inline_delete(apply, id) : delete_shards(apply, id, shards);
@@ -304,7 +315,8 @@ enum err apply__references_delete(struct apply *apply, struct data_id id)
     return apply__delete(apply, KV_DATA, &key);
 }
 
-enum err apply__data_drop(struct apply *apply, const struct stored_piece *piece, enum drop_kind kind, uint32_t *budget)
+enum err apply__data_drop(struct apply *apply, const struct stored_piece *piece,
+                          enum drop_kind kind, uint32_t *budget)
 {
     struct data_id id = piece->piece.data;
     uint64_t references;

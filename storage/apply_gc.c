@@ -1,10 +1,11 @@
 /*
- * Deferred deletion. What is too much for one batch, or may still be read, is noted in KV_GC in the batch that lets go of it, and deleted
- * afterwards in steps of bounded size. How far the work has come is part of the note, so a crash between steps resumes it; nothing
- * is done twice.
+ * Deferred deletion. What is too much for one batch, or may still be read, is noted in KV_GC in the
+ * batch that lets go of it, and deleted afterwards in steps of bounded size. How far the work has
+ * come is part of the note, so a crash between steps resumes it; nothing is done twice.
  *
- * A step takes notes in the order of their keys as long as its budget lasts. It leaves alone those that the batch itself has written, for their names
- * are not yet published as gone, and those of data that is pinned.
+ * A step takes notes in the order of their keys as long as its budget lasts. It leaves alone those
+ * that the batch itself has written, for their names are not yet published as gone, and those of
+ * data that is pinned.
  */
 #include "storage/apply_priv.h"
 
@@ -14,7 +15,7 @@
 struct budget { /* what a step may still do */
     uint32_t extents, shards, pieces, uploads;
 };
-#define STEP_BUDGET ((struct budget){.extents = 1024, .shards = 64, .pieces = 512, .uploads = 128})
+#define STEP_BUDGET    ((struct budget){.extents = 1024, .shards = 64, .pieces = 512, .uploads = 128})
 #define PIECES_AT_ONCE 128u
 
 bool apply__is_read(const struct apply *apply, struct data_id id)
@@ -56,10 +57,12 @@ static uint32_t less(uint32_t budget, uint32_t used)
     return used < budget ? budget - used : 0;
 }
 
-/* Data without references: its shards from the last to the first, which tells how many there are. Inline data has none. */
+/* Data without references: its shards from the last to the first, which tells how many there are.
+ * Inline data has none. */
 static enum err step_data(struct apply *apply, struct gc_task *task, struct budget *budget)
 {
-    while (task->record.next_shard < task->record.shards && budget->extents > 0 && budget->shards > 0) {
+    while (task->record.next_shard < task->record.shards && budget->extents > 0 &&
+           budget->shards > 0) {
         uint32_t extents = 0, shard = task->record.shards - 1 - task->record.next_shard;
         enum err e = apply__shard_delete(apply, task->id, shard, &extents);
         if (e)
@@ -103,8 +106,10 @@ struct next_pieces {
     bool is_last; /* of its shard */
 };
 
-/* Copies what comes next in the task's shard: the record may lie in the batch, which moves as it grows. */
-static enum err get_pieces(struct apply *apply, const struct gc_task *task, struct next_pieces *next)
+/* Copies what comes next in the task's shard: the record may lie in the batch, which moves as it
+ * grows. */
+static enum err get_pieces(struct apply *apply, const struct gc_task *task,
+                           struct next_pieces *next)
 {
     struct view view = apply__view(apply);
     struct view_value value;
@@ -118,7 +123,8 @@ static enum err get_pieces(struct apply *apply, const struct gc_task *task, stru
     if (e == ERR_OK && task->record.next_index >= shard.count)
         e = ERR_CORRUPT;
     next->count = 0;
-    for (uint32_t i = task->record.next_index; e == ERR_OK && next->count < PIECES_AT_ONCE && i < shard.count; i++)
+    for (uint32_t i = task->record.next_index;
+         e == ERR_OK && next->count < PIECES_AT_ONCE && i < shard.count; i++)
         next->pieces[next->count++] = record_pieces_at(&shard, i);
     next->is_last = e == ERR_OK && task->record.next_index + next->count == shard.count;
     view_put(&value);
@@ -146,7 +152,8 @@ static enum err drop_pieces(struct apply *apply, struct gc_task *task, struct bu
 
 static enum err step_manifest(struct apply *apply, struct gc_task *task, struct budget *budget)
 {
-    while (task->record.next_shard < task->record.shards && budget->extents > 0 && budget->pieces > 0) {
+    while (task->record.next_shard < task->record.shards && budget->extents > 0 &&
+           budget->pieces > 0) {
         enum err e = drop_pieces(apply, task, budget);
         if (e)
             return e;
@@ -169,7 +176,8 @@ static enum err step_parts(struct apply *apply, struct gc_task *task, struct bud
     if (e)
         return e;
     bool more = false;
-    while (e == ERR_OK && (more = view_walk_next(&walk)) && budget->extents > 0 && budget->pieces > 0) {
+    while (e == ERR_OK && (more = view_walk_next(&walk)) && budget->extents > 0 &&
+           budget->pieces > 0) {
         uint32_t pieces = 0;
         copy_key(&key, view_walk_key(&walk));
         e = apply__part_release(apply, &key, view_walk_value(&walk), &budget->extents, &pieces);
@@ -240,7 +248,8 @@ static bool has_left(const struct budget *budget)
 }
 
 /* One note: works on it unless it has to wait, which is no error. */
-static enum err take_task(struct apply *apply, struct bytes key, struct bytes value, struct budget *budget, bool *worked)
+static enum err take_task(struct apply *apply, struct bytes key, struct bytes value,
+                          struct budget *budget, bool *worked)
 {
     struct gc_task task;
     struct bytes newer;
@@ -265,8 +274,8 @@ static enum err take_tasks(struct apply *apply, bool *worked)
     if (e)
         return e;
     struct budget budget = STEP_BUDGET;
-    for (kv->ops->iter_seek(iter, (struct bytes){0}); e == ERR_OK && has_left(&budget) && kv->ops->iter_valid(iter);
-         kv->ops->iter_next(iter))
+    for (kv->ops->iter_seek(iter, (struct bytes){0});
+         e == ERR_OK && has_left(&budget) && kv->ops->iter_valid(iter); kv->ops->iter_next(iter))
         e = take_task(apply, kv->ops->iter_key(iter), kv->ops->iter_value(iter), &budget, worked);
     if (e == ERR_OK)
         e = kv->ops->iter_err(iter);

@@ -6,7 +6,8 @@
 
 /* ---- what is there now ---- */
 
-enum err apply__object_get(struct apply *apply, struct bucket_id bucket, struct bytes key, struct object_record *ret_object)
+enum err apply__object_get(struct apply *apply, struct bucket_id bucket, struct bytes key,
+                           struct object_record *ret_object)
 {
     struct view view = apply__view(apply);
     struct kv_key object_key;
@@ -35,7 +36,8 @@ enum err apply__judge_conditions(struct mutation *m, const struct object_record 
         return err_note(&m->trail, ERR_NO_SUCH_OBJECT, "nothing to match");
     if (c->has_if_match && !etag_equal(&c->if_match, &present->info.etag))
         return err_note(&m->trail, ERR_PRECONDITION, "the etag is another");
-    if (c->has_if_none_match && present != NULL && etag_equal(&c->if_none_match, &present->info.etag))
+    if (c->has_if_none_match && present != NULL &&
+        etag_equal(&c->if_none_match, &present->info.etag))
         return err_note(&m->trail, ERR_PRECONDITION, "the etag is the same");
     if (c->if_psn != 0 && (present == NULL || present->info.psn != c->if_psn))
         return err_note(&m->trail, ERR_CONFLICT, "the object has changed");
@@ -49,7 +51,8 @@ static uint32_t shards_of(uint32_t entries)
     return (entries + MANIFEST_SHARD_ENTRIES - 1) / MANIFEST_SHARD_ENTRIES;
 }
 
-/* Lets go of what a name referred to. With a manifest that takes more steps than one batch should carry: gc walks it. */
+/* Lets go of what a name referred to. With a manifest that takes more steps than one batch should
+ * carry: gc walks it. */
 static enum err release_object(struct apply *apply, const struct object_record *object)
 {
     uint32_t budget = DIRECT_EXTENTS_MAX;
@@ -60,10 +63,14 @@ static enum err release_object(struct apply *apply, const struct object_record *
         return e;
     struct kv_key key;
     key_gc_id(&key, GC_MANIFEST, object->manifest);
-    return apply__gc_put(apply, &key, &(struct gc_record){.shards = object->piece_count > 1 ? shards_of(object->piece_count) : 0});
+    return apply__gc_put(apply, &key,
+                         &(struct gc_record){.shards = object->piece_count > 1
+                                                           ? shards_of(object->piece_count)
+                                                           : 0});
 }
 
-enum err apply__object_replace(struct apply *apply, struct mutation *m, const struct object_record *object,
+enum err apply__object_replace(struct apply *apply, struct mutation *m,
+                               const struct object_record *object,
                                const struct object_record *before)
 {
     if (before != NULL) {
@@ -105,9 +112,11 @@ enum err apply__object_delete(struct apply *apply, struct mutation *m)
 
 /* ---- manifests ---- */
 
-enum err manifest__open(struct apply *apply, const struct mutation *m, struct manifest_writer **ret_writer)
+enum err manifest__open(struct apply *apply, const struct mutation *m,
+                        struct manifest_writer **ret_writer)
 {
-    /* Named by the mutation that makes it: unique as that is, and the same on every node that applies it. */
+    /* Named by the mutation that makes it: unique as that is, and the same on every node that
+     * applies it. */
     struct data_id id = {.epoch = m->term, .counter = m->psn};
     if (data_id_is_none(id))
         return ERR_INTERNAL;
@@ -131,7 +140,8 @@ static enum err flush_pieces(struct manifest_writer *writer)
     struct kv_key key;
     uint8_t *room;
     key_manifest(&key, writer->id, writer->piece_shard++);
-    enum err e = kv_batch_reserve(writer->apply->batch, KV_MANIFEST, key_bytes(&key), record_pieces_size(writer->piece_count), &room);
+    enum err e = kv_batch_reserve(writer->apply->batch, KV_MANIFEST, key_bytes(&key),
+                                  record_pieces_size(writer->piece_count), &room);
     if (e)
         return e;
     record_pieces_put(room, writer->pieces_start, writer->pieces, writer->piece_count);
@@ -142,7 +152,8 @@ static enum err flush_pieces(struct manifest_writer *writer)
 
 enum err manifest__add_piece(struct manifest_writer *writer, const struct stored_piece *piece)
 {
-    if (writer->pieces_in_all == OBJECT_PIECES_MAX || piece->piece.size > OBJECT_BYTES_MAX - writer->size)
+    if (writer->pieces_in_all == OBJECT_PIECES_MAX ||
+        piece->piece.size > OBJECT_BYTES_MAX - writer->size)
         return ERR_TOO_LARGE;
     if (writer->piece_count == MANIFEST_SHARD_ENTRIES) {
         enum err e = flush_pieces(writer);
@@ -173,8 +184,11 @@ static enum err flush_parts(struct manifest_writer *writer)
 
 enum err manifest__add_part(struct manifest_writer *writer, const struct object_part *part)
 {
-    bool in_order = writer->parts_in_all == 0 || part->number > writer->parts[(writer->parts_in_all - 1) % MANIFEST_SHARD_ENTRIES].number;
-    if (part->number < 1 || part->number > PARTS_MAX || !in_order || part->checksum.size > CHECKSUM_BYTES_MAX ||
+    bool in_order =
+        writer->parts_in_all == 0 ||
+        part->number > writer->parts[(writer->parts_in_all - 1) % MANIFEST_SHARD_ENTRIES].number;
+    if (part->number < 1 || part->number > PARTS_MAX || !in_order ||
+        part->checksum.size > CHECKSUM_BYTES_MAX ||
         part->size > OBJECT_BYTES_MAX - writer->parts_size)
         return ERR_INVALID;
     if (writer->part_count == MANIFEST_SHARD_ENTRIES) {
@@ -210,7 +224,8 @@ enum err manifest__finish(struct manifest_writer *writer, struct object_record *
 
 /* ---- OBJECT_PUT ---- */
 
-static enum err refer_to_pieces(struct apply *apply, struct mutation *m, struct object_record *object)
+static enum err refer_to_pieces(struct apply *apply, struct mutation *m,
+                                struct object_record *object)
 {
     struct manifest_writer *writer = NULL;
     enum err e = manifest__open(apply, m, &writer);
@@ -248,8 +263,8 @@ static enum err name_bytes(struct apply *apply, struct mutation *m, struct objec
     if (e)
         return err_note(&m->trail, e, "name its bytes");
     if (object->info.size != m->size)
-        return err_note(&m->trail, ERR_INVALID, "pieces of %llu bytes, %llu said", (unsigned long long)object->info.size,
-                        (unsigned long long)m->size);
+        return err_note(&m->trail, ERR_INVALID, "pieces of %llu bytes, %llu said",
+                        (unsigned long long)object->info.size, (unsigned long long)m->size);
     return ERR_OK;
 }
 
@@ -272,13 +287,14 @@ enum err apply__object_put(struct apply *apply, struct mutation *m)
         return e;
 
     struct object_record object = {
-        .info = {
-            .mtime_ns = apply->now_ns,
-            .psn = m->psn,
-            .etag = m->etag,
-            .checksum = m->checksum,
-            .attrs = m->attrs,
-        },
+        .info =
+            {
+                .mtime_ns = apply->now_ns,
+                .psn = m->psn,
+                .etag = m->etag,
+                .checksum = m->checksum,
+                .attrs = m->attrs,
+            },
     };
     e = name_bytes(apply, m, &object);
     if (e == ERR_OK)

@@ -1,10 +1,10 @@
 /*
- * Uploads: parts are put one by one, in any order and again, and completing moves their data under the object's name without touching it: the
- * references the parts held become the object's.
+ * Uploads: parts are put one by one, in any order and again, and completing moves their data under
+ * the object's name without touching it: the references the parts held become the object's.
  *
- * A client that lost the answer to a completion asks again, so the last COMPLETED_RING completed uploads are remembered: "done/" id
- * says what was completed, "ring/" slot which id to forget when the slot's turn comes round. They are not among the uploads, so
- * no listing shows them.
+ * A client that lost the answer to a completion asks again, so the last COMPLETED_RING completed
+ * uploads are remembered: "done/" id says what was completed, "ring/" slot which id to forget when
+ * the slot's turn comes round. They are not among the uploads, so no listing shows them.
  */
 #include "storage/apply_priv.h"
 
@@ -27,8 +27,8 @@ static enum err get_upload(struct apply *apply, const struct mutation *m, struct
     return ERR_OK;
 }
 
-enum err apply__part_release(struct apply *apply, const struct kv_key *key, struct bytes record, uint32_t *budget,
-                             uint32_t *ret_pieces)
+enum err apply__part_release(struct apply *apply, const struct kv_key *key, struct bytes record,
+                             uint32_t *budget, uint32_t *ret_pieces)
 {
     struct upload_id id;
     uint16_t number;
@@ -73,7 +73,8 @@ enum err apply__upload_create(struct apply *apply, struct mutation *m)
     if (e != ERR_NO_SUCH_UPLOAD)
         return e ? e : err_note(&m->trail, ERR_CONFLICT, "the upload id is taken");
     uint8_t record[UPLOAD_RECORD_BYTES_MAX];
-    struct upload_record upload = {.created_ns = apply->now_ns, .checksum = m->checksum, .attrs = m->attrs};
+    struct upload_record upload = {
+        .created_ns = apply->now_ns, .checksum = m->checksum, .attrs = m->attrs};
     e = apply__put(apply, KV_UPLOAD, &key, record, record_upload_put(record, &upload));
     if (e)
         return e;
@@ -99,14 +100,16 @@ enum err apply__upload_abort(struct apply *apply, struct mutation *m)
 
 /* ---- PART_PUT ---- */
 
-static enum err refer_to_pieces(struct apply *apply, const struct mutation *m, struct stored_piece *pieces, uint64_t *ret_size)
+static enum err refer_to_pieces(struct apply *apply, const struct mutation *m,
+                                struct stored_piece *pieces, uint64_t *ret_size)
 {
     uint64_t size = 0;
     for (size_t i = 0; i < m->piece_count; i++) {
         enum err e = apply__data_refer(apply, &m->pieces[i], &pieces[i]);
         if (e)
             return e;
-        size += pieces[i].piece.size; /* at most PART_PIECES_MAX times OBJECT_BYTES_MAX: no overflow */
+        size +=
+            pieces[i].piece.size; /* at most PART_PIECES_MAX times OBJECT_BYTES_MAX: no overflow */
     }
     *ret_size = size;
     return ERR_OK;
@@ -123,7 +126,8 @@ static enum err put_part(struct apply *apply, const struct mutation *m, const st
         .checksum = m->checksum,
     };
     uint8_t *room;
-    enum err e = kv_batch_reserve(apply->batch, KV_PART, key_bytes(key), record_part_size(&info, piece_count), &room);
+    enum err e = kv_batch_reserve(apply->batch, KV_PART, key_bytes(key),
+                                  record_part_size(&info, piece_count), &room);
     if (e)
         return e;
     record_part_put(room, &info, pieces, piece_count);
@@ -143,7 +147,8 @@ static enum err release_old_part(struct apply *apply, const struct kv_key *key)
     return e;
 }
 
-/* Names the part's bytes before its predecessor's are released: a part may be copied from the object it once was. */
+/* Names the part's bytes before its predecessor's are released: a part may be copied from the
+ * object it once was. */
 static enum err name_part(struct apply *apply, struct mutation *m, const struct kv_key *key)
 {
     if (m->body != NULL) {
@@ -177,7 +182,8 @@ enum err apply__part_put(struct apply *apply, struct mutation *m)
     if (m->part_number < 1 || m->part_number > PARTS_MAX || m->checksum.size > CHECKSUM_BYTES_MAX)
         return err_note(&m->trail, ERR_INVALID, "part %u", m->part_number);
     if (m->size > PUT_BYTES_MAX || (m->body == NULL && m->piece_count > PART_PIECES_MAX))
-        return err_note(&m->trail, ERR_TOO_LARGE, "a part of %llu bytes in %zu pieces", (unsigned long long)m->size, m->piece_count);
+        return err_note(&m->trail, ERR_TOO_LARGE, "a part of %llu bytes in %zu pieces",
+                        (unsigned long long)m->size, m->piece_count);
     struct kv_key key;
     e = get_upload(apply, m, &key);
     if (e)
@@ -214,7 +220,8 @@ static uint64_t hash_parts(const struct mutation *m)
     return hash;
 }
 
-/* The upload is not there. ERR_OK when it was completed with these very parts: then the mutation is answered. */
+/* The upload is not there. ERR_OK when it was completed with these very parts: then the mutation is
+ * answered. */
 static enum err answer_from_memory(struct apply *apply, struct mutation *m)
 {
     struct view view = apply__view(apply);
@@ -311,20 +318,24 @@ static enum err judge_part_list(struct mutation *m)
         if (number < 1 || number > PARTS_MAX)
             return err_note(&m->trail, ERR_INVALID_PART, "part %u", number);
         if (i > 0 && number <= m->completed[i - 1].number)
-            return err_note(&m->trail, ERR_PART_ORDER, "part %u after %u", number, m->completed[i - 1].number);
+            return err_note(&m->trail, ERR_PART_ORDER, "part %u after %u", number,
+                            m->completed[i - 1].number);
     }
     return ERR_OK;
 }
 
 static bool part_is_as_said(const struct part_info *part, const struct completed_part *said)
 {
-    if (part->etag.parts != said->etag.parts || memcmp(part->etag.md5, said->etag.md5, sizeof part->etag.md5) != 0)
+    if (part->etag.parts != said->etag.parts ||
+        memcmp(part->etag.md5, said->etag.md5, sizeof part->etag.md5) != 0)
         return false;
     const struct checksum *a = &part->checksum, *b = &said->checksum;
-    return b->algorithm == 0 || (a->algorithm == b->algorithm && a->size == b->size && memcmp(a->value, b->value, a->size) == 0);
+    return b->algorithm == 0 || (a->algorithm == b->algorithm && a->size == b->size &&
+                                 memcmp(a->value, b->value, a->size) == 0);
 }
 
-static enum err take_part(struct manifest_writer *writer, struct mutation *m, const struct part_record *part, size_t i)
+static enum err take_part(struct manifest_writer *writer, struct mutation *m,
+                          const struct part_record *part, size_t i)
 {
     bool is_last = i + 1 == m->completed_count;
     if (!part_is_as_said(&part->info, &m->completed[i]))
@@ -347,16 +358,17 @@ static enum err take_part(struct manifest_writer *writer, struct mutation *m, co
 }
 
 struct completion {
-    struct manifest_writer *writer; /* owned */
-    struct digest digest;           /* MD5 of the parts' MD5s */
-    size_t taken;                   /* of m->completed */
-    uint32_t budget;                /* extents to release directly, of parts not asked for */
-    uint8_t record[PART_RECORD_BYTES_MAX]; /* the part at hand, copied: it may lie in the batch, which moves as it grows */
+    struct manifest_writer *writer;        /* owned */
+    struct digest digest;                  /* MD5 of the parts' MD5s */
+    size_t taken;                          /* of m->completed */
+    uint32_t budget;                       /* extents to release directly, of parts not asked for */
+    uint8_t record[PART_RECORD_BYTES_MAX]; /* the part at hand, copied: it may lie in the batch,
+                                              which moves as it grows */
 };
 
 /* One part of the upload, in order of numbers: either asked for or to be released. */
-static enum err complete_part(struct apply *apply, struct mutation *m, struct completion *c, const struct kv_key *key,
-                              struct bytes record)
+static enum err complete_part(struct apply *apply, struct mutation *m, struct completion *c,
+                              const struct kv_key *key, struct bytes record)
 {
     struct upload_id id;
     uint16_t number;
@@ -365,7 +377,8 @@ static enum err complete_part(struct apply *apply, struct mutation *m, struct co
     if (e)
         return e;
     if (c->taken < m->completed_count && m->completed[c->taken].number < number)
-        return err_note(&m->trail, ERR_INVALID_PART, "part %u is missing", m->completed[c->taken].number);
+        return err_note(&m->trail, ERR_INVALID_PART, "part %u is missing",
+                        m->completed[c->taken].number);
     if (c->taken == m->completed_count || m->completed[c->taken].number != number) {
         uint32_t pieces;
         e = apply__part_release(apply, key, record, &c->budget, &pieces);
@@ -408,12 +421,14 @@ static enum err walk_parts(struct apply *apply, struct mutation *m, struct compl
         e = view_walk_err(&walk);
     view_walk_close(&walk);
     if (e == ERR_OK && c->taken < m->completed_count)
-        return err_note(&m->trail, ERR_INVALID_PART, "part %u is missing", m->completed[c->taken].number);
+        return err_note(&m->trail, ERR_INVALID_PART, "part %u is missing",
+                        m->completed[c->taken].number);
     return e;
 }
 
 /* The upload's attributes go to the object. They are copied: the record may lie in the batch. */
-static enum err get_attrs(struct apply *apply, const struct kv_key *key, uint8_t attrs[META_BYTES_MAX], size_t *ret_size)
+static enum err get_attrs(struct apply *apply, const struct kv_key *key,
+                          uint8_t attrs[META_BYTES_MAX], size_t *ret_size)
 {
     struct view view = apply__view(apply);
     struct view_value value;
@@ -483,7 +498,8 @@ enum err apply__upload_complete(struct apply *apply, struct mutation *m)
         return e;
 
     uint8_t attrs[META_BYTES_MAX];
-    struct object_record object = {.info = {.mtime_ns = apply->now_ns, .psn = m->psn, .checksum = m->checksum}};
+    struct object_record object = {
+        .info = {.mtime_ns = apply->now_ns, .psn = m->psn, .checksum = m->checksum}};
     e = get_attrs(apply, &key, attrs, &object.info.attrs.size);
     object.info.attrs.data = (const char *)attrs;
     if (e == ERR_OK)

@@ -78,8 +78,10 @@ static void insert(struct bucket_info **array, size_t count, size_t at, struct b
 
 static enum err add(struct buckets *buckets, const struct bucket_info *bucket)
 {
-    size_t by_name = lower_name(buckets, bytes_of_string(bucket->name)), by_id = lower_id(buckets, bucket->id);
-    if (name_is_at(buckets, by_name, bytes_of_string(bucket->name)) || id_is_at(buckets, by_id, bucket->id))
+    size_t by_name = lower_name(buckets, bytes_of_string(bucket->name)),
+           by_id = lower_id(buckets, bucket->id);
+    if (name_is_at(buckets, by_name, bytes_of_string(bucket->name)) ||
+        id_is_at(buckets, by_id, bucket->id))
         return ERR_CORRUPT; /* two of a name or a number: the index contradicts itself */
     enum err e = make_room(buckets);
     if (e)
@@ -111,8 +113,10 @@ void buckets_remove(struct buckets *buckets, struct bucket_id id)
         size_t by_name = lower_name(buckets, bytes_of_string(bucket->name));
         CHECK(name_is_at(buckets, by_name, bytes_of_string(bucket->name)));
         buckets->count--;
-        memmove(&buckets->by_id[by_id], &buckets->by_id[by_id + 1], (buckets->count - by_id) * sizeof(struct bucket_info *));
-        memmove(&buckets->by_name[by_name], &buckets->by_name[by_name + 1], (buckets->count - by_name) * sizeof(struct bucket_info *));
+        memmove(&buckets->by_id[by_id], &buckets->by_id[by_id + 1],
+                (buckets->count - by_id) * sizeof(struct bucket_info *));
+        memmove(&buckets->by_name[by_name], &buckets->by_name[by_name + 1],
+                (buckets->count - by_name) * sizeof(struct bucket_info *));
         free(bucket);
     }
     pthread_rwlock_unlock(&buckets->lock);
@@ -127,14 +131,16 @@ static enum err load(struct buckets *buckets, struct kv *kv, struct err_trail *t
     enum err e = kv->ops->iter_open(kv, &options, &iter);
     if (e)
         return e;
-    for (kv->ops->iter_seek(iter, (struct bytes){0}); e == ERR_OK && kv->ops->iter_valid(iter); kv->ops->iter_next(iter)) {
+    for (kv->ops->iter_seek(iter, (struct bytes){0}); e == ERR_OK && kv->ops->iter_valid(iter);
+         kv->ops->iter_next(iter)) {
         struct bytes name = kv->ops->iter_key(iter);
         struct bucket_info bucket;
         e = record_bucket_get(name, kv->ops->iter_value(iter), &bucket);
         if (e == ERR_OK)
             e = add(buckets, &bucket);
         if (e)
-            (void)err_note(trail, e, "bucket %.*s", (int)(name.size < 64 ? name.size : 64), name.data);
+            (void)err_note(trail, e, "bucket %.*s", (int)(name.size < 64 ? name.size : 64),
+                           name.data);
     }
     if (e == ERR_OK)
         e = kv->ops->iter_err(iter);

@@ -8,14 +8,17 @@
 #include "storage/object_priv.h"
 
 #define CACHE_MAGIC 0x63616368u
-#define SHARD_BYTES MIB(8)      /* so that an object of 5,000 pieces is still worth keeping: a sixteenth of it */
-#define SHARDS_MAX 64u
-#define KEPT_FRACTION 16u       /* nothing above this part of a shard is kept: one big object must not push out a thousand */
-#define BYTES_PER_CHAIN 512u    /* a small object's size: about one to a chain when full */
+#define SHARDS_MAX  64u
+/* Nothing above this part of a shard is kept: one big object must not push out a thousand. */
+#define KEPT_FRACTION 16u
+/* So that an object of 5,000 pieces is still worth keeping: half a MiB, a sixteenth of this. */
+#define SHARD_BYTES MIB(8)
+/* About a small object's size: one to a chain when full. */
+#define BYTES_PER_CHAIN 512u
 
 struct shard {
     pthread_mutex_t lock;
-    uint64_t turn; /* atomic; changed under the lock */
+    uint64_t turn;          /* atomic; changed under the lock */
     struct object **chains; /* owned */
     struct list ring;       /* the hand stands before its first */
     size_t objects;
@@ -94,14 +97,16 @@ static struct shard *shard_of(const struct cache *cache, uint64_t hash)
     return &cache->shards[(hash >> 40) & (cache->shard_count - 1)];
 }
 
-static bool is_named(const struct object *object, uint64_t hash, struct bucket_id bucket, struct bytes key)
+static bool is_named(const struct object *object, uint64_t hash, struct bucket_id bucket,
+                     struct bytes key)
 {
     return object->name_hash == hash && object->bucket.value == bucket.value &&
            bytes_equal(bytes_of(object->key, object->key_size), key);
 }
 
 /* The pointer that points to the object of that name, or to NULL at the chain's end. */
-static struct object **find(const struct cache *cache, struct shard *shard, uint64_t hash, struct bucket_id bucket, struct bytes key)
+static struct object **find(const struct cache *cache, struct shard *shard, uint64_t hash,
+                            struct bucket_id bucket, struct bytes key)
 {
     struct object **link = &shard->chains[hash & (cache->chain_count - 1)];
     while (*link != NULL && !is_named(*link, hash, bucket, key))
@@ -121,7 +126,8 @@ static struct object *unlink_object(struct shard *shard, struct object **link)
     return object;
 }
 
-/* Second chance: whoever was read since the hand last came by goes round once more. Returns what was put out, chained. */
+/* Second chance: whoever was read since the hand last came by goes round once more. Returns what
+ * was put out, chained. */
 static struct object *make_room(const struct cache *cache, struct shard *shard, size_t bytes)
 {
     struct object *out = NULL;
@@ -177,7 +183,8 @@ uint64_t cache_turn(struct cache *cache, struct bucket_id bucket, struct bytes k
     return __atomic_load_n(&shard->turn, __ATOMIC_ACQUIRE);
 }
 
-bool cache_insert(struct cache *cache, struct bucket_id bucket, struct bytes key, uint64_t turn, struct object *object)
+bool cache_insert(struct cache *cache, struct bucket_id bucket, struct bytes key, uint64_t turn,
+                  struct object *object)
 {
     uint64_t hash = object->name_hash;
     CHECK(is_named(object, object__hash_name(bucket, key), bucket, key));
@@ -186,7 +193,8 @@ bool cache_insert(struct cache *cache, struct bucket_id bucket, struct bytes key
     pthread_mutex_lock(&shard->lock);
     bool is_valid = __atomic_load_n(&shard->turn, __ATOMIC_RELAXED) == turn;
     bool is_kept = is_valid && object->memory_bytes <= cache->shard_bytes / KEPT_FRACTION &&
-                   *find(cache, shard, hash, bucket, key) == NULL; /* another reader was first: his is as good */
+                   *find(cache, shard, hash, bucket, key) ==
+                       NULL; /* another reader was first: his is as good */
     if (is_kept) {
         out = make_room(cache, shard, object->memory_bytes);
         struct object **chain = &shard->chains[hash & (cache->chain_count - 1)];

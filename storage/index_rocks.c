@@ -1,21 +1,28 @@
 /*
- * The index on RocksDB, the only file that knows it. Written against the C API of 7.8.3 (Debian 12); newer ones keep these calls.
+ * The index on RocksDB, the only file that knows it. Written against the C API of 7.8.3 (Debian
+ * 12); newer ones keep these calls.
  *
  * Why the settings are as they are:
- *  - One block cache for all families, holding index and filter blocks too, so cache_bytes bounds what reading may keep.
- *  - db_write_buffer_size bounds the memtables of all families together. A family's log cannot go before its memtable is flushed, so
- *    max_total_wal_size is tied to the same budget: logs and tables of a small disk stay small.
- *  - Point-in-time recovery: a torn tail of the log is what an unacknowledged batch looks like. That nothing acknowledged
- *    was lost is checked above, by the commit sequence.
+ *  - One block cache for all families, holding index and filter blocks too, so cache_bytes bounds
+ *    what reading may keep.
+ *  - db_write_buffer_size bounds the memtables of all families together. A family's log cannot go
+ *    before its memtable is flushed, so max_total_wal_size is tied to the same budget: logs and
+ *    tables of a small disk stay small.
+ *  - Point-in-time recovery: a torn tail of the log is what an unacknowledged batch looks like.
+ *    That nothing acknowledged was lost is checked above, by the commit sequence.
  *  - Bloom filters on whole keys for families read by point; none for those only walked.
- *  - The families deleted from in order of their keys (extents, parts, uploads, gc) are walked with an upper bound always set, so an iterator never
- *    runs over the tombstones of a neighbour.
- *  - Buffered table files: the volume may sit on a file system without Direct I/O, and tables are small beside object data.
- *  - Nothing is written to the information log. It lies beside the tables, so a full disk makes writing it fail, and Debian's build
- *    asserts at the next line of it: the node would die of a full disk. What matters comes back as the status of a call, and goes into the trail.
+ *  - The families deleted from in order of their keys (extents, parts, uploads, gc) are walked
+ *    with an upper bound always set, so an iterator never runs over the tombstones of a
+ *    neighbour.
+ *  - Buffered table files: the volume may sit on a file system without Direct I/O, and tables are
+ *    small beside object data.
+ *  - Nothing is written to the information log. It lies beside the tables, so a full disk makes
+ *    writing it fail, and Debian's build asserts at the next line of it: the node would die of a
+ *    full disk. What matters comes back as the status of a call, and goes into the trail.
  *
- * After a failed write the write-ahead log's state is unknown and Debian's build asserts when it is flushed: nothing is written or flushed any more,
- * and close is only a close. ENOSPC is the exception: RocksDB recovers from it by itself when space comes back.
+ * After a failed write the write-ahead log's state is unknown and Debian's build asserts when it
+ * is flushed: nothing is written or flushed any more, and close is only a close. ENOSPC is the
+ * exception: RocksDB recovers from it by itself when space comes back.
  */
 #include "storage/kv.h"
 
@@ -28,44 +35,33 @@
 #include "base/limits.h"
 
 #define ROCKS_MAGIC 0x726f636bu
-#define ITER_MAGIC 0x726f6974u
+#define ITER_MAGIC  0x726f6974u
 
-#define MEMTABLE_BYTES_MIN MIB(1)
-#define CACHE_BYTES_MIN MIB(1)
-#define BLOB_BYTES_MIN KIB(1)
-#define SCAN_READAHEAD_BYTES MIB(2)
+#define MEMTABLE_BYTES_MIN    MIB(1)
+#define CACHE_BYTES_MIN       MIB(1)
+#define BLOB_BYTES_MIN        KIB(1)
+#define SCAN_READAHEAD_BYTES  MIB(2)
 #define RECOVER_POINT_IN_TIME 2
-#define CHECKSUM_XXH3 4
-#define FORMAT_VERSION 5
+#define CHECKSUM_XXH3         4
+#define FORMAT_VERSION        5
 #define READ_BLOCK_CACHE_TIER 1
-#define LOG_FATAL_ALONE 4 /* and RocksDB has no message of that level */
+#define LOG_FATAL_ALONE       4 /* and RocksDB has no message of that level */
 
 const char *const kv_family_names[KV_FAMILY_COUNT] = {
-    [KV_SYS] = "default",
-    [KV_BUCKET] = "bucket",
-    [KV_OBJECT] = "object",
-    [KV_MANIFEST] = "manifest",
-    [KV_DATA] = "data",
-    [KV_EXTENT] = "extent",
-    [KV_INLINE] = "inline",
-    [KV_UPLOAD] = "upload",
-    [KV_PART] = "part",
-    [KV_GC] = "gc",
+    [KV_SYS] = "default",   [KV_BUCKET] = "bucket",
+    [KV_OBJECT] = "object", [KV_MANIFEST] = "manifest",
+    [KV_DATA] = "data",     [KV_EXTENT] = "extent",
+    [KV_INLINE] = "inline", [KV_UPLOAD] = "upload",
+    [KV_PART] = "part",     [KV_GC] = "gc",
 };
 
 static const struct family_plan {
-    bool filter;         /* read by point: a filter saves a table's read for an absent key */
+    bool filter; /* read by point: a filter saves a table's read for an absent key */
     uint16_t block_kib;
 } family_plans[KV_FAMILY_COUNT] = {
-    [KV_SYS] = {true, 4},
-    [KV_BUCKET] = {true, 4},
-    [KV_OBJECT] = {true, 8},
-    [KV_MANIFEST] = {true, 16},
-    [KV_DATA] = {true, 4},
-    [KV_EXTENT] = {false, 16},
-    [KV_INLINE] = {true, 4},
-    [KV_UPLOAD] = {true, 4},
-    [KV_PART] = {true, 4},
+    [KV_SYS] = {true, 4},       [KV_BUCKET] = {true, 4}, [KV_OBJECT] = {true, 8},
+    [KV_MANIFEST] = {true, 16}, [KV_DATA] = {true, 4},   [KV_EXTENT] = {false, 16},
+    [KV_INLINE] = {true, 4},    [KV_UPLOAD] = {true, 4}, [KV_PART] = {true, 4},
     [KV_GC] = {false, 4},
 };
 
@@ -109,7 +105,8 @@ static enum err translate(const char *message)
         {"Disk quota exceeded", ERR_DISK_FULL},
         {"NoSpace", ERR_DISK_FULL},
         {"Corruption", ERR_CORRUPT},
-        {"hile lock file", ERR_IN_USE}, /* "While lock file: ..."; held by this or another process */
+        {"hile lock file",
+         ERR_IN_USE}, /* "While lock file: ..."; held by this or another process */
         {"lock hold by", ERR_IN_USE},
         {"does not exist", ERR_NO_SUCH_FILE},
         {"No such file", ERR_NO_SUCH_FILE},
@@ -147,10 +144,12 @@ static int open_files_max(void)
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return 256;
-    return (int)clamp(limit.rlim_cur / 4, 64, 4096); /* a quarter: sockets and segments need the rest */
+    return (int)clamp(limit.rlim_cur / 4, 64,
+                      4096); /* a quarter: sockets and segments need the rest */
 }
 
-static void set_database_options(rocksdb_options_t *options, const struct kv_rocks_options *wanted, uint64_t memtable_bytes)
+static void set_database_options(rocksdb_options_t *options, const struct kv_rocks_options *wanted,
+                                 uint64_t memtable_bytes)
 {
     rocksdb_options_set_create_if_missing(options, wanted->create);
     rocksdb_options_set_create_missing_column_families(options, !wanted->read_only);
@@ -171,7 +170,8 @@ static void set_database_options(rocksdb_options_t *options, const struct kv_roc
 }
 
 /* Takes nothing over: RocksDB copies the table options and shares the cache. */
-static void set_table_options(rocksdb_options_t *options, const struct family_plan *plan, rocksdb_cache_t *cache)
+static void set_table_options(rocksdb_options_t *options, const struct family_plan *plan,
+                              rocksdb_cache_t *cache)
 {
     rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
     rocksdb_block_based_options_set_block_size(table, (size_t)plan->block_kib * 1024);
@@ -182,18 +182,20 @@ static void set_table_options(rocksdb_options_t *options, const struct family_pl
     rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(table, 1);
     rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(table, 1);
     if (plan->filter) {
-        rocksdb_block_based_options_set_filter_policy(table, rocksdb_filterpolicy_create_bloom_full(10)); /* takes it */
+        rocksdb_block_based_options_set_filter_policy(
+            table, rocksdb_filterpolicy_create_bloom_full(10)); /* takes it */
         rocksdb_block_based_options_set_whole_key_filtering(table, 1);
     }
     rocksdb_options_set_block_based_table_factory(options, table);
     rocksdb_block_based_options_destroy(table);
 }
 
-static void set_family_options(rocksdb_options_t *options, enum kv_family family, uint64_t memtable_bytes, rocksdb_cache_t *cache,
-                               int compression)
+static void set_family_options(rocksdb_options_t *options, enum kv_family family,
+                               uint64_t memtable_bytes, rocksdb_cache_t *cache, int compression)
 {
     uint64_t file_bytes = clamp(memtable_bytes / 2, MIB(1), MIB(64));
-    rocksdb_options_set_write_buffer_size(options, (size_t)clamp(memtable_bytes / 4, KIB(256), MIB(64)));
+    rocksdb_options_set_write_buffer_size(options,
+                                          (size_t)clamp(memtable_bytes / 4, KIB(256), MIB(64)));
     rocksdb_options_set_max_write_buffer_number(options, 3);
     rocksdb_options_set_target_file_size_base(options, file_bytes);
     rocksdb_options_set_max_bytes_for_level_base(options, file_bytes * 4);
@@ -206,27 +208,33 @@ static void set_family_options(rocksdb_options_t *options, enum kv_family family
         rocksdb_options_set_blob_file_size(options, clamp(memtable_bytes * 2, MIB(2), MIB(256)));
         rocksdb_options_set_enable_blob_gc(options, 1);
         rocksdb_options_set_blob_gc_age_cutoff(options, 0.5);
-        rocksdb_options_set_blob_gc_force_threshold(options, 0.5); /* old files half full of garbage are rewritten even without other work */
-        rocksdb_options_set_blob_cache(options, cache); /* also what lets KV_MEMORY_ONLY find a blob */
+        rocksdb_options_set_blob_gc_force_threshold(
+            options,
+            0.5); /* old files half full of garbage are rewritten even without other work */
+        rocksdb_options_set_blob_cache(options,
+                                       cache); /* also what lets KV_MEMORY_ONLY find a blob */
     }
 }
 
-static enum err make_options(struct rocks *rocks, const struct kv_rocks_options *wanted, int compression)
+static enum err make_options(struct rocks *rocks, const struct kv_rocks_options *wanted,
+                             int compression)
 {
-    uint64_t memtable_bytes = wanted->memtable_bytes > MEMTABLE_BYTES_MIN ? wanted->memtable_bytes : MEMTABLE_BYTES_MIN;
+    uint64_t memtable_bytes =
+        wanted->memtable_bytes > MEMTABLE_BYTES_MIN ? wanted->memtable_bytes : MEMTABLE_BYTES_MIN;
     rocks->options = rocksdb_options_create();
     set_database_options(rocks->options, wanted, memtable_bytes);
     for (size_t i = 0; i < KV_FAMILY_COUNT; i++) {
         rocks->family_options[i] = rocksdb_options_create();
-        set_family_options(rocks->family_options[i], (enum kv_family)i, memtable_bytes, rocks->cache, compression);
+        set_family_options(rocks->family_options[i], (enum kv_family)i, memtable_bytes,
+                           rocks->cache, compression);
     }
     rocks->read_any = rocksdb_readoptions_create();
     rocks->read_memory = rocksdb_readoptions_create();
     rocks->write_sync = rocksdb_writeoptions_create();
     rocks->write_lazy = rocksdb_writeoptions_create();
     rocks->batch = rocksdb_writebatch_create();
-    if (rocks->read_any == NULL || rocks->read_memory == NULL || rocks->write_sync == NULL || rocks->write_lazy == NULL ||
-        rocks->batch == NULL)
+    if (rocks->read_any == NULL || rocks->read_memory == NULL || rocks->write_sync == NULL ||
+        rocks->write_lazy == NULL || rocks->batch == NULL)
         return ERR_NO_MEMORY;
     rocksdb_readoptions_set_verify_checksums(rocks->read_any, 1);
     rocksdb_readoptions_set_verify_checksums(rocks->read_memory, 1);
@@ -238,13 +246,14 @@ static enum err make_options(struct rocks *rocks, const struct kv_rocks_options 
 
 /* ---- reads ---- */
 
-static enum err rocks_get(struct kv *kv, enum kv_family family, struct bytes key, enum kv_tier tier, struct kv_value *ret_value)
+static enum err rocks_get(struct kv *kv, enum kv_family family, struct bytes key, enum kv_tier tier,
+                          struct kv_value *ret_value)
 {
     struct rocks *rocks = to_rocks(kv);
     char *message = NULL;
     rocksdb_readoptions_t *options = tier == KV_MEMORY_ONLY ? rocks->read_memory : rocks->read_any;
-    rocksdb_pinnableslice_t *slice =
-        rocksdb_get_pinned_cf(rocks->db, options, rocks->families[family], key.data, key.size, &message);
+    rocksdb_pinnableslice_t *slice = rocksdb_get_pinned_cf(
+        rocks->db, options, rocks->families[family], key.data, key.size, &message);
     if (message != NULL)
         return judge(message, NULL, "");
     if (slice == NULL)
@@ -261,7 +270,8 @@ static void rocks_value_put(struct kv_value *value)
     *value = (struct kv_value){0};
 }
 
-static enum err rocks_iter_open(struct kv *kv, const struct kv_iter_options *options, struct kv_iter **ret_iter)
+static enum err rocks_iter_open(struct kv *kv, const struct kv_iter_options *options,
+                                struct kv_iter **ret_iter)
 {
     struct rocks *rocks = to_rocks(kv);
     struct kv_iter *iter = calloc(1, sizeof *iter);
@@ -272,14 +282,17 @@ static enum err rocks_iter_open(struct kv *kv, const struct kv_iter_options *opt
     rocksdb_readoptions_set_verify_checksums(iter->options, 1);
     rocksdb_readoptions_set_background_purge_on_iterator_cleanup(iter->options, 1);
     if (options->lower.size > 0)
-        rocksdb_readoptions_set_iterate_lower_bound(iter->options, options->lower.data, options->lower.size);
+        rocksdb_readoptions_set_iterate_lower_bound(iter->options, options->lower.data,
+                                                    options->lower.size);
     if (options->upper.size > 0)
-        rocksdb_readoptions_set_iterate_upper_bound(iter->options, options->upper.data, options->upper.size);
+        rocksdb_readoptions_set_iterate_upper_bound(iter->options, options->upper.data,
+                                                    options->upper.size);
     if (options->scan) {
         rocksdb_readoptions_set_fill_cache(iter->options, 0);
         rocksdb_readoptions_set_readahead_size(iter->options, SCAN_READAHEAD_BYTES);
     }
-    iter->iter = rocksdb_create_iterator_cf(rocks->db, iter->options, rocks->families[options->family]);
+    iter->iter =
+        rocksdb_create_iterator_cf(rocks->db, iter->options, rocks->families[options->family]);
     *ret_iter = iter;
     return ERR_OK;
 }
@@ -334,7 +347,8 @@ static enum err rocks_iter_err(const struct kv_iter *iter)
 
 /* ---- writes ---- */
 
-static enum err rocks_write(struct kv *kv, const struct kv_batch *batch, bool sync, struct err_trail *trail)
+static enum err rocks_write(struct kv *kv, const struct kv_batch *batch, bool sync,
+                            struct err_trail *trail)
 {
     struct rocks *rocks = to_rocks(kv);
     if (rocks->failed)
@@ -348,7 +362,8 @@ static enum err rocks_write(struct kv *kv, const struct kv_batch *batch, bool sy
         if (is_delete)
             rocksdb_writebatch_delete_cf(rocks->batch, rocks->families[family], key.data, key.size);
         else
-            rocksdb_writebatch_put_cf(rocks->batch, rocks->families[family], key.data, key.size, value.data, value.size);
+            rocksdb_writebatch_put_cf(rocks->batch, rocks->families[family], key.data, key.size,
+                                      value.data, value.size);
     }
     char *message = NULL;
     rocksdb_write(rocks->db, sync ? rocks->write_sync : rocks->write_lazy, rocks->batch, &message);
@@ -378,9 +393,11 @@ static void rocks_stats(struct kv *kv, struct kv_stats *ret_stats)
     if (rocksdb_property_int(rocks->db, "rocksdb.is-write-stopped", &stopped) != 0)
         stopped = 0;
     *ret_stats = (struct kv_stats){
-        .memory_bytes = rocksdb_cache_get_usage(rocks->cache) + property_of_all(rocks, "rocksdb.size-all-mem-tables") +
+        .memory_bytes = rocksdb_cache_get_usage(rocks->cache) +
+                        property_of_all(rocks, "rocksdb.size-all-mem-tables") +
                         property_of_all(rocks, "rocksdb.estimate-table-readers-mem"),
-        .disk_bytes = property_of_all(rocks, "rocksdb.total-sst-files-size") + property_of_all(rocks, "rocksdb.total-blob-file-size"),
+        .disk_bytes = property_of_all(rocks, "rocksdb.total-sst-files-size") +
+                      property_of_all(rocks, "rocksdb.total-blob-file-size"),
         .write_stopped = stopped != 0,
     };
 }
@@ -444,7 +461,8 @@ static const struct kv_ops rocks_ops = {
     .close = rocks_close,
 };
 
-static enum err open_with(struct rocks *rocks, const struct kv_rocks_options *wanted, int compression, char **ret_message)
+static enum err open_with(struct rocks *rocks, const struct kv_rocks_options *wanted,
+                          int compression, char **ret_message)
 {
     release_options(rocks);
     enum err e = make_options(rocks, wanted, compression);
@@ -454,22 +472,26 @@ static enum err open_with(struct rocks *rocks, const struct kv_rocks_options *wa
     for (size_t i = 0; i < KV_FAMILY_COUNT; i++)
         family_options[i] = rocks->family_options[i];
     if (wanted->read_only)
-        rocks->db = rocksdb_open_for_read_only_column_families(rocks->options, wanted->path, KV_FAMILY_COUNT, kv_family_names,
-                                                               family_options, rocks->families, 0, ret_message);
+        rocks->db = rocksdb_open_for_read_only_column_families(
+            rocks->options, wanted->path, KV_FAMILY_COUNT, kv_family_names, family_options,
+            rocks->families, 0, ret_message);
     else
-        rocks->db = rocksdb_open_column_families(rocks->options, wanted->path, KV_FAMILY_COUNT, kv_family_names, family_options,
-                                                 rocks->families, ret_message);
+        rocks->db = rocksdb_open_column_families(rocks->options, wanted->path, KV_FAMILY_COUNT,
+                                                 kv_family_names, family_options, rocks->families,
+                                                 ret_message);
     return ERR_OK;
 }
 
-enum err kv_rocks_open(const struct kv_rocks_options *options, struct kv **ret_kv, struct err_trail *trail)
+enum err kv_rocks_open(const struct kv_rocks_options *options, struct kv **ret_kv,
+                       struct err_trail *trail)
 {
     struct rocks *rocks = calloc(1, sizeof *rocks);
     if (rocks == NULL)
         return err_note(trail, ERR_NO_MEMORY, "open the index");
     rocks->kv.ops = &rocks_ops;
     rocks->magic = ROCKS_MAGIC;
-    rocks->cache = rocksdb_cache_create_lru((size_t)(options->cache_bytes > CACHE_BYTES_MIN ? options->cache_bytes : CACHE_BYTES_MIN));
+    rocks->cache = rocksdb_cache_create_lru(
+        (size_t)(options->cache_bytes > CACHE_BYTES_MIN ? options->cache_bytes : CACHE_BYTES_MIN));
 
     char *message = NULL;
     enum err e = open_with(rocks, options, rocksdb_lz4_compression, &message);

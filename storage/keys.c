@@ -2,7 +2,8 @@
 
 #include "base/check.h"
 
-_Static_assert(4 + 2 * KEY_BYTES_MAX + 2 + sizeof(struct upload_id) <= KV_KEY_BYTES_MAX, "the longest key is an upload's");
+_Static_assert(4 + 2 * KEY_BYTES_MAX + 2 + sizeof(struct upload_id) <= KV_KEY_BYTES_MAX,
+               "the longest key is an upload's");
 _Static_assert(SETTING_NAME_BYTES_MAX + 8 <= KV_KEY_BYTES_MAX, "a setting's name fits");
 
 #define DATA_ID_BYTES 16u
@@ -101,7 +102,8 @@ void key_upload_prefix(struct kv_key *key, struct bucket_id bucket, struct bytes
     add_escaped(key, name_prefix);
 }
 
-void key_upload(struct kv_key *key, struct bucket_id bucket, struct bytes name, const struct upload_id *id)
+void key_upload(struct kv_key *key, struct bucket_id bucket, struct bytes name,
+                const struct upload_id *id)
 {
     key_upload_prefix(key, bucket, name);
     add_bytes(key, "\0\1", 2);
@@ -242,8 +244,8 @@ enum err key_inline_parse(struct bytes key, struct data_id *ret_id)
     return ERR_OK;
 }
 
-enum err key_upload_parse(struct bytes key, struct bucket_id *ret_bucket, char name[KEY_BYTES_MAX], size_t *ret_name_size,
-                          struct upload_id *ret_id)
+enum err key_upload_parse(struct bytes key, struct bucket_id *ret_bucket, char name[KEY_BYTES_MAX],
+                          size_t *ret_name_size, struct upload_id *ret_id)
 {
     if (key.size < 4)
         return ERR_CORRUPT;
@@ -281,8 +283,8 @@ enum err key_part_parse(struct bytes key, struct upload_id *ret_id, uint16_t *re
     return ERR_OK;
 }
 
-enum err key_gc_parse(struct bytes key, enum gc_kind *ret_kind, struct data_id *ret_id, struct upload_id *ret_upload,
-                      struct bucket_id *ret_bucket)
+enum err key_gc_parse(struct bytes key, enum gc_kind *ret_kind, struct data_id *ret_id,
+                      struct upload_id *ret_upload, struct bucket_id *ret_bucket)
 {
     if (key.size < 1)
         return ERR_CORRUPT;

@@ -1,20 +1,25 @@
 /*
- * Keys of the index. Each family's keys sort bytewise in the order we want to walk them; integers are big-endian for that reason.
+ * Keys of the index. Each family's keys sort bytewise in the order we want to walk them; integers
+ * are big-endian for that reason.
  *
- *     family    key                                                            order wanted
- *     sys       a name in ASCII, some with a number or a name behind it        none
- *     bucket    name                                                           name
- *     object    be32 bucket, key                                               listing
- *     manifest  be64 id.epoch, be64 id.counter, be32 shard                     pieces from shard 0, parts from MANIFEST_PARTS_SHARD
- *     data      be64 id.epoch, be64 id.counter, be32 shard                     shards; DATA_REFS_SHARD holds the count of references
- *     extent    be32 segment, be32 unit                                        place on the disk
- *     inline    be64 id.epoch, be64 id.counter                                 none
- *     upload    be32 bucket, key with 00 written 00 FF, 00 01, upload id (16)  key, then age
- *     part      upload id (16), be16 number                                    number
- *     gc        kind (1 byte), then what is to be deleted                      none
+ *     family    key                                           order wanted
+ *     sys       a name in ASCII, some with more behind it     none
+ *     bucket    name                                          name
+ *     object    be32 bucket, key                              listing
+ *     manifest  be64 id.epoch, be64 id.counter, be32 shard    pieces from shard 0,
+ *                                                             parts from MANIFEST_PARTS_SHARD
+ *     data      be64 id.epoch, be64 id.counter, be32 shard    shards; at DATA_REFS_SHARD the count
+ *                                                             of references
+ *     extent    be32 segment, be32 unit                       place on the disk
+ *     inline    be64 id.epoch, be64 id.counter                none
+ *     upload    be32 bucket, key with 00 written 00 FF,       key, then age
+ *               00 01, upload id (16)
+ *     part      upload id (16), be16 number                   number
+ *     gc        kind (1 byte), then what is to be deleted     none
  *
- * An object's key is the last thing in its key, so its bytes stand as they are. In an upload's key something follows, so a zero byte
- * is escaped and 00 01 ends the key: 00 01 sorts below 00 FF and below every other byte, so a key sorts before its extensions.
+ * An object's key is the last thing in its key, so its bytes stand as they are. In an upload's key
+ * something follows, so a zero byte is escaped and 00 01 ends the key: 00 01 sorts below 00 FF and
+ * below every other byte, so a key sorts before its extensions.
  *
  * Functions fill a struct kv_key, which is big enough for every one of them.
  */
@@ -34,31 +39,47 @@ static inline struct bytes key_bytes(const struct kv_key *key)
     return bytes_of(key->data, key->size);
 }
 
-/* ---- sys ---- */
-#define KEY_SYS_UUID BYTES("uuid")               /* 16 bytes: the superblock's volume uuid */
-#define KEY_SYS_COMMIT_SEQ BYTES("commit_seq")   /* le64, grows with each batch */
-#define KEY_SYS_LAST_PSN BYTES("last_psn")     /* le64, of the last mutation numbered before that batch */
-#define KEY_SYS_NEXT_BUCKET BYTES("next_bucket") /* le32 */
-#define KEY_SYS_COMPLETED BYTES("completed")     /* le64: uploads completed so far; see uploads' completed ring in records.h */
-void key_segment(struct kv_key *key, uint32_t segment);               /* "seg/" be32 */
-void key_setting(struct kv_key *key, struct bytes name);              /* "set/" name; name at most SETTING_NAME_BYTES_MAX */
-void key_completed(struct kv_key *key, const struct upload_id *id);   /* "done/" id: the memory of a completed upload */
-void key_completed_slot(struct kv_key *key, uint32_t slot);           /* "ring/" be32: which upload's memory to drop when the ring is round */
-#define KEY_SETTING_PREFIX BYTES("set/")
-#define KEY_SEGMENT_PREFIX BYTES("seg/")
+/* ---- sys ----
+ *
+ *     uuid         16 bytes: the superblock's volume uuid
+ *     commit_seq   le64, grows with each batch
+ *     last_psn     le64, of the last mutation numbered before that batch
+ *     next_bucket  le32
+ *     completed    le64: uploads completed so far
+ *     seg/ be32    a segment
+ *     set/ name    a setting; the name has at most SETTING_NAME_BYTES_MAX
+ *     done/ id     the memory of a completed upload (records.h)
+ *     ring/ be32   upload id: whose memory to drop when the ring of COMPLETED_RING comes round
+ */
+#define KEY_SYS_UUID        BYTES("uuid")
+#define KEY_SYS_COMMIT_SEQ  BYTES("commit_seq")
+#define KEY_SYS_LAST_PSN    BYTES("last_psn")
+#define KEY_SYS_NEXT_BUCKET BYTES("next_bucket")
+#define KEY_SYS_COMPLETED   BYTES("completed")
+void key_segment(struct kv_key *key, uint32_t segment);
+void key_setting(struct kv_key *key, struct bytes name);
+void key_completed(struct kv_key *key, const struct upload_id *id);
+void key_completed_slot(struct kv_key *key, uint32_t slot);
+#define KEY_SETTING_PREFIX     BYTES("set/")
+#define KEY_SEGMENT_PREFIX     BYTES("seg/")
 #define SETTING_NAME_BYTES_MAX 512u
 
 /* ---- names ---- */
 void key_bucket(struct kv_key *key, struct bytes name);
-void key_object(struct kv_key *key, struct bucket_id bucket, struct bytes name); /* also of a name's beginning, for bounds */
-void key_upload(struct kv_key *key, struct bucket_id bucket, struct bytes name, const struct upload_id *id);
-void key_upload_prefix(struct kv_key *key, struct bucket_id bucket, struct bytes name_prefix); /* below every upload whose name begins so */
-void key_upload_after_name(struct kv_key *key, struct bucket_id bucket, struct bytes name);    /* above every upload of just that name */
+void key_object(struct kv_key *key, struct bucket_id bucket,
+                struct bytes name); /* also of a name's beginning, for bounds */
+void key_upload(struct kv_key *key, struct bucket_id bucket, struct bytes name,
+                const struct upload_id *id);
+void key_upload_prefix(struct kv_key *key, struct bucket_id bucket,
+                       struct bytes name_prefix); /* below every upload whose name begins so */
+void key_upload_after_name(struct kv_key *key, struct bucket_id bucket,
+                           struct bytes name); /* above every upload of just that name */
 void key_part(struct kv_key *key, const struct upload_id *id, uint16_t number);
-void key_parts(struct kv_key *key, const struct upload_id *id); /* the beginning all parts of the upload share */
+void key_parts(struct kv_key *key,
+               const struct upload_id *id); /* the beginning all parts of the upload share */
 
 /* ---- data ---- */
-#define DATA_REFS_SHARD UINT32_MAX         /* absent: one reference */
+#define DATA_REFS_SHARD      UINT32_MAX /* absent: one reference */
 #define MANIFEST_PARTS_SHARD 0x80000000u
 void key_data(struct kv_key *key, struct data_id id, uint32_t shard);
 void key_inline(struct kv_key *key, struct data_id id);
@@ -81,14 +102,18 @@ void key_successor(struct kv_key *key);
 
 /* ---- the way back. ERR_CORRUPT when the bytes are no such key ---- */
 enum err key_segment_parse(struct bytes key, uint32_t *ret_segment) MUST_USE;
-enum err key_object_parse(struct bytes key, struct bucket_id *ret_bucket, struct bytes *ret_name) MUST_USE; /* name: borrowed from key */
+enum err key_object_parse(struct bytes key, struct bucket_id *ret_bucket,
+                          struct bytes *ret_name) MUST_USE; /* name: borrowed from key */
 enum err key_extent_parse(struct bytes key, uint32_t *ret_segment, uint32_t *ret_unit) MUST_USE;
-enum err key_data_parse(struct bytes key, struct data_id *ret_id, uint32_t *ret_shard) MUST_USE; /* also KV_MANIFEST */
+enum err key_data_parse(struct bytes key, struct data_id *ret_id,
+                        uint32_t *ret_shard) MUST_USE; /* also KV_MANIFEST */
 enum err key_inline_parse(struct bytes key, struct data_id *ret_id) MUST_USE;
-enum err key_upload_parse(struct bytes key, struct bucket_id *ret_bucket, char name[KEY_BYTES_MAX], size_t *ret_name_size,
-                          struct upload_id *ret_id) MUST_USE;
+enum err key_upload_parse(struct bytes key, struct bucket_id *ret_bucket, char name[KEY_BYTES_MAX],
+                          size_t *ret_name_size, struct upload_id *ret_id) MUST_USE;
 enum err key_part_parse(struct bytes key, struct upload_id *ret_id, uint16_t *ret_number) MUST_USE;
-enum err key_gc_parse(struct bytes key, enum gc_kind *ret_kind, struct data_id *ret_id, struct upload_id *ret_upload,
-                      struct bucket_id *ret_bucket) MUST_USE; /* sets the one that goes with the kind */
+enum err
+key_gc_parse(struct bytes key, enum gc_kind *ret_kind, struct data_id *ret_id,
+             struct upload_id *ret_upload,
+             struct bucket_id *ret_bucket) MUST_USE; /* sets the one that goes with the kind */
 
 #endif

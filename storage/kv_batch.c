@@ -1,10 +1,12 @@
 /*
- * A batch is one run of memory: head, key and value of each operation behind one another, in order. Beside it an array with a line an
- * operation and a hash from (family, key) to the newest operation on it.
+ * A batch is one run of memory: head, key and value of each operation behind one another, in order.
+ * Beside it an array with a line an operation and a hash from (family, key) to the newest operation
+ * on it.
  *
- * The hash is open addressing with linear probing. Slots are only ever emptied newest first, when a mark is rolled back to: whatever was
- * put behind a slot because that one was taken is younger and therefore already gone, so no tombstones are needed. Growing it re-inserts
- * the operations in their order, which keeps that true. Clearing is a new generation number, not a walk.
+ * The hash is open addressing with linear probing. Slots are only ever emptied newest first, when a
+ * mark is rolled back to: whatever was put behind a slot because that one was taken is younger and
+ * therefore already gone, so no tombstones are needed. Growing it re-inserts the operations in
+ * their order, which keeps that true. Clearing is a new generation number, not a walk.
  */
 #include "storage/kv.h"
 
@@ -13,13 +15,13 @@
 #include "base/check.h"
 #include "base/digest.h"
 
-#define BATCH_MAGIC 0x62617463u
-#define OPS_FIRST 256u
+#define BATCH_MAGIC      0x62617463u
+#define OPS_FIRST        256u
 #define DATA_FIRST_BYTES 65536u
-#define NO_OP UINT32_MAX
+#define NO_OP            UINT32_MAX
 
 struct op {
-    size_t offset;      /* of the key in data */
+    size_t offset; /* of the key in data */
     uint32_t value_size;
     uint16_t key_size;
     uint8_t family;
@@ -104,7 +106,8 @@ static struct bytes op_key(const struct kv_batch *batch, const struct op *op)
 }
 
 /* The slot that holds the key's newest operation, or the empty one where it belongs. */
-static struct hash_slot *find_slot(const struct kv_batch *batch, enum kv_family family, struct bytes key, uint32_t hash)
+static struct hash_slot *find_slot(const struct kv_batch *batch, enum kv_family family,
+                                   struct bytes key, uint32_t hash)
 {
     size_t mask = batch->slot_count - 1;
     for (size_t i = hash & mask;; i = (i + 1) & mask) {
@@ -133,7 +136,8 @@ static enum err grow_slots(struct kv_batch *batch)
     batch->slot_count = slot_count;
     for (size_t i = 0; i < batch->count; i++) {
         const struct op *op = &batch->ops[i];
-        *find_slot(batch, op->family, op_key(batch, op), op->hash) = (struct hash_slot){batch->generation, (uint32_t)i};
+        *find_slot(batch, op->family, op_key(batch, op), op->hash) =
+            (struct hash_slot){batch->generation, (uint32_t)i};
     }
     return ERR_OK;
 }
@@ -162,7 +166,8 @@ static enum err make_room(struct kv_batch *batch, size_t bytes)
     return ERR_OK;
 }
 
-static enum err add(struct kv_batch *batch, enum kv_family family, struct bytes key, size_t value_size, bool is_delete)
+static enum err add(struct kv_batch *batch, enum kv_family family, struct bytes key,
+                    size_t value_size, bool is_delete)
 {
     CHECK_MAGIC(batch, BATCH_MAGIC);
     CHECK((unsigned)family < KV_FAMILY_COUNT);
@@ -195,7 +200,8 @@ static enum err add(struct kv_batch *batch, enum kv_family family, struct bytes 
     return ERR_OK;
 }
 
-enum err kv_batch_reserve(struct kv_batch *batch, enum kv_family family, struct bytes key, size_t value_size, uint8_t **ret_value)
+enum err kv_batch_reserve(struct kv_batch *batch, enum kv_family family, struct bytes key,
+                          size_t value_size, uint8_t **ret_value)
 {
     enum err e = add(batch, family, key, value_size, false);
     if (e)
@@ -204,7 +210,8 @@ enum err kv_batch_reserve(struct kv_batch *batch, enum kv_family family, struct 
     return ERR_OK;
 }
 
-enum err kv_batch_put(struct kv_batch *batch, enum kv_family family, struct bytes key, struct bytes value)
+enum err kv_batch_put(struct kv_batch *batch, enum kv_family family, struct bytes key,
+                      struct bytes value)
 {
     uint8_t *room;
     enum err e = kv_batch_reserve(batch, family, key, value.size, &room);
@@ -232,7 +239,8 @@ size_t kv_batch_size_bytes(const struct kv_batch *batch)
 
 size_t kv_batch_memory_bytes(const struct kv_batch *batch)
 {
-    return batch->capacity + batch->ops_capacity * sizeof *batch->ops + batch->slot_count * sizeof *batch->slots;
+    return batch->capacity + batch->ops_capacity * sizeof *batch->ops +
+           batch->slot_count * sizeof *batch->slots;
 }
 
 struct kv_mark kv_batch_mark(const struct kv_batch *batch)
@@ -259,7 +267,8 @@ void kv_batch_rollback(struct kv_batch *batch, struct kv_mark mark)
     batch->size = mark.size;
 }
 
-int kv_batch_find(const struct kv_batch *batch, enum kv_family family, struct bytes key, struct bytes *ret_value)
+int kv_batch_find(const struct kv_batch *batch, enum kv_family family, struct bytes key,
+                  struct bytes *ret_value)
 {
     const struct hash_slot *slot = find_slot(batch, family, key, hash_key(family, key));
     if (slot->generation != batch->generation)
@@ -271,8 +280,8 @@ int kv_batch_find(const struct kv_batch *batch, enum kv_family family, struct by
     return 1;
 }
 
-void kv_batch_at(const struct kv_batch *batch, size_t i, enum kv_family *ret_family, struct bytes *ret_key, struct bytes *ret_value,
-                 bool *ret_is_delete)
+void kv_batch_at(const struct kv_batch *batch, size_t i, enum kv_family *ret_family,
+                 struct bytes *ret_key, struct bytes *ret_value, bool *ret_is_delete)
 {
     CHECK(i < batch->count);
     const struct op *op = &batch->ops[i];
@@ -284,6 +293,7 @@ void kv_batch_at(const struct kv_batch *batch, size_t i, enum kv_family *ret_fam
 
 size_t kv_batch_previous(const struct kv_batch *batch, enum kv_family family, size_t before)
 {
-    uint32_t number = before == KV_BATCH_END ? batch->newest[family] : batch->ops[before].same_family;
+    uint32_t number =
+        before == KV_BATCH_END ? batch->newest[family] : batch->ops[before].same_family;
     return number == NO_OP ? KV_BATCH_END : number;
 }

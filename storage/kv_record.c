@@ -1,6 +1,7 @@
 /*
- * Passes everything on to another index and keeps a copy of each batch written, so that a test can say what was in it or replay any
- * prefix of the history into a fresh index. Values and iterators are the inner index's own.
+ * Passes everything on to another index and keeps a copy of each batch written, so that a test can
+ * say what was in it or replay any prefix of the history into a fresh index. Values and iterators
+ * are the inner index's own.
  */
 #include "storage/kv.h"
 
@@ -24,8 +25,8 @@ struct kv_record {
 };
 
 /*
- * An iterator is known by nothing but its operations, and those are called with the iterator alone: this one wraps the inner one to find
- * its way back.
+ * An iterator is known by nothing but its operations, and those are called with the iterator alone:
+ * this one wraps the inner one to find its way back.
  */
 struct kv_iter {
     const struct kv_ops *ops; /* inner's */
@@ -39,10 +40,12 @@ static struct kv_record *to_record(const struct kv *kv)
     return record;
 }
 
-static enum err record_get(struct kv *kv, enum kv_family family, struct bytes key, enum kv_tier tier, struct kv_value *ret_value)
+static enum err record_get(struct kv *kv, enum kv_family family, struct bytes key,
+                           enum kv_tier tier, struct kv_value *ret_value)
 {
     struct kv *inner = to_record(kv)->inner;
-    return inner->ops->get(inner, family, key, tier, ret_value); /* the value names the inner index: it is given back there */
+    return inner->ops->get(inner, family, key, tier,
+                           ret_value); /* the value names the inner index: it is given back there */
 }
 
 static void record_value_put(struct kv_value *value)
@@ -72,7 +75,8 @@ static enum err copy_batch(const struct kv_batch *batch, struct kv_batch **ret_c
     return ERR_OK;
 }
 
-static enum err record_write(struct kv *kv, const struct kv_batch *batch, bool sync, struct err_trail *trail)
+static enum err record_write(struct kv *kv, const struct kv_batch *batch, bool sync,
+                             struct err_trail *trail)
 {
     struct kv_record *record = to_record(kv);
     if (record->count == record->capacity) {
@@ -96,7 +100,8 @@ static enum err record_write(struct kv *kv, const struct kv_batch *batch, bool s
     return ERR_OK;
 }
 
-static enum err record_iter_open(struct kv *kv, const struct kv_iter_options *options, struct kv_iter **ret_iter)
+static enum err record_iter_open(struct kv *kv, const struct kv_iter_options *options,
+                                 struct kv_iter **ret_iter)
 {
     struct kv *inner = to_record(kv)->inner;
     struct kv_iter *iter = malloc(sizeof *iter);

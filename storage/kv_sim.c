@@ -1,9 +1,12 @@
 /*
- * The index in memory, for tests and the simulator: same promises as RocksDB's, plus crashes and failures on demand.
+ * The index in memory, for tests and the simulator: same promises as RocksDB's, plus crashes and
+ * failures on demand.
  *
- * A family is a sorted array of counted entries. A read holds its entry; an iterator holds the whole array as it was, and a writer who finds
- * an array held copies it first. So values and iterators stay what they were when taken, as RocksDB's do, and forgotten references show up
- * as leaks. What a batch replaced since the last synced one is kept in a log, which a crash plays backwards.
+ * A family is a sorted array of counted entries. A read holds its entry; an iterator holds the
+ * whole array as it was, and a writer who finds an array held copies it first. So values and
+ * iterators stay what they were when taken, as RocksDB's do, and forgotten references show up as
+ * leaks. What a batch replaced since the last synced one is kept in a log, which a crash plays
+ * backwards.
  */
 #include "storage/kv.h"
 
@@ -12,7 +15,7 @@
 
 #include "base/check.h"
 
-#define SIM_MAGIC 0x6b767369u
+#define SIM_MAGIC  0x6b767369u
 #define ITER_MAGIC 0x6b766974u
 
 struct entry {
@@ -148,7 +151,8 @@ static enum err make_writable(struct table **table)
     return ERR_OK;
 }
 
-/* Puts `entry` (its reference is taken) under its key, or removes the key when is_delete. Room is there. Returns what was there, or NULL. */
+/* Puts `entry` (its reference is taken) under its key, or removes the key when is_delete. Room is
+ * there. Returns what was there, or NULL. */
 static struct entry *table_change(struct table *table, struct entry *entry, bool is_delete)
 {
     size_t at = table_lower(table, entry_key(entry));
@@ -160,9 +164,11 @@ static struct entry *table_change(struct table *table, struct entry *entry, bool
             return before;
         }
         table->count--;
-        memmove(&table->entries[at], &table->entries[at + 1], (table->count - at) * sizeof(struct entry *));
+        memmove(&table->entries[at], &table->entries[at + 1],
+                (table->count - at) * sizeof(struct entry *));
     } else if (!is_delete) {
-        memmove(&table->entries[at + 1], &table->entries[at], (table->count - at) * sizeof(struct entry *));
+        memmove(&table->entries[at + 1], &table->entries[at],
+                (table->count - at) * sizeof(struct entry *));
         table->entries[at] = entry;
         table->count++;
         return NULL;
@@ -186,7 +192,8 @@ static bool fault(struct kv_sim *sim)
 
 /* ---- operations ---- */
 
-static enum err sim_get(struct kv *kv, enum kv_family family, struct bytes key, enum kv_tier tier, struct kv_value *ret_value)
+static enum err sim_get(struct kv *kv, enum kv_family family, struct bytes key, enum kv_tier tier,
+                        struct kv_value *ret_value)
 {
     (void)tier; /* everything is in memory; a test that wants ERR_WOULD_BLOCK arms a fault */
     struct kv_sim *sim = to_sim(kv);
@@ -282,7 +289,8 @@ static enum err write_one(struct kv_sim *sim, const struct kv_batch *batch, size
     return ERR_OK;
 }
 
-static enum err sim_write(struct kv *kv, const struct kv_batch *batch, bool sync, struct err_trail *trail)
+static enum err sim_write(struct kv *kv, const struct kv_batch *batch, bool sync,
+                          struct err_trail *trail)
 {
     struct kv_sim *sim = to_sim(kv);
     enum err e = ERR_OK;
@@ -300,7 +308,8 @@ static enum err sim_write(struct kv *kv, const struct kv_batch *batch, bool sync
     return e ? err_note(trail, e, "write a batch to the simulated index") : ERR_OK;
 }
 
-static enum err sim_iter_open(struct kv *kv, const struct kv_iter_options *options, struct kv_iter **ret_iter)
+static enum err sim_iter_open(struct kv *kv, const struct kv_iter_options *options,
+                              struct kv_iter **ret_iter)
 {
     struct kv_sim *sim = to_sim(kv);
     struct kv_iter *iter = malloc(sizeof *iter);
@@ -353,7 +362,8 @@ static bool sim_iter_valid(const struct kv_iter *iter)
     CHECK_MAGIC(iter, ITER_MAGIC);
     if (iter->at >= iter->table->count)
         return false;
-    return iter->upper.size == 0 || bytes_compare(entry_key(iter->table->entries[iter->at]), iter->upper) < 0;
+    return iter->upper.size == 0 ||
+           bytes_compare(entry_key(iter->table->entries[iter->at]), iter->upper) < 0;
 }
 
 static void sim_iter_next(struct kv_iter *iter)

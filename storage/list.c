@@ -1,7 +1,8 @@
 /*
- * Listing: a walk over the object family from the first key that can matter. With a delimiter, keys below a common prefix are passed
- * by: a few steps first, because a small group is left behind faster than sought past, then one seek to the prefix's successor. So a page
- * costs what it shows, however much stands below its prefixes.
+ * Listing: a walk over the object family from the first key that can matter. With a delimiter, keys
+ * below a common prefix are passed by: a few steps first, because a small group is left behind
+ * faster than sought past, then one seek to the prefix's successor. So a page costs what it shows,
+ * however much stands below its prefixes.
  */
 #include "storage/keys.h"
 #include "storage/records.h"
@@ -60,7 +61,8 @@ static void pass_group(struct listing *listing, struct bytes group)
         listing->ops->iter_seek(listing->iter, key_bytes(&listing->upper)); /* past the end */
 }
 
-/* Where the page begins: behind `after`, and behind everything below it when it is a common prefix. */
+/* Where the page begins: behind `after`, and behind everything below it when it is a common prefix.
+ */
 static void start(struct listing *listing)
 {
     const struct list_query *query = listing->query;
@@ -71,7 +73,8 @@ static void start(struct listing *listing)
     struct bytes name;
     if (!is_within || !name_here(listing, &name))
         return;
-    if (bytes_start_with(query->after, query->prefix) && bytes_equal(group_of(query, query->after), query->after))
+    if (bytes_start_with(query->after, query->prefix) &&
+        bytes_equal(group_of(query, query->after), query->after))
         pass_group(listing, query->after);
     else if (bytes_equal(name, query->after))
         listing->ops->iter_next(listing->iter);
@@ -100,12 +103,14 @@ static void give(struct listing *listing, struct bytes name, list_each_fn *each,
     remember_last(listing->result, entry.key);
     listing->result->count++;
     if (entry.is_prefix)
-        pass_group(listing, bytes_of(listing->result->last, listing->result->last_size)); /* the name goes with the step */
+        pass_group(listing, bytes_of(listing->result->last,
+                                     listing->result->last_size)); /* the name goes with the step */
     else
         listing->ops->iter_next(listing->iter);
 }
 
-static enum err open_listing(struct volume *volume, const struct list_query *query, struct listing *listing)
+static enum err open_listing(struct volume *volume, const struct list_query *query,
+                             struct listing *listing)
 {
     key_object(&listing->lower, query->bucket, query->prefix);
     listing->upper = listing->lower;
@@ -120,7 +125,8 @@ static enum err open_listing(struct volume *volume, const struct list_query *que
     return volume->kv->ops->iter_open(volume->kv, &options, &listing->iter);
 }
 
-enum err volume_list(struct volume *volume, const struct list_query *query, list_each_fn *each, void *context, struct list_result *ret_result)
+enum err volume_list(struct volume *volume, const struct list_query *query, list_each_fn *each,
+                     void *context, struct list_result *ret_result)
 {
     ret_result->count = 0;
     ret_result->truncated = false;

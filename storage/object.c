@@ -1,9 +1,10 @@
 /*
  * Looking up: a name becomes a struct object, out of the cache or out of the index.
  *
- * Reading the index without a lock meets changes in two ways. The name changes after its record was read: then cache_insert() refuses, and we
- * look again. Or what the record refers to is already gone: a name's record is gone no later than what it refers to, so reading
- * the record again shows another one, and only the same record twice means a broken index.
+ * Reading the index without a lock meets changes in two ways. The name changes after its record was
+ * read: then cache_insert() refuses, and we look again. Or what the record refers to is already
+ * gone: a name's record is gone no later than what it refers to, so reading the record again shows
+ * another one, and only the same record twice means a broken index.
  */
 #include "storage/object_priv.h"
 
@@ -14,7 +15,7 @@
 #include "storage/keys.h"
 #include "storage/volume_priv.h"
 
-#define LOOKUPS_MAX 100u /* a name that changes faster than it can be read so often: ERR_BUSY */
+#define LOOKUPS_MAX         100u /* a name that changes faster than it can be read so often: ERR_BUSY */
 #define RECENCY_HALF_LIFE_S 32u
 
 uint64_t object__hash_name(struct bucket_id bucket, struct bytes key)
@@ -46,9 +47,11 @@ static void *carve(char **at, size_t size)
 
 static size_t memory_needed(const struct plan *plan, struct bytes key)
 {
-    return aligned(sizeof(struct object)) + aligned(plan->record.piece_count * sizeof(struct object_piece)) +
-           aligned(plan->data.extent_count * sizeof(struct extent)) + aligned(plan->data.sum_count * sizeof(uint64_t)) +
-           aligned(plan->inline_data.size) + aligned(plan->record.info.attrs.size) + aligned(key.size);
+    return aligned(sizeof(struct object)) +
+           aligned(plan->record.piece_count * sizeof(struct object_piece)) +
+           aligned(plan->data.extent_count * sizeof(struct extent)) +
+           aligned(plan->data.sum_count * sizeof(uint64_t)) + aligned(plan->inline_data.size) +
+           aligned(plan->record.info.attrs.size) + aligned(key.size);
 }
 
 static const void *copy_behind(char **at, struct bytes bytes)
@@ -86,8 +89,10 @@ static void fill_layout(struct object *object, const struct plan *plan, char **a
     }
 }
 
-/* An object with everything but its pieces beyond the first, and nothing pinned yet: *ret_pieces is to be filled. */
-static struct object *allocate(const struct plan *plan, struct bucket_id bucket, struct bytes key, struct object_piece **ret_pieces)
+/* An object with everything but its pieces beyond the first, and nothing pinned yet: *ret_pieces is
+ * to be filled. */
+static struct object *allocate(const struct plan *plan, struct bucket_id bucket, struct bytes key,
+                               struct object_piece **ret_pieces)
 {
     size_t size = memory_needed(plan, key);
     struct object *object = malloc(size);
@@ -114,30 +119,35 @@ static struct object *allocate(const struct plan *plan, struct bucket_id bucket,
     return object;
 }
 
-static enum err load_shard(const struct object_source *source, const struct object_record *record, uint32_t shard_number,
-                           struct object_piece *pieces, uint64_t *offset)
+static enum err load_shard(const struct object_source *source, const struct object_record *record,
+                           uint32_t shard_number, struct object_piece *pieces, uint64_t *offset)
 {
     struct kv_key key;
     struct kv_value value;
     struct manifest_record shard;
     key_manifest(&key, record->manifest, shard_number);
-    enum err e = source->kv->ops->get(source->kv, KV_MANIFEST, key_bytes(&key), source->tier, &value);
+    enum err e =
+        source->kv->ops->get(source->kv, KV_MANIFEST, key_bytes(&key), source->tier, &value);
     if (e)
         return e;
     uint32_t first = shard_number * MANIFEST_SHARD_ENTRIES;
     uint32_t left = record->piece_count - first;
     e = record_pieces_get(value.bytes, &shard);
-    if (e == ERR_OK && (shard.count != (left < MANIFEST_SHARD_ENTRIES ? left : MANIFEST_SHARD_ENTRIES) || shard.start != *offset))
+    if (e == ERR_OK &&
+        (shard.count != (left < MANIFEST_SHARD_ENTRIES ? left : MANIFEST_SHARD_ENTRIES) ||
+         shard.start != *offset))
         e = ERR_CORRUPT;
     for (uint32_t i = 0; e == ERR_OK && i < shard.count; i++) {
-        pieces[first + i] = (struct object_piece){.stored = record_pieces_at(&shard, i), .start = *offset};
+        pieces[first + i] =
+            (struct object_piece){.stored = record_pieces_at(&shard, i), .start = *offset};
         *offset += pieces[first + i].stored.piece.size;
     }
     source->kv->ops->value_put(&value);
     return e;
 }
 
-static enum err load_pieces(const struct object_source *source, const struct object_record *record, struct object_piece *pieces)
+static enum err load_pieces(const struct object_source *source, const struct object_record *record,
+                            struct object_piece *pieces)
 {
     uint64_t offset = 0;
     for (uint32_t i = 0; i * MANIFEST_SHARD_ENTRIES < record->piece_count; i++) {
@@ -159,8 +169,10 @@ static enum err pin_pieces(struct object *object, uint32_t piece_count)
     return ERR_OK;
 }
 
-/* Reads what the single piece's data is; *value holds it. A piece of large data has no layout in memory. */
-static enum err load_data(const struct object_source *source, struct plan *plan, struct kv_value *value)
+/* Reads what the single piece's data is; *value holds it. A piece of large data has no layout in
+ * memory. */
+static enum err load_data(const struct object_source *source, struct plan *plan,
+                          struct kv_value *value)
 {
     const struct stored_piece *piece = &plan->record.piece;
     struct kv_key key;
@@ -171,13 +183,15 @@ static enum err load_data(const struct object_source *source, struct plan *plan,
         key_inline(&key, piece->piece.data);
     else
         key_data(&key, piece->piece.data, 0);
-    enum err e = source->kv->ops->get(source->kv, piece->is_inline ? KV_INLINE : KV_DATA, key_bytes(&key), source->tier, value);
+    enum err e = source->kv->ops->get(source->kv, piece->is_inline ? KV_INLINE : KV_DATA,
+                                      key_bytes(&key), source->tier, value);
     if (e)
         return e;
     if (piece->is_inline) {
         e = record_inline_get(value->bytes, &plan->inline_data, &plan->inline_sum);
-        if (e == ERR_OK && (end > plan->inline_data.size ||
-                            xxh3_64(plan->inline_data.data, plan->inline_data.size) != plan->inline_sum))
+        if (e == ERR_OK &&
+            (end > plan->inline_data.size ||
+             xxh3_64(plan->inline_data.data, plan->inline_data.size) != plan->inline_sum))
             e = ERR_CORRUPT;
         return e;
     }
@@ -192,8 +206,8 @@ static enum err load_data(const struct object_source *source, struct plan *plan,
     return ERR_OK;
 }
 
-enum err object__make(const struct object_source *source, struct bucket_id bucket, struct bytes key, struct bytes record,
-                      struct object **ret_object)
+enum err object__make(const struct object_source *source, struct bucket_id bucket, struct bytes key,
+                      struct bytes record, struct object **ret_object)
 {
     struct plan plan = {0};
     struct kv_value value = {0};
@@ -270,10 +284,12 @@ uint32_t object_touch(struct object *object, uint64_t now_ns)
         reads = halvings < 32 ? (uint32_t)old >> halvings : 0;
         if (reads < UINT32_MAX)
             reads++;
-        /* The time moves on by whole half lives, so that reads in between do not keep old ones alive. */
+        /* The time moves on by whole half lives, so that reads in between do not keep old ones
+         * alive. */
         uint32_t mark = since == 0 || halvings >= 32 ? now : since + halvings * RECENCY_HALF_LIFE_S;
         new = (uint64_t)mark << 32 | reads;
-    } while (!__atomic_compare_exchange_n(&object->recency, &old, new, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    } while (!__atomic_compare_exchange_n(&object->recency, &old, new, true, __ATOMIC_RELAXED,
+                                          __ATOMIC_RELAXED));
     return reads;
 }
 
@@ -293,7 +309,8 @@ uint32_t object__piece_at(const struct object *object, uint64_t offset)
     return low;
 }
 
-enum err object_pieces(struct object *object, uint64_t offset, uint64_t size, struct piece **ret_pieces, size_t *ret_count)
+enum err object_pieces(struct object *object, uint64_t offset, uint64_t size,
+                       struct piece **ret_pieces, size_t *ret_count)
 {
     CHECK_MAGIC(object, OBJECT_MAGIC);
     if (offset > object->info.size || size > object->info.size - offset)
@@ -303,7 +320,8 @@ enum err object_pieces(struct object *object, uint64_t offset, uint64_t size, st
         *ret_count = 0;
         return ERR_OK;
     }
-    uint32_t first = object__piece_at(object, offset), last = object__piece_at(object, offset + size - 1);
+    uint32_t first = object__piece_at(object, offset),
+             last = object__piece_at(object, offset + size - 1);
     struct piece *pieces = malloc((last - first + 1) * sizeof *pieces);
     if (pieces == NULL)
         return ERR_NO_MEMORY;
@@ -322,7 +340,8 @@ enum err object_pieces(struct object *object, uint64_t offset, uint64_t size, st
     return ERR_OK;
 }
 
-static enum err load_parts(struct object *object, uint32_t shard, struct object_part parts[MANIFEST_SHARD_ENTRIES], uint32_t *ret_count)
+static enum err load_parts(struct object *object, uint32_t shard,
+                           struct object_part parts[MANIFEST_SHARD_ENTRIES], uint32_t *ret_count)
 {
     struct kv_key key;
     struct kv_value value;
@@ -406,7 +425,8 @@ static enum err look_once(struct lookup *lookup, struct cache *cache, struct obj
     return ERR_OK;
 }
 
-enum err volume_lookup(struct volume *volume, struct bucket_id bucket, struct bytes key, enum kv_tier tier, struct object **ret_object)
+enum err volume_lookup(struct volume *volume, struct bucket_id bucket, struct bytes key,
+                       enum kv_tier tier, struct object **ret_object)
 {
     if (key.size == 0 || key.size > KEY_BYTES_MAX)
         return ERR_NO_SUCH_OBJECT;
@@ -419,13 +439,14 @@ enum err volume_lookup(struct volume *volume, struct bucket_id bucket, struct by
     if (e)
         return e;
     struct lookup lookup = {
-        .source = {
-            .volume = volume,
-            .kv = volume->kv,
-            .pins = volume->pins,
-            .segments = &volume->segments,
-            .tier = tier,
-        },
+        .source =
+            {
+                .volume = volume,
+                .kv = volume->kv,
+                .pins = volume->pins,
+                .segments = &volume->segments,
+                .tier = tier,
+            },
         .bucket = bucket,
         .key = key,
     };

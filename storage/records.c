@@ -2,25 +2,27 @@
 
 #include "base/check.h"
 
-#define DATA_ID_BYTES 16u
+#define DATA_ID_BYTES       16u
 #define CHECKSUM_HEAD_BYTES 4u
-#define OBJECT_HEAD_BYTES 56u
+#define OBJECT_HEAD_BYTES   56u
 #define MANIFEST_HEAD_BYTES 16u
-#define DATA_HEAD_BYTES 24u
-#define EXTENT_BYTES 16u
-#define INLINE_HEAD_BYTES 16u
-#define PART_HEAD_BYTES 40u
-#define PART_LINE_BYTES 10u /* before its checksum */
+#define DATA_HEAD_BYTES     24u
+#define EXTENT_BYTES        16u
+#define INLINE_HEAD_BYTES   16u
+#define PART_HEAD_BYTES     40u
+#define PART_LINE_BYTES     10u /* before its checksum */
 
 enum object_flags {
     OBJECT_HAS_PIECE = 1,
     OBJECT_HAS_MANIFEST = 2,
 };
 
-_Static_assert(OBJECT_HEAD_BYTES + CHECKSUM_HEAD_BYTES + CHECKSUM_BYTES_MAX + PIECE_RECORD_BYTES + DATA_ID_BYTES + META_BYTES_MAX <=
+_Static_assert(OBJECT_HEAD_BYTES + CHECKSUM_HEAD_BYTES + CHECKSUM_BYTES_MAX + PIECE_RECORD_BYTES +
+                       DATA_ID_BYTES + META_BYTES_MAX <=
                    OBJECT_RECORD_BYTES_MAX,
                "an object's record fits its buffer");
-_Static_assert(OBJECT_PIECES_MAX / MANIFEST_SHARD_ENTRIES < 65536, "shards of pieces stay below those of parts");
+_Static_assert(OBJECT_PIECES_MAX / MANIFEST_SHARD_ENTRIES < 65536,
+               "shards of pieces stay below those of parts");
 
 /* A record of this version with at least `head` bytes. */
 static enum err judge_head(struct bytes record, size_t head)
@@ -96,7 +98,8 @@ static enum err cut_checksum(struct bytes *rest, struct checksum *ret_checksum)
     const char *value = cut(rest, (uint8_t)head[2]);
     if (value == NULL)
         return ERR_CORRUPT;
-    *ret_checksum = (struct checksum){.algorithm = (uint8_t)head[0], .type = (uint8_t)head[1], .size = (uint8_t)head[2]};
+    *ret_checksum = (struct checksum){
+        .algorithm = (uint8_t)head[0], .type = (uint8_t)head[1], .size = (uint8_t)head[2]};
     memcpy(ret_checksum->value, value, ret_checksum->size);
     return ERR_OK;
 }
@@ -116,12 +119,13 @@ static struct stored_piece get_piece(const void *data)
 {
     const uint8_t *bytes = data;
     return (struct stored_piece){
-        .piece = {
-            .data = get_data_id(bytes),
-            .offset = get_le64(bytes + 16),
-            .size = get_le64(bytes + 24),
-            .data_group = get_le32(bytes + 32),
-        },
+        .piece =
+            {
+                .data = get_data_id(bytes),
+                .offset = get_le64(bytes + 16),
+                .size = get_le64(bytes + 24),
+                .data_group = get_le32(bytes + 32),
+            },
         .is_inline = bytes[36] != 0,
     };
 }
@@ -131,8 +135,8 @@ static enum err judge_piece(const void *data)
     const uint8_t *bytes = data;
     struct stored_piece piece = get_piece(bytes);
     uint64_t data_max = piece.is_inline ? INLINE_BYTES_MAX : OBJECT_BYTES_MAX;
-    if (bytes[36] > 1 || piece.piece.size == 0 || piece.piece.size > data_max || piece.piece.offset > data_max - piece.piece.size ||
-        data_id_is_none(piece.piece.data))
+    if (bytes[36] > 1 || piece.piece.size == 0 || piece.piece.size > data_max ||
+        piece.piece.offset > data_max - piece.piece.size || data_id_is_none(piece.piece.data))
         return ERR_CORRUPT;
     return ERR_OK;
 }
@@ -173,10 +177,12 @@ enum err record_bucket_get(struct bytes name, struct bytes record, struct bucket
     if (e)
         return e;
     size_t region = (uint8_t)record.data[1], owner = (uint8_t)record.data[2];
-    if (name.size == 0 || name.size > BUCKET_NAME_BYTES_MAX || region >= sizeof ret_bucket->region ||
-        owner >= sizeof ret_bucket->owner || record.size != 16 + region + owner || record.data[3] != 0)
+    if (name.size == 0 || name.size > BUCKET_NAME_BYTES_MAX ||
+        region >= sizeof ret_bucket->region || owner >= sizeof ret_bucket->owner ||
+        record.size != 16 + region + owner || record.data[3] != 0)
         return ERR_CORRUPT;
-    if (memchr(name.data, 0, name.size) != NULL || memchr(record.data + 16, 0, region + owner) != NULL)
+    if (memchr(name.data, 0, name.size) != NULL ||
+        memchr(record.data + 16, 0, region + owner) != NULL)
         return ERR_CORRUPT;
     *ret_bucket = (struct bucket_info){
         .id = {get_le32(record.data + 4)},
@@ -197,7 +203,8 @@ size_t record_object_put(uint8_t out[OBJECT_RECORD_BYTES_MAX], const struct obje
     bool has_manifest = !data_id_is_none(object->manifest);
     CHECK(object->piece_count <= 1 || has_manifest);
     start_record(out, OBJECT_HEAD_BYTES);
-    out[1] = (uint8_t)((object->piece_count == 1 ? OBJECT_HAS_PIECE : 0) | (has_manifest ? OBJECT_HAS_MANIFEST : 0));
+    out[1] = (uint8_t)((object->piece_count == 1 ? OBJECT_HAS_PIECE : 0) |
+                       (has_manifest ? OBJECT_HAS_MANIFEST : 0));
     put_le16(out + 2, (uint16_t)info->attrs.size);
     put_le32(out + 4, object->piece_count);
     put_le32(out + 8, info->part_count);
@@ -224,14 +231,18 @@ size_t record_object_put(uint8_t out[OBJECT_RECORD_BYTES_MAX], const struct obje
 static enum err judge_object(const struct object_record *object, uint8_t flags)
 {
     const struct object_info *info = &object->info;
-    bool has_manifest = (flags & OBJECT_HAS_MANIFEST) != 0, has_piece = (flags & OBJECT_HAS_PIECE) != 0;
-    if ((flags & ~(OBJECT_HAS_PIECE | OBJECT_HAS_MANIFEST)) != 0 || has_piece != (object->piece_count == 1))
+    bool has_manifest = (flags & OBJECT_HAS_MANIFEST) != 0,
+         has_piece = (flags & OBJECT_HAS_PIECE) != 0;
+    if ((flags & ~(OBJECT_HAS_PIECE | OBJECT_HAS_MANIFEST)) != 0 ||
+        has_piece != (object->piece_count == 1))
         return ERR_CORRUPT;
-    if (object->piece_count > OBJECT_PIECES_MAX || info->part_count > PARTS_MAX || info->size > OBJECT_BYTES_MAX)
+    if (object->piece_count > OBJECT_PIECES_MAX || info->part_count > PARTS_MAX ||
+        info->size > OBJECT_BYTES_MAX)
         return ERR_CORRUPT;
     if (has_manifest != (object->piece_count > 1 || info->part_count > 0))
         return ERR_CORRUPT;
-    if ((info->size == 0) != (object->piece_count == 0) || (has_piece && object->piece.piece.size != info->size))
+    if ((info->size == 0) != (object->piece_count == 0) ||
+        (has_piece && object->piece.piece.size != info->size))
         return ERR_CORRUPT;
     return ERR_OK;
 }
@@ -244,13 +255,14 @@ enum err record_object_get(struct bytes record, struct object_record *ret_object
     const char *head = record.data;
     struct bytes rest = bytes_of(head + OBJECT_HEAD_BYTES, record.size - OBJECT_HEAD_BYTES);
     struct object_record object = {
-        .info = {
-            .size = get_le64(head + 16),
-            .mtime_ns = get_le64(head + 24),
-            .psn = get_le64(head + 32),
-            .etag = {.parts = get_le32(head + 12)},
-            .part_count = get_le32(head + 8),
-        },
+        .info =
+            {
+                .size = get_le64(head + 16),
+                .mtime_ns = get_le64(head + 24),
+                .psn = get_le64(head + 32),
+                .etag = {.parts = get_le32(head + 12)},
+                .part_count = get_le32(head + 8),
+            },
         .piece_count = get_le32(head + 4),
     };
     memcpy(object.info.etag.md5, head + 40, 16);
@@ -298,7 +310,8 @@ static enum err judge_manifest_head(struct bytes record, uint32_t *ret_count)
     if (e)
         return e;
     *ret_count = get_le16(record.data + 2);
-    if (*ret_count == 0 || *ret_count > MANIFEST_SHARD_ENTRIES || record.data[1] != 0 || !all_zero(record.data + 4, 4))
+    if (*ret_count == 0 || *ret_count > MANIFEST_SHARD_ENTRIES || record.data[1] != 0 ||
+        !all_zero(record.data + 4, 4))
         return ERR_CORRUPT;
     return ERR_OK;
 }
@@ -308,7 +321,8 @@ size_t record_pieces_size(uint32_t count)
     return MANIFEST_HEAD_BYTES + (size_t)count * PIECE_RECORD_BYTES;
 }
 
-void record_pieces_put(uint8_t *out, uint64_t start, const struct stored_piece *pieces, uint32_t count)
+void record_pieces_put(uint8_t *out, uint64_t start, const struct stored_piece *pieces,
+                       uint32_t count)
 {
     put_manifest_head(out, start, count);
     for (uint32_t i = 0; i < count; i++)
@@ -363,20 +377,23 @@ void record_parts_put(uint8_t *out, uint64_t start, const struct object_part *pa
     }
 }
 
-enum err record_parts_get(struct bytes record, struct object_part parts[MANIFEST_SHARD_ENTRIES], uint32_t *ret_count)
+enum err record_parts_get(struct bytes record, struct object_part parts[MANIFEST_SHARD_ENTRIES],
+                          uint32_t *ret_count)
 {
     uint32_t count;
     enum err e = judge_manifest_head(record, &count);
     if (e)
         return e;
-    struct bytes rest = bytes_of(record.data + MANIFEST_HEAD_BYTES, record.size - MANIFEST_HEAD_BYTES);
+    struct bytes rest =
+        bytes_of(record.data + MANIFEST_HEAD_BYTES, record.size - MANIFEST_HEAD_BYTES);
     for (uint32_t i = 0; i < count; i++) {
         const char *line = cut(&rest, PART_LINE_BYTES);
         if (line == NULL)
             return ERR_CORRUPT;
         parts[i] = (struct object_part){.number = get_le16(line), .size = get_le64(line + 2)};
         bool in_order = i == 0 || parts[i].number > parts[i - 1].number;
-        if (parts[i].number < 1 || parts[i].number > PARTS_MAX || !in_order || parts[i].size > OBJECT_BYTES_MAX)
+        if (parts[i].number < 1 || parts[i].number > PARTS_MAX || !in_order ||
+            parts[i].size > OBJECT_BYTES_MAX)
             return ERR_CORRUPT;
         e = cut_checksum(&rest, &parts[i].checksum);
         if (e)
@@ -416,15 +433,18 @@ void record_data_put(uint8_t *out, const struct data_shard *shard)
 static bool extent_is_good(struct extent extent, bool is_last)
 {
     uint64_t units = (extent.bytes + (uint64_t)UNIT_BYTES - 1) / UNIT_BYTES;
-    return extent.bytes > 0 && extent.units >= units && extent.units <= EXTENT_BYTES_MAX / UNIT_BYTES &&
-           extent.unit <= UINT32_MAX - extent.units && (is_last || extent.bytes % SUM_CHUNK_BYTES == 0);
+    return extent.bytes > 0 && extent.units >= units &&
+           extent.units <= EXTENT_BYTES_MAX / UNIT_BYTES &&
+           extent.unit <= UINT32_MAX - extent.units &&
+           (is_last || extent.bytes % SUM_CHUNK_BYTES == 0);
 }
 
 /* The extents of a shard hold exactly its bytes, and every chunk has its sum. */
 static enum err judge_data(const struct data_record *data, uint32_t shard)
 {
     uint64_t start = (uint64_t)shard * DATA_SHARD_BYTES;
-    if (data->size > OBJECT_BYTES_MAX || start >= data->size || data->extents_in_all < data->extent_count)
+    if (data->size > OBJECT_BYTES_MAX || start >= data->size ||
+        data->extents_in_all < data->extent_count)
         return ERR_CORRUPT;
     uint64_t here = data->size - start < DATA_SHARD_BYTES ? data->size - start : DATA_SHARD_BYTES;
     if (data->sum_count != (here + SUM_CHUNK_BYTES - 1) / SUM_CHUNK_BYTES)
@@ -451,7 +471,8 @@ enum err record_data_get(struct bytes record, uint32_t shard, struct data_record
         .sum_count = get_le32(record.data + 8),
         .extents = (const uint8_t *)record.data + DATA_HEAD_BYTES,
     };
-    if (data.extent_count > DATA_SHARD_EXTENTS_MAX || data.sum_count > DATA_SHARD_SUMS_MAX || !all_zero(record.data + 1, 3) ||
+    if (data.extent_count > DATA_SHARD_EXTENTS_MAX || data.sum_count > DATA_SHARD_SUMS_MAX ||
+        !all_zero(record.data + 1, 3) ||
         record.size != record_data_size(data.extent_count, data.sum_count))
         return ERR_CORRUPT;
     data.sums = data.extents + (size_t)data.extent_count * EXTENT_BYTES;
@@ -545,9 +566,11 @@ enum err record_extent_get(struct bytes record, struct extent_record *ret_extent
         .shard = get_le32(record.data + 12),
         .index = get_le32(record.data + 16),
     };
-    if (record.size != EXTENT_RECORD_BYTES || !all_zero(record.data + 1, 3) || !all_zero(record.data + 20, 4) ||
-        !extent_is_good((struct extent){.units = extent.units, .bytes = extent.bytes}, true) || data_id_is_none(extent.data) ||
-        extent.shard >= data_shards(OBJECT_BYTES_MAX) || extent.index >= DATA_SHARD_EXTENTS_MAX)
+    if (record.size != EXTENT_RECORD_BYTES || !all_zero(record.data + 1, 3) ||
+        !all_zero(record.data + 20, 4) ||
+        !extent_is_good((struct extent){.units = extent.units, .bytes = extent.bytes}, true) ||
+        data_id_is_none(extent.data) || extent.shard >= data_shards(OBJECT_BYTES_MAX) ||
+        extent.index >= DATA_SHARD_EXTENTS_MAX)
         return ERR_CORRUPT;
     *ret_extent = extent;
     return ERR_OK;
@@ -587,10 +610,12 @@ enum err record_upload_get(struct bytes record, struct upload_record *ret_upload
 
 size_t record_part_size(const struct part_info *info, uint32_t piece_count)
 {
-    return PART_HEAD_BYTES + checksum_size(&info->checksum) + (size_t)piece_count * PIECE_RECORD_BYTES;
+    return PART_HEAD_BYTES + checksum_size(&info->checksum) +
+           (size_t)piece_count * PIECE_RECORD_BYTES;
 }
 
-void record_part_put(uint8_t *out, const struct part_info *info, const struct stored_piece *pieces, uint32_t piece_count)
+void record_part_put(uint8_t *out, const struct part_info *info, const struct stored_piece *pieces,
+                     uint32_t piece_count)
 {
     CHECK(piece_count <= PART_PIECES_MAX);
     start_record(out, PART_HEAD_BYTES);
@@ -612,12 +637,13 @@ enum err record_part_get(uint16_t number, struct bytes record, struct part_recor
         return e;
     const char *head = record.data;
     struct part_record part = {
-        .info = {
-            .number = number,
-            .size = get_le64(head + 8),
-            .mtime_ns = get_le64(head + 16),
-            .etag = {.parts = get_le32(head + 4)},
-        },
+        .info =
+            {
+                .number = number,
+                .size = get_le64(head + 8),
+                .mtime_ns = get_le64(head + 16),
+                .etag = {.parts = get_le32(head + 4)},
+            },
         .piece_count = get_le16(head + 2),
     };
     memcpy(part.info.etag.md5, head + 24, 16);
@@ -643,7 +669,8 @@ struct stored_piece record_part_piece(const struct part_record *part, uint32_t i
     return get_piece(part->pieces + (size_t)i * PIECE_RECORD_BYTES);
 }
 
-size_t record_completed_put(uint8_t out[COMPLETED_RECORD_BYTES_MAX], const struct completed_record *completed)
+size_t record_completed_put(uint8_t out[COMPLETED_RECORD_BYTES_MAX],
+                            const struct completed_record *completed)
 {
     start_record(out, 48);
     put_le32(out + 4, completed->etag.parts);
@@ -697,8 +724,9 @@ enum err record_gc_get(struct bytes record, struct gc_record *ret_gc)
         .next_shard = get_le32(record.data + 8),
         .next_index = get_le32(record.data + 12),
     };
-    if (record.size != GC_RECORD_BYTES || !all_zero(record.data + 1, 3) || gc.next_shard > gc.shards ||
-        gc.shards > data_shards(OBJECT_BYTES_MAX) || gc.next_index > MANIFEST_SHARD_ENTRIES)
+    if (record.size != GC_RECORD_BYTES || !all_zero(record.data + 1, 3) ||
+        gc.next_shard > gc.shards || gc.shards > data_shards(OBJECT_BYTES_MAX) ||
+        gc.next_index > MANIFEST_SHARD_ENTRIES)
         return ERR_CORRUPT;
     *ret_gc = gc;
     return ERR_OK;

@@ -1,27 +1,37 @@
 /*
- * Values of the index: how each record is written. Every record begins with a version byte (1 now); integers are little-endian; bytes marked 0
- * are reserved and must be zero. A decoder takes bytes from the disk and judges all of them: ERR_CORRUPT unless every size, count and
- * limit holds and nothing is left over; ERR_FORMAT_NEWER for a version above ours. What a decoder returns borrows from the record.
+ * Values of the index: how each record is written. Every record begins with a version byte (1 now);
+ * integers are little-endian; bytes marked 0 are reserved and must be zero. A decoder takes bytes
+ * from the disk and judges all of them: ERR_CORRUPT unless every size, count and limit holds and
+ * nothing is left over; ERR_FORMAT_NEWER for a version above ours. What it returns borrows from the
+ * record.
  *
- *     bucket     0 version  1 region size  2 owner size  3 0  4 le32 id  8 le64 created  16 region, owner
- *     object     0 version  1 flags  2 le16 attrs size  4 le32 pieces  8 le32 parts  12 le32 etag parts  16 le64 size  24 le64 mtime
- *                32 le64 psn  40 md5 (16)  56 checksum (4 + value)  then by flags: piece (37), manifest id (16); then attrs
- *     manifest   0 version  1 0  2 le16 count  4 le32 0  8 le64 start   then pieces, or parts
- *                start: offset of the first piece's first byte in the object; of the first part's in a shard of parts
- *     data       0 version  1 0 (3)  4 le32 extents here  8 le32 sums here  12 le32 extents of all shards  16 le64 size of all
- *                24 extents (16 each), sums (le64 each)
- *     refs       0 version  1 0 (7)  8 le64 references                     (KV_DATA, DATA_REFS_SHARD)
+ *     bucket     0 version  1 region size  2 owner size  3 0  4 le32 id  8 le64 created
+ *                16 region, owner
+ *     object     0 version  1 flags  2 le16 attrs size  4 le32 pieces  8 le32 parts
+ *                12 le32 etag parts  16 le64 size  24 le64 mtime  32 le64 psn  40 md5 (16)
+ *                56 checksum  then by flags: piece (1), manifest id (2, 16 bytes); then attrs
+ *     manifest   0 version  1 0  2 le16 count  4 le32 0  8 le64 start  16 pieces, or part lines
+ *                start: where its first piece, or part, begins in the object
+ *     data       0 version  1 0 (3)  4 le32 extents here  8 le32 sums here
+ *                12 le32 extents of all shards  16 le64 size of all
+ *                24 extents (le32 segment, unit, units, bytes), then sums (le64)
+ *     refs       0 version  1 0 (7)  8 le64 references
+ *                (KV_DATA, DATA_REFS_SHARD; written when data is first shared)
  *     inline     0 version  1 0 (7)  8 le64 XXH3-64 of the bytes  16 the bytes
- *     extent     0 version  1 0 (3)  4 le32 units  8 le32 bytes  12 le32 shard  16 le32 index in the shard  20 0 (4)  24 data id (16)
- *     upload     0 version  1 0  2 le16 attrs size  4 le64 created  12 checksum wanted (4 + value)  then attrs
- *     part       0 version  1 0  2 le16 pieces  4 le32 etag parts  8 le64 size  16 le64 mtime  24 md5 (16)  40 checksum  then pieces
- *     completed  0 version  1 0 (3)  4 le32 etag parts  8 le64 mtime  16 le64 XXH3-64 of the parts asked for  24 le64 XXH3-64 of bucket and key
+ *     extent     0 version  1 0 (3)  4 le32 units  8 le32 bytes  12 le32 shard
+ *                16 le32 index in the shard  20 0 (4)  24 data id (16)
+ *     upload     0 version  1 0  2 le16 attrs size  4 le64 created  12 checksum wanted  then attrs
+ *     part       0 version  1 0  2 le16 pieces  4 le32 etag parts  8 le64 size  16 le64 mtime
+ *                24 md5 (16)  40 checksum  then pieces
+ *     completed  0 version  1 0 (3)  4 le32 etag parts  8 le64 mtime
+ *                16 le64 hash of the parts asked for  24 le64 XXH3-64 of bucket and key
  *                32 md5 (16)  48 checksum
  *     gc         0 version  1 0 (3)  4 le32 shards  8 le32 next shard  12 le32 next index
  *     setting    0 version  1 the value
  *
- *     piece      0 data id (le64, le64)  16 le64 offset  24 le64 size  32 le32 data group  36 kind (0 extents, 1 inline)
- *     part line  0 le16 number  2 le64 size  10 checksum (4 + value)
+ *     piece      0 data id (le64, le64)  16 le64 offset  24 le64 size  32 le32 data group
+ *                36 kind (0 extents, 1 inline)
+ *     part line  0 le16 number  2 le64 size  10 checksum
  *     checksum   0 algorithm  1 type  2 size of value  3 0  4 value
  */
 #ifndef STORAGE_RECORDS_H
@@ -30,14 +40,18 @@
 #include "storage/data.h"
 #include "storage/object.h"
 
-#define RECORD_VERSION 1u
+#define RECORD_VERSION         1u
 #define MANIFEST_SHARD_ENTRIES 1024u
-#define OBJECT_PIECES_MAX 65536u /* of one object: 64 manifest shards; 10,000 parts of 5 MiB copied in slices need 20,000 */
-#define PART_PIECES_MAX 2048u    /* of one part: 5 GiB copied out of parts of 5 MiB need 1,025 */
-#define SETTING_BYTES_MAX 65536u
-#define DATA_SHARD_SUMS_MAX (DATA_SHARD_BYTES / SUM_CHUNK_BYTES)
-#define DATA_SHARD_EXTENTS_MAX DATA_SHARD_SUMS_MAX /* every extent but the last holds at least one sum chunk */
-#define COMPLETED_RING 16384u    /* completed uploads remembered, for retried CompleteMultipartUpload */
+#define SETTING_BYTES_MAX      65536u
+/* Of one object: 64 manifest shards; 10,000 parts of 5 MiB copied in slices need 20,000. */
+#define OBJECT_PIECES_MAX 65536u
+/* Of one part: 5 GiB copied out of parts of 5 MiB need 1,025. */
+#define PART_PIECES_MAX 2048u
+/* Every extent but the last holds at least one sum chunk. */
+#define DATA_SHARD_SUMS_MAX    (DATA_SHARD_BYTES / SUM_CHUNK_BYTES)
+#define DATA_SHARD_EXTENTS_MAX DATA_SHARD_SUMS_MAX
+/* Completed uploads remembered, for a retried CompleteMultipartUpload. */
+#define COMPLETED_RING 16384u
 
 /* A piece as stored: storage also notes where its data is to be looked for. */
 struct stored_piece {
@@ -50,14 +64,15 @@ void record_piece_put(uint8_t out[PIECE_RECORD_BYTES], const struct stored_piece
 /* ---- bucket: the name is the key's ---- */
 #define BUCKET_RECORD_BYTES_MAX 128u
 size_t record_bucket_put(uint8_t out[BUCKET_RECORD_BYTES_MAX], const struct bucket_info *bucket);
-enum err record_bucket_get(struct bytes name, struct bytes record, struct bucket_info *ret_bucket) MUST_USE;
+enum err record_bucket_get(struct bytes name, struct bytes record,
+                           struct bucket_info *ret_bucket) MUST_USE;
 
 /* ---- object ---- */
 struct object_record {
-    struct object_info info;   /* attrs borrowed */
-    uint32_t piece_count;      /* 0 when empty; 1: `piece`; more: in the manifest */
+    struct object_info info; /* attrs borrowed */
+    uint32_t piece_count;    /* 0 when empty; 1: `piece`; more: in the manifest */
     struct stored_piece piece;
-    struct data_id manifest;   /* none unless it has several pieces or a part table */
+    struct data_id manifest; /* none unless it has several pieces or a part table */
 };
 #define OBJECT_RECORD_BYTES_MAX (160u + META_BYTES_MAX)
 size_t record_object_put(uint8_t out[OBJECT_RECORD_BYTES_MAX], const struct object_record *object);
@@ -70,17 +85,21 @@ struct manifest_record {
     struct bytes entries; /* borrowed */
 };
 size_t record_pieces_size(uint32_t count);
-void record_pieces_put(uint8_t *out, uint64_t start, const struct stored_piece *pieces, uint32_t count);
-enum err record_pieces_get(struct bytes record, struct manifest_record *ret_shard) MUST_USE; /* every piece is judged */
+void record_pieces_put(uint8_t *out, uint64_t start, const struct stored_piece *pieces,
+                       uint32_t count);
+enum err record_pieces_get(struct bytes record,
+                           struct manifest_record *ret_shard) MUST_USE; /* every piece is judged */
 struct stored_piece record_pieces_at(const struct manifest_record *shard, uint32_t i);
 size_t record_parts_size(const struct object_part *parts, uint32_t count);
-void record_parts_put(uint8_t *out, uint64_t start, const struct object_part *parts, uint32_t count);
+void record_parts_put(uint8_t *out, uint64_t start, const struct object_part *parts,
+                      uint32_t count);
 /* Decodes the shard into parts[count at most MANIFEST_SHARD_ENTRIES]. */
-enum err record_parts_get(struct bytes record, struct object_part parts[MANIFEST_SHARD_ENTRIES], uint32_t *ret_count) MUST_USE;
+enum err record_parts_get(struct bytes record, struct object_part parts[MANIFEST_SHARD_ENTRIES],
+                          uint32_t *ret_count) MUST_USE;
 
 /* ---- data ---- */
 struct data_record {
-    uint64_t size;              /* of the data, all shards */
+    uint64_t size; /* of the data, all shards */
     uint32_t extents_in_all;
     uint32_t extent_count, sum_count; /* here */
     const uint8_t *extents, *sums;    /* borrowed, not aligned */
@@ -99,8 +118,10 @@ struct data_shard { /* what to write: extents and sums of this shard alone */
     uint32_t sum_count;
 };
 void record_data_put(uint8_t *out, const struct data_shard *shard);
-/* Judges the record as shard number `shard` of its data: extents add up to the shard's bytes, there is a sum for each chunk. */
-enum err record_data_get(struct bytes record, uint32_t shard, struct data_record *ret_data) MUST_USE;
+/* Judges the record as shard number `shard` of its data: extents add up to the shard's bytes, there
+ * is a sum for each chunk. */
+enum err record_data_get(struct bytes record, uint32_t shard,
+                         struct data_record *ret_data) MUST_USE;
 struct extent record_data_extent(const struct data_record *data, uint32_t i);
 uint64_t record_data_sum(const struct data_record *data, uint32_t i);
 
@@ -110,7 +131,8 @@ enum err record_refs_get(struct bytes record, uint64_t *ret_references) MUST_USE
 
 size_t record_inline_size(size_t size);
 void record_inline_put(uint8_t *out, struct bytes data, uint64_t sum);
-enum err record_inline_get(struct bytes record, struct bytes *ret_data, uint64_t *ret_sum) MUST_USE; /* the sum is the reader's to compare */
+enum err record_inline_get(struct bytes record, struct bytes *ret_data,
+                           uint64_t *ret_sum) MUST_USE; /* the sum is the reader's to compare */
 
 struct extent_record {
     uint32_t units, bytes;
@@ -138,8 +160,10 @@ struct part_record {
 };
 #define PART_RECORD_BYTES_MAX (40u + 4u + CHECKSUM_BYTES_MAX + PART_PIECES_MAX * PIECE_RECORD_BYTES)
 size_t record_part_size(const struct part_info *info, uint32_t piece_count);
-void record_part_put(uint8_t *out, const struct part_info *info, const struct stored_piece *pieces, uint32_t piece_count);
-enum err record_part_get(uint16_t number, struct bytes record, struct part_record *ret_part) MUST_USE;
+void record_part_put(uint8_t *out, const struct part_info *info, const struct stored_piece *pieces,
+                     uint32_t piece_count);
+enum err record_part_get(uint16_t number, struct bytes record,
+                         struct part_record *ret_part) MUST_USE;
 struct stored_piece record_part_piece(const struct part_record *part, uint32_t i);
 
 struct completed_record { /* what an identical retry of CompleteMultipartUpload is answered from */
@@ -149,7 +173,8 @@ struct completed_record { /* what an identical retry of CompleteMultipartUpload 
     struct checksum checksum;
 };
 #define COMPLETED_RECORD_BYTES_MAX 96u
-size_t record_completed_put(uint8_t out[COMPLETED_RECORD_BYTES_MAX], const struct completed_record *completed);
+size_t record_completed_put(uint8_t out[COMPLETED_RECORD_BYTES_MAX],
+                            const struct completed_record *completed);
 enum err record_completed_get(struct bytes record, struct completed_record *ret_completed) MUST_USE;
 
 /* ---- deferred deletion, settings ---- */

@@ -1,9 +1,11 @@
-/* Settings of the layers above: small named values among the volume's own in KV_SYS, apart from them by a prefix. */
+/* Settings of the layers above: small named values among the volume's own in KV_SYS, apart from
+ * them by a prefix. */
 #include "storage/keys.h"
 #include "storage/records.h"
 #include "storage/volume_priv.h"
 
-enum err volume_setting(struct volume *volume, struct bytes name, uint8_t *out, size_t out_max, size_t *ret_size)
+enum err volume_setting(struct volume *volume, struct bytes name, uint8_t *out, size_t out_max,
+                        size_t *ret_size)
 {
     enum err e = volume__index_usable(volume);
     if (e)
@@ -29,7 +31,8 @@ enum err volume_setting(struct volume *volume, struct bytes name, uint8_t *out, 
     return e;
 }
 
-enum err volume_settings(struct volume *volume, struct bytes prefix, setting_each_fn *each, void *context)
+enum err volume_settings(struct volume *volume, struct bytes prefix, setting_each_fn *each,
+                         void *context)
 {
     enum err e = volume__index_usable(volume);
     if (e)
@@ -42,15 +45,19 @@ enum err volume_settings(struct volume *volume, struct bytes prefix, setting_eac
     key_setting(&lower, prefix);
     upper = lower;
     key_successor(&upper);
-    struct kv_iter_options options = {.family = KV_SYS, .lower = key_bytes(&lower), .upper = key_bytes(&upper)};
+    struct kv_iter_options options = {
+        .family = KV_SYS, .lower = key_bytes(&lower), .upper = key_bytes(&upper)};
     e = kv->ops->iter_open(kv, &options, &iter);
     if (e)
         return e;
-    for (kv->ops->iter_seek(iter, key_bytes(&lower)); e == ERR_OK && kv->ops->iter_valid(iter); kv->ops->iter_next(iter)) {
+    for (kv->ops->iter_seek(iter, key_bytes(&lower)); e == ERR_OK && kv->ops->iter_valid(iter);
+         kv->ops->iter_next(iter)) {
         struct bytes value;
         e = record_setting_get(kv->ops->iter_value(iter), &value);
         if (e == ERR_OK)
-            e = each(context, bytes_slice(kv->ops->iter_key(iter), KEY_SETTING_PREFIX.size, SIZE_MAX), value);
+            e = each(context,
+                     bytes_slice(kv->ops->iter_key(iter), KEY_SETTING_PREFIX.size, SIZE_MAX),
+                     value);
     }
     if (e == ERR_OK)
         e = kv->ops->iter_err(iter);

@@ -1,6 +1,6 @@
 /*
- * Looking at uploads and their parts. The order of keys in KV_UPLOAD is that of ListMultipartUploads: by key, then by age, for an upload id
- * begins with its time.
+ * Looking at uploads and their parts. The order of keys in KV_UPLOAD is that of
+ * ListMultipartUploads: by key, then by age, for an upload id begins with its time.
  */
 #include "storage/keys.h"
 #include "storage/records.h"
@@ -8,8 +8,9 @@
 
 #define STEPS_BEFORE_SEEK 8u
 
-enum err volume_upload(struct volume *volume, struct bucket_id bucket, struct bytes key, const struct upload_id *id,
-                       struct upload_info *ret_info, uint8_t attrs[META_BYTES_MAX])
+enum err volume_upload(struct volume *volume, struct bucket_id bucket, struct bytes key,
+                       const struct upload_id *id, struct upload_info *ret_info,
+                       uint8_t attrs[META_BYTES_MAX])
 {
     enum err e = volume__index_usable(volume);
     if (e)
@@ -70,7 +71,8 @@ static bool upload_here(struct walk *walk)
         return false;
     }
     struct bucket_id bucket;
-    walk->err = key_upload_parse(walk->ops->iter_key(walk->iter), &bucket, walk->name, &walk->name_size, &walk->id);
+    walk->err = key_upload_parse(walk->ops->iter_key(walk->iter), &bucket, walk->name,
+                                 &walk->name_size, &walk->id);
     return walk->err == ERR_OK;
 }
 
@@ -143,7 +145,8 @@ static void give(struct walk *walk, upload_each_fn *each, void *context)
         walk->ops->iter_next(walk->iter);
 }
 
-enum err volume_uploads(struct volume *volume, const struct upload_query *query, upload_each_fn *each, void *context, bool *ret_truncated)
+enum err volume_uploads(struct volume *volume, const struct upload_query *query,
+                        upload_each_fn *each, void *context, bool *ret_truncated)
 {
     *ret_truncated = false;
     if (query->max == 0 || query->prefix.size > KEY_BYTES_MAX)
@@ -178,7 +181,8 @@ enum err volume_uploads(struct volume *volume, const struct upload_query *query,
 
 /* ---- parts ---- */
 
-static enum err walk_parts(struct kv *kv, struct kv_iter *iter, uint32_t max, part_each_fn *each, void *context, bool *ret_truncated)
+static enum err walk_parts(struct kv *kv, struct kv_iter *iter, uint32_t max, part_each_fn *each,
+                           void *context, bool *ret_truncated)
 {
     uint32_t count = 0;
     for (; kv->ops->iter_valid(iter); kv->ops->iter_next(iter)) {
@@ -200,8 +204,9 @@ static enum err walk_parts(struct kv *kv, struct kv_iter *iter, uint32_t max, pa
     return kv->ops->iter_err(iter);
 }
 
-enum err volume_parts(struct volume *volume, struct bucket_id bucket, struct bytes key, const struct upload_id *id, uint16_t after,
-                      uint32_t max, part_each_fn *each, void *context, bool *ret_truncated)
+enum err volume_parts(struct volume *volume, struct bucket_id bucket, struct bytes key,
+                      const struct upload_id *id, uint16_t after, uint32_t max, part_each_fn *each,
+                      void *context, bool *ret_truncated)
 {
     uint8_t attrs[META_BYTES_MAX];
     struct upload_info upload;
@@ -217,7 +222,8 @@ enum err volume_parts(struct volume *volume, struct bucket_id bucket, struct byt
     key_part(&lower, id, (uint16_t)(after + 1));
     key_parts(&upper, id);
     key_successor(&upper);
-    struct kv_iter_options options = {.family = KV_PART, .lower = key_bytes(&lower), .upper = key_bytes(&upper)};
+    struct kv_iter_options options = {
+        .family = KV_PART, .lower = key_bytes(&lower), .upper = key_bytes(&upper)};
     e = kv->ops->iter_open(kv, &options, &iter);
     if (e)
         return e;

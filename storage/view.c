@@ -4,7 +4,8 @@
 
 #include "base/check.h"
 
-enum err view_get(const struct view *view, enum kv_family family, const struct kv_key *key, struct view_value *ret_value)
+enum err view_get(const struct view *view, enum kv_family family, const struct kv_key *key,
+                  struct view_value *ret_value)
 {
     struct view_value found = {0};
     switch (kv_batch_find(view->batch, family, key_bytes(key), &found.bytes)) {
@@ -84,7 +85,8 @@ static enum err collect_ops(struct view_walk *walk)
     return ERR_OK;
 }
 
-enum err view_walk_open(struct view_walk *walk, const struct view *view, enum kv_family family, const struct kv_key *prefix)
+enum err view_walk_open(struct view_walk *walk, const struct view *view, enum kv_family family,
+                        const struct kv_key *prefix)
 {
     memset(walk, 0, sizeof *walk);
     walk->view = view;
@@ -128,7 +130,8 @@ static void leave(struct view_walk *walk)
         ops->iter_next(walk->iter);
         return;
     }
-    if (ops->iter_valid(walk->iter) && bytes_equal(ops->iter_key(walk->iter), op_key(walk, walk->ops[walk->op_at])))
+    if (ops->iter_valid(walk->iter) &&
+        bytes_equal(ops->iter_key(walk->iter), op_key(walk, walk->ops[walk->op_at])))
         ops->iter_next(walk->iter);
     walk->op_at++;
 }
@@ -145,7 +148,8 @@ bool view_walk_next(struct view_walk *walk)
             if (walk->err || !has_op)
                 return walk->valid = false;
         }
-        walk->at_op = has_op && (!has_iter || bytes_compare(op_key(walk, walk->ops[walk->op_at]), ops->iter_key(walk->iter)) <= 0);
+        walk->at_op = has_op && (!has_iter || bytes_compare(op_key(walk, walk->ops[walk->op_at]),
+                                                            ops->iter_key(walk->iter)) <= 0);
         if (!walk->at_op)
             return walk->valid = true;
         enum kv_family family;
@@ -161,7 +165,8 @@ bool view_walk_next(struct view_walk *walk)
 struct bytes view_walk_key(const struct view_walk *walk)
 {
     CHECK(walk->valid);
-    return walk->at_op ? op_key(walk, walk->ops[walk->op_at]) : walk->view->kv->ops->iter_key(walk->iter);
+    return walk->at_op ? op_key(walk, walk->ops[walk->op_at])
+                       : walk->view->kv->ops->iter_key(walk->iter);
 }
 
 struct bytes view_walk_value(const struct view_walk *walk)

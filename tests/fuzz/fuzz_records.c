@@ -1,6 +1,7 @@
 /*
- * Whatever lies in the index is judged before it is believed. The first byte chooses the decoder, the rest is a record or a key. A decoder refuses
- * or yields something whose encoding is the very bytes it was given; the sanitizers say whether it stayed inside.
+ * Whatever lies in the index is judged before it is believed. The first byte chooses the decoder,
+ * the rest is a record or a key. A decoder refuses or yields something whose encoding is the very
+ * bytes it was given; the sanitizers say whether it stayed inside.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -69,13 +70,13 @@ static void try_data(struct bytes record)
     for (uint32_t i = 0; i < data.sum_count; i++)
         sums[i] = record_data_sum(&data, i);
     record_data_put(encoded, &(struct data_shard){
-                             .size = data.size,
-                             .extents_in_all = data.extents_in_all,
-                             .extents = extents,
-                             .extent_count = data.extent_count,
-                             .sums = sums,
-                             .sum_count = data.sum_count,
-                         });
+                                 .size = data.size,
+                                 .extents_in_all = data.extents_in_all,
+                                 .extents = extents,
+                                 .extent_count = data.extent_count,
+                                 .sums = sums,
+                                 .sum_count = data.sum_count,
+                             });
     expect_same(record, record_data_size(data.extent_count, data.sum_count));
 }
 

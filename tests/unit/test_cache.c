@@ -1,4 +1,5 @@
-/* Looked-up objects: made from records, kept, put out, forgotten; and lookups while the names they look for change. */
+/* Looked-up objects: made from records, kept, put out, forgotten; and lookups while the names they
+ * look for change. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,7 +25,8 @@ struct hooked {
     void *context;
 };
 
-static enum err hooked_get(struct kv *kv, enum kv_family family, struct bytes key, enum kv_tier tier, struct kv_value *ret_value)
+static enum err hooked_get(struct kv *kv, enum kv_family family, struct bytes key,
+                           enum kv_tier tier, struct kv_value *ret_value)
 {
     struct hooked *hooked = (struct hooked *)kv;
     if (hooked->before_get != NULL)
@@ -71,7 +73,8 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
     cache_close(f->volume->cache);
-    assert_int_equal(pins_count(f->volume->pins), 0); /* whatever went wrong, nothing stays pinned */
+    assert_int_equal(pins_count(f->volume->pins),
+                     0); /* whatever went wrong, nothing stays pinned */
     pins_close(f->volume->pins);
     free(f->volume);
     kv_batch_close(f->batch);
@@ -95,7 +98,8 @@ static void put_record(struct fixture *f, const char *name, const struct object_
     struct kv_key key;
     key_object(&key, BUCKET, bytes_of_string(name));
     size_t size = record_object_put(record, object);
-    assert_int_equal(kv_batch_put(f->batch, KV_OBJECT, key_bytes(&key), bytes_of(record, size)), ERR_OK);
+    assert_int_equal(kv_batch_put(f->batch, KV_OBJECT, key_bytes(&key), bytes_of(record, size)),
+                     ERR_OK);
 }
 
 static void put_data(struct fixture *f, uint64_t counter, uint64_t size, bool is_inline)
@@ -106,14 +110,17 @@ static void put_data(struct fixture *f, uint64_t counter, uint64_t size, bool is
         char bytes[INLINE_BYTES_MAX];
         memset(bytes, (int)counter, size);
         key_inline(&key, (struct data_id){1, counter});
-        assert_int_equal(kv_batch_reserve(f->batch, KV_INLINE, key_bytes(&key), record_inline_size(size), &room), ERR_OK);
+        assert_int_equal(
+            kv_batch_reserve(f->batch, KV_INLINE, key_bytes(&key), record_inline_size(size), &room),
+            ERR_OK);
         record_inline_put(room, bytes_of(bytes, size), xxh3_64(bytes, size));
         return;
     }
     static uint64_t sums[DATA_SHARD_SUMS_MAX];
     struct extent extents[16];
     struct data_shard shard = {.size = size, .extents = extents, .sums = sums};
-    for (uint64_t at = 0; at < size && at < DATA_SHARD_BYTES; at += extents[shard.extent_count++].bytes) {
+    for (uint64_t at = 0; at < size && at < DATA_SHARD_BYTES;
+         at += extents[shard.extent_count++].bytes) {
         uint32_t bytes = (uint32_t)(size - at < EXTENT_BYTES_MAX ? size - at : EXTENT_BYTES_MAX);
         extents[shard.extent_count] = (struct extent){
             .segment = (uint32_t)counter,
@@ -129,7 +136,8 @@ static void put_data(struct fixture *f, uint64_t counter, uint64_t size, bool is
         sums[i] = counter + i;
     key_data(&key, (struct data_id){1, counter}, 0);
     size_t record_size = record_data_size(shard.extent_count, shard.sum_count);
-    assert_int_equal(kv_batch_reserve(f->batch, KV_DATA, key_bytes(&key), record_size, &room), ERR_OK);
+    assert_int_equal(kv_batch_reserve(f->batch, KV_DATA, key_bytes(&key), record_size, &room),
+                     ERR_OK);
     record_data_put(room, &shard);
 }
 
@@ -151,7 +159,8 @@ static struct object_record record_of(uint64_t counter, uint64_t size, bool is_i
     };
 }
 
-static void put_object(struct fixture *f, const char *name, uint64_t counter, uint64_t size, bool is_inline)
+static void put_object(struct fixture *f, const char *name, uint64_t counter, uint64_t size,
+                       bool is_inline)
 {
     struct object_record object = record_of(counter, size, is_inline);
     put_data(f, counter, size, is_inline);
@@ -176,7 +185,11 @@ static void a_lookup_finds_everything_a_get_needs(void **state)
     static const struct {
         uint64_t size;
         bool is_inline, has_layout;
-    } table[] = {{1, true, true}, {8192, true, true}, {5000, false, true}, {MIB(40), false, true}, {DATA_SHARD_BYTES, false, true},
+    } table[] = {{1, true, true},
+                 {8192, true, true},
+                 {5000, false, true},
+                 {MIB(40), false, true},
+                 {DATA_SHARD_BYTES, false, true},
                  {DATA_SHARD_BYTES + 1, false, false}};
     for (size_t i = 0; i < COUNT_OF(table); i++) {
         char name[16];
@@ -193,8 +206,11 @@ static void a_lookup_finds_everything_a_get_needs(void **state)
             assert_int_equal(object->layout.inline_data[table[i].size - 1], i + 1);
         } else if (table[i].has_layout) {
             uint32_t last = object->layout.extent_count - 1;
-            assert_int_equal(object->layout.extents[last].unit, (table[i].size - 1) / EXTENT_BYTES_MAX * (EXTENT_BYTES_MAX / UNIT_BYTES));
-            assert_int_equal(object->layout.sums[object->layout.sum_count - 1], i + 1 + (table[i].size - 1) / SUM_CHUNK_BYTES);
+            assert_int_equal(object->layout.extents[last].unit,
+                             (table[i].size - 1) / EXTENT_BYTES_MAX *
+                                 (EXTENT_BYTES_MAX / UNIT_BYTES));
+            assert_int_equal(object->layout.sums[object->layout.sum_count - 1],
+                             i + 1 + (table[i].size - 1) / SUM_CHUNK_BYTES);
         }
         assert_int_equal(look(f, name, &again), ERR_OK);
         assert_ptr_equal(again, object);
@@ -236,7 +252,8 @@ static void pieces_are_cut_to_a_range(void **state)
     struct object *object;
     uint64_t size = 0, half = 0;
     for (uint32_t i = 0; i < PIECES; i++) {
-        pieces[i] = (struct stored_piece){.piece = {.data = {1, i + 1}, .offset = i, .size = 10 + i % 7}};
+        pieces[i] =
+            (struct stored_piece){.piece = {.data = {1, i + 1}, .offset = i, .size = 10 + i % 7}};
         half = i == MANIFEST_SHARD_ENTRIES ? size : half;
         size += pieces[i].piece.size;
     }
@@ -250,18 +267,23 @@ static void pieces_are_cut_to_a_range(void **state)
     const struct {
         uint32_t shard, first, count;
         uint64_t start;
-    } shards[] = {{0, 0, MANIFEST_SHARD_ENTRIES, 0}, {1, MANIFEST_SHARD_ENTRIES, PIECES - MANIFEST_SHARD_ENTRIES, half}};
+    } shards[] = {{0, 0, MANIFEST_SHARD_ENTRIES, 0},
+                  {1, MANIFEST_SHARD_ENTRIES, PIECES - MANIFEST_SHARD_ENTRIES, half}};
     for (size_t i = 0; i < COUNT_OF(shards); i++) {
         struct kv_key key;
         uint8_t *room;
         key_manifest(&key, record.manifest, shards[i].shard);
-        assert_int_equal(kv_batch_reserve(f->batch, KV_MANIFEST, key_bytes(&key), record_pieces_size(shards[i].count), &room), ERR_OK);
+        assert_int_equal(kv_batch_reserve(f->batch, KV_MANIFEST, key_bytes(&key),
+                                          record_pieces_size(shards[i].count), &room),
+                         ERR_OK);
         record_pieces_put(room, shards[i].start, pieces + shards[i].first, shards[i].count);
     }
     struct kv_key key;
     uint8_t *room;
     key_manifest(&key, record.manifest, MANIFEST_PARTS_SHARD);
-    assert_int_equal(kv_batch_reserve(f->batch, KV_MANIFEST, key_bytes(&key), record_parts_size(part_table, 2), &room), ERR_OK);
+    assert_int_equal(kv_batch_reserve(f->batch, KV_MANIFEST, key_bytes(&key),
+                                      record_parts_size(part_table, 2), &room),
+                     ERR_OK);
     record_parts_put(room, 0, part_table, 2);
     commit(f);
 
@@ -277,7 +299,8 @@ static void pieces_are_cut_to_a_range(void **state)
         for (uint64_t length = 0; length <= size - offset; length = length * 3 + 1) {
             struct piece *cut;
             assert_int_equal(object_pieces(object, offset, length, &cut, &count), ERR_OK);
-            uint64_t at = 0; /* the naive way: byte by byte of pieces, then compare what the cut says of first and last byte */
+            uint64_t at = 0; /* the naive way: byte by byte of pieces, then compare what the cut
+                                says of first and last byte */
             uint64_t total = 0;
             for (size_t i = 0; i < count; i++)
                 total += cut[i].size;
@@ -337,7 +360,8 @@ static void a_failed_volume_answers_from_the_cache_alone(void **state)
 
 /* ---- lookups that meet changes ---- */
 
-/* Overwrites "k" before the data is read, as often as `changes` says: the record read is old, its data gone. */
+/* Overwrites "k" before the data is read, as often as `changes` says: the record read is old, its
+ * data gone. */
 static void overwrite_before_data(void *context, enum kv_family family)
 {
     struct fixture *f = context;
@@ -370,7 +394,8 @@ static void a_changed_name_is_looked_up_again(void **state)
     f->hooked.before_get = NULL;
 }
 
-/* The change was written but is not published yet: the record is old, the data gone, the turn the same. */
+/* The change was written but is not published yet: the record is old, the data gone, the turn the
+ * same. */
 static void write_without_publishing(void *context, enum kv_family family)
 {
     struct fixture *f = context;
@@ -489,7 +514,8 @@ static void reads_are_counted_and_forgotten_by_halves(void **state)
     static const struct {
         uint64_t second;
         uint32_t expected;
-    } table[] = {{1000, 1}, {1000, 2}, {1010, 3}, {1031, 4}, {1032, 3}, {1063, 4}, {1064, 3}, {1200, 1}, {9000, 1}, {8000, 2}};
+    } table[] = {{1000, 1}, {1000, 2}, {1010, 3}, {1031, 4}, {1032, 3},
+                 {1063, 4}, {1064, 3}, {1200, 1}, {9000, 1}, {8000, 2}};
     for (size_t i = 0; i < COUNT_OF(table); i++)
         assert_int_equal(object_touch(object, table[i].second * NS_PER_SECOND), table[i].expected);
     object_put(object);
@@ -497,13 +523,14 @@ static void reads_are_counted_and_forgotten_by_halves(void **state)
 
 /* ---- the race: readers against a committer and a reclaimer ---- */
 
-#define RACE_KEYS 8u
+#define RACE_KEYS    8u
 #define RACE_CHANGES 4000u
 #define RACE_READERS 3u
 
 struct race {
     struct fixture *f;
-    _Atomic bool is_freed[RACE_CHANGES + RACE_KEYS + 1]; /* by data counter: its units belong to somebody else now */
+    _Atomic bool is_freed[RACE_CHANGES + RACE_KEYS +
+                          1]; /* by data counter: its units belong to somebody else now */
     _Atomic bool is_over;
     _Atomic unsigned broken, reads;
 };
@@ -527,7 +554,8 @@ static void *race_reader(void *context)
         }
         for (unsigned j = 0; j < 3; j++) { /* as long as it is held */
             race->broken += race->is_freed[object->pieces[0].stored.piece.data.counter];
-            race->broken += object->layout.inline_data[0] != (uint8_t)object->pieces[0].stored.piece.data.counter;
+            race->broken += object->layout.inline_data[0] !=
+                            (uint8_t)object->pieces[0].stored.piece.data.counter;
         }
         race->reads++;
         object_put(object);
@@ -562,13 +590,15 @@ static void a_reader_never_holds_data_that_was_freed(void **state)
         forget(f, name); /* published */
         waiting[last++] = old;
         /* reclaimed: in order, each when nobody pins it */
-        for (; first < last && !pins_has(f->volume->pins, (struct data_id){1, waiting[first]}); first++)
+        for (; first < last && !pins_has(f->volume->pins, (struct data_id){1, waiting[first]});
+             first++)
             race.is_freed[waiting[first]] = true;
     }
     race.is_over = true;
     for (unsigned i = 0; i < RACE_READERS; i++)
         assert_int_equal(pthread_join(readers[i], NULL), 0);
-    print_message("    %u reads, %u of %u freed under way\n", race.reads, (unsigned)first, RACE_CHANGES);
+    print_message("    %u reads, %u of %u freed under way\n", race.reads, (unsigned)first,
+                  RACE_CHANGES);
     assert_int_equal(race.broken, 0);
     assert_true(first > RACE_CHANGES / 10);
 }

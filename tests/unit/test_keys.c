@@ -12,7 +12,8 @@
 #include "base/rand.h"
 #include "storage/keys.h"
 
-/* Short strings over few bytes, the troublesome ones among them, so that many are prefixes of one another. */
+/* Short strings over few bytes, the troublesome ones among them, so that many are prefixes of one
+ * another. */
 static struct bytes random_name(struct rand *rand, char name[8])
 {
     static const char alphabet[] = {0, 1, 2, 'a', (char)0xfe, (char)0xff};
@@ -69,14 +70,16 @@ static void upload_bounds_hold_what_they_should(void **state)
         struct kv_key key, prefix, after, end;
         key_upload(&key, (struct bucket_id){7}, name, &id);
         key_upload_prefix(&prefix, (struct bucket_id){7}, other);
-        assert_int_equal(bytes_start_with(key_bytes(&key), key_bytes(&prefix)), bytes_start_with(name, other));
+        assert_int_equal(bytes_start_with(key_bytes(&key), key_bytes(&prefix)),
+                         bytes_start_with(name, other));
         end = prefix;
         key_successor(&end);
         bool is_below_end = bytes_compare(key_bytes(&key), key_bytes(&end)) < 0;
         bool is_above = bytes_compare(key_bytes(&key), key_bytes(&prefix)) >= 0;
         assert_int_equal(is_below_end && is_above, bytes_start_with(name, other));
         key_upload_after_name(&after, (struct bucket_id){7}, other);
-        assert_int_equal(bytes_compare(key_bytes(&key), key_bytes(&after)) > 0, bytes_compare(name, other) > 0);
+        assert_int_equal(bytes_compare(key_bytes(&key), key_bytes(&after)) > 0,
+                         bytes_compare(name, other) > 0);
     }
 }
 
@@ -90,7 +93,8 @@ static void object_keys_sort_as_names_do(void **state)
         struct kv_key key[2];
         key_object(&key[0], (struct bucket_id){1}, left);
         key_object(&key[1], (struct bucket_id){1}, right);
-        assert_int_equal(sign(bytes_compare(key_bytes(&key[0]), key_bytes(&key[1]))), sign(bytes_compare(left, right)));
+        assert_int_equal(sign(bytes_compare(key_bytes(&key[0]), key_bytes(&key[1]))),
+                         sign(bytes_compare(left, right)));
         struct bucket_id bucket;
         struct bytes name;
         assert_int_equal(key_object_parse(key_bytes(&key[0]), &bucket, &name), ERR_OK);
@@ -110,18 +114,22 @@ static void numbered_keys_sort_by_their_numbers(void **state)
         struct kv_key key[2];
         key_extent(&key[0], 5, a);
         key_extent(&key[1], 5, b);
-        assert_int_equal(sign(bytes_compare(key_bytes(&key[0]), key_bytes(&key[1]))), compare_u64(a, b));
+        assert_int_equal(sign(bytes_compare(key_bytes(&key[0]), key_bytes(&key[1]))),
+                         compare_u64(a, b));
         key_extent(&key[0], a, 1);
         key_extent(&key[1], b, 0);
         if (a != b)
-            assert_int_equal(sign(bytes_compare(key_bytes(&key[0]), key_bytes(&key[1]))), compare_u64(a, b));
+            assert_int_equal(sign(bytes_compare(key_bytes(&key[0]), key_bytes(&key[1]))),
+                             compare_u64(a, b));
         key_data(&key[0], id, a);
         key_data(&key[1], id, b);
-        assert_int_equal(sign(bytes_compare(key_bytes(&key[0]), key_bytes(&key[1]))), compare_u64(a, b));
+        assert_int_equal(sign(bytes_compare(key_bytes(&key[0]), key_bytes(&key[1]))),
+                         compare_u64(a, b));
         struct upload_id upload = {{1, 2, 3}};
         key_part(&key[0], &upload, (uint16_t)a);
         key_part(&key[1], &upload, (uint16_t)b);
-        assert_int_equal(sign(bytes_compare(key_bytes(&key[0]), key_bytes(&key[1]))), compare_u64((uint16_t)a, (uint16_t)b));
+        assert_int_equal(sign(bytes_compare(key_bytes(&key[0]), key_bytes(&key[1]))),
+                         compare_u64((uint16_t)a, (uint16_t)b));
     }
 }
 
@@ -130,8 +138,10 @@ static void parsing_gives_back_what_was_put_in(void **state)
     struct rand_seeded seeded;
     rand_seeded_init(&seeded, 5);
     for (unsigned i = 0; i < 20000; i++) {
-        struct data_id id = {.epoch = rand_u64(&seeded.rand), .counter = rand_u64(&seeded.rand)}, got_id;
-        uint32_t a = (uint32_t)rand_u64(&seeded.rand), b = (uint32_t)rand_u64(&seeded.rand), got_a, got_b;
+        struct data_id id = {.epoch = rand_u64(&seeded.rand), .counter = rand_u64(&seeded.rand)},
+                       got_id;
+        uint32_t a = (uint32_t)rand_u64(&seeded.rand), b = (uint32_t)rand_u64(&seeded.rand), got_a,
+                 got_b;
         struct upload_id upload, got_upload;
         struct bucket_id bucket;
         char name_bytes[8], got_name[KEY_BYTES_MAX];
@@ -155,7 +165,8 @@ static void parsing_gives_back_what_was_put_in(void **state)
         assert_int_equal(got_a, a);
         struct bytes name = random_name(&seeded.rand, name_bytes);
         key_upload(&key, (struct bucket_id){a}, name, &upload);
-        assert_int_equal(key_upload_parse(key_bytes(&key), &bucket, got_name, &got_size, &got_upload), ERR_OK);
+        assert_int_equal(
+            key_upload_parse(key_bytes(&key), &bucket, got_name, &got_size, &got_upload), ERR_OK);
         assert_int_equal(bucket.value, a);
         assert_true(bytes_equal(bytes_of(got_name, got_size), name));
         assert_memory_equal(got_upload.bytes, upload.bytes, sizeof upload.bytes);
@@ -163,13 +174,16 @@ static void parsing_gives_back_what_was_put_in(void **state)
         assert_int_equal(key_part_parse(key_bytes(&key), &got_upload, &number), ERR_OK);
         assert_int_equal(number, (uint16_t)b);
         key_gc_id(&key, GC_MANIFEST, id);
-        assert_int_equal(key_gc_parse(key_bytes(&key), &kind, &got_id, &got_upload, &bucket), ERR_OK);
+        assert_int_equal(key_gc_parse(key_bytes(&key), &kind, &got_id, &got_upload, &bucket),
+                         ERR_OK);
         assert_true(kind == GC_MANIFEST && data_id_equal(id, got_id));
         key_gc_parts(&key, &upload);
-        assert_int_equal(key_gc_parse(key_bytes(&key), &kind, &got_id, &got_upload, &bucket), ERR_OK);
+        assert_int_equal(key_gc_parse(key_bytes(&key), &kind, &got_id, &got_upload, &bucket),
+                         ERR_OK);
         assert_int_equal(kind, GC_PARTS);
         key_gc_uploads(&key, (struct bucket_id){b});
-        assert_int_equal(key_gc_parse(key_bytes(&key), &kind, &got_id, &got_upload, &bucket), ERR_OK);
+        assert_int_equal(key_gc_parse(key_bytes(&key), &kind, &got_id, &got_upload, &bucket),
+                         ERR_OK);
         assert_true(kind == GC_UPLOADS && bucket.value == b);
     }
 }
@@ -221,8 +235,10 @@ static void random_bytes_never_hurt_the_parsers(void **state)
         uint8_t bytes[48];
         size_t size = rand_below(&seeded.rand, sizeof bytes + 1);
         for (size_t j = 0; j < size; j++)
-            bytes[j] = (uint8_t)(rand_below(&seeded.rand, 2) ? rand_below(&seeded.rand, 3) : rand_u64(&seeded.rand));
-        CLEANUP(free) char *exact = malloc(size + 1); /* so that a sanitizer sees a step past the end */
+            bytes[j] = (uint8_t)(rand_below(&seeded.rand, 2) ? rand_below(&seeded.rand, 3)
+                                                             : rand_u64(&seeded.rand));
+        CLEANUP(free)
+        char *exact = malloc(size + 1); /* so that a sanitizer sees a step past the end */
         memcpy(exact, bytes, size);
         exact = realloc(exact, size > 0 ? size : 1);
         struct bytes key = bytes_of(exact, size);
@@ -251,12 +267,8 @@ static void successors_are_the_first_key_without_the_prefix(void **state)
     static const struct {
         struct bytes key, expected;
     } table[] = {
-        {{"a", 1}, {"b", 1}},
-        {{"a\xff", 2}, {"b", 1}},
-        {{"a\xff\xff", 3}, {"b", 1}},
-        {{"a\xfe", 2}, {"a\xff", 2}},
-        {{"\xff", 1}, {"", 0}},
-        {{"", 0}, {"", 0}},
+        {{"a", 1}, {"b", 1}},         {{"a\xff", 2}, {"b", 1}}, {{"a\xff\xff", 3}, {"b", 1}},
+        {{"a\xfe", 2}, {"a\xff", 2}}, {{"\xff", 1}, {"", 0}},   {{"", 0}, {"", 0}},
     };
     for (size_t i = 0; i < COUNT_OF(table); i++) {
         struct kv_key key = {.size = (uint16_t)table[i].key.size};

@@ -1,4 +1,5 @@
-/* What every index must do: one table of tests over RocksDB, the simulated index and the recording one; then what only one of them does. */
+/* What every index must do: one table of tests over RocksDB, the simulated index and the recording
+ * one; then what only one of them does. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -24,16 +25,18 @@ struct fixture {
     struct kv_batch *batch;
 };
 
-static enum err rocks_open(struct fixture *f, bool create, bool read_only, struct kv **ret_kv, struct err_trail *trail)
+static enum err rocks_open(struct fixture *f, bool create, bool read_only, struct kv **ret_kv,
+                           struct err_trail *trail)
 {
-    return kv_rocks_open(&(struct kv_rocks_options){
-                             .path = f->path,
-                             .cache_bytes = MIB(4),
-                             .memtable_bytes = MIB(1),
-                             .create = create,
-                             .read_only = read_only,
-                         },
-                         ret_kv, trail);
+    return kv_rocks_open(
+        &(struct kv_rocks_options){
+            .path = f->path,
+            .cache_bytes = MIB(4),
+            .memtable_bytes = MIB(1),
+            .create = create,
+            .read_only = read_only,
+        },
+        ret_kv, trail);
 }
 
 static void make_dir(struct fixture *f)
@@ -102,10 +105,11 @@ static int teardown(void **state)
 
 static void put(struct fixture *f, enum kv_family family, const char *key, const char *value)
 {
-    assert_int_equal(kv_batch_put(f->batch, family, bytes_of_string(key), bytes_of_string(value)), ERR_OK);
+    assert_int_equal(kv_batch_put(f->batch, family, bytes_of_string(key), bytes_of_string(value)),
+                     ERR_OK);
 }
 
-static void delete(struct fixture *f, enum kv_family family, const char *key)
+static void delete (struct fixture *f, enum kv_family family, const char *key)
 {
     assert_int_equal(kv_batch_delete(f->batch, family, bytes_of_string(key)), ERR_OK);
 }
@@ -146,10 +150,12 @@ static const char *walk(struct fixture *f, struct kv_iter *iter, const char *see
     return text;
 }
 
-static struct kv_iter *iter_open(struct fixture *f, enum kv_family family, const char *lower, const char *upper)
+static struct kv_iter *iter_open(struct fixture *f, enum kv_family family, const char *lower,
+                                 const char *upper)
 {
     struct kv_iter *iter;
-    struct kv_iter_options options = {.family = family, .lower = bytes_of_string(lower), .upper = bytes_of_string(upper)};
+    struct kv_iter_options options = {
+        .family = family, .lower = bytes_of_string(lower), .upper = bytes_of_string(upper)};
     assert_int_equal(f->kv->ops->iter_open(f->kv, &options, &iter), ERR_OK);
     return iter;
 }
@@ -169,8 +175,8 @@ static void what_was_put_is_found_and_what_was_deleted_is_not(void **state)
     expect(f, KV_SYS, "empty", "");
     expect(f, KV_OBJECT, "a", "object");
     expect(f, KV_DATA, "a", NULL);
-    delete(f, KV_SYS, "a");
-    delete(f, KV_SYS, "never there");
+    delete (f, KV_SYS, "a");
+    delete (f, KV_SYS, "never there");
     write_synced(f);
     expect(f, KV_SYS, "a", NULL);
     expect(f, KV_OBJECT, "a", "object");
@@ -180,9 +186,9 @@ static void operations_of_a_batch_apply_in_their_order(void **state)
 {
     struct fixture *f = *state;
     put(f, KV_SYS, "a", "1");
-    delete(f, KV_SYS, "a");
+    delete (f, KV_SYS, "a");
     put(f, KV_SYS, "b", "1");
-    delete(f, KV_SYS, "b");
+    delete (f, KV_SYS, "b");
     put(f, KV_SYS, "b", "2");
     write_synced(f);
     expect(f, KV_SYS, "a", NULL);
@@ -241,7 +247,7 @@ static void a_walk_sees_the_index_as_it_was_when_opened(void **state)
     struct kv_iter *iter = iter_open(f, KV_PART, "", "");
     put(f, KV_PART, "1", "changed");
     put(f, KV_PART, "15", "new");
-    delete(f, KV_PART, "2");
+    delete (f, KV_PART, "2");
     write_synced(f);
     const char *got = walk(f, iter, "");
     f->kv->ops->iter_close(iter);
@@ -259,7 +265,8 @@ static void a_large_value_comes_back_whole(void **state)
     for (size_t i = 0; i + 1 < sizeof value; i++)
         value[i] = (char)('a' + i % 23);
     put(f, KV_DATA, "big", value);
-    put(f, KV_INLINE, "blob", value + sizeof value - 8193); /* above the size from which RocksDB keeps values apart */
+    put(f, KV_INLINE, "blob",
+        value + sizeof value - 8193); /* above the size from which RocksDB keeps values apart */
     write_synced(f);
     expect(f, KV_DATA, "big", value);
     expect(f, KV_INLINE, "blob", value + sizeof value - 8193);
@@ -344,7 +351,8 @@ static void rocks_does_not_block_when_told_so(void **state)
         char key[16];
         struct kv_value value;
         snprintf(key, sizeof key, "%08u", i);
-        enum err e = f->kv->ops->get(f->kv, KV_OBJECT, bytes_of_string(key), KV_MEMORY_ONLY, &value);
+        enum err e =
+            f->kv->ops->get(f->kv, KV_OBJECT, bytes_of_string(key), KV_MEMORY_ONLY, &value);
         blocked += e == ERR_WOULD_BLOCK;
         if (e == ERR_OK)
             f->kv->ops->value_put(&value);
@@ -358,9 +366,13 @@ static void rocks_does_not_block_when_told_so(void **state)
     } table[] = {{KV_OBJECT, "00000000"}, {KV_INLINE, "00000000"}};
     for (size_t i = 0; i < COUNT_OF(table); i++) { /* once read, it is in memory */
         struct kv_value value;
-        assert_int_equal(f->kv->ops->get(f->kv, table[i].family, bytes_of_string(table[i].key), KV_ANY, &value), ERR_OK);
+        assert_int_equal(
+            f->kv->ops->get(f->kv, table[i].family, bytes_of_string(table[i].key), KV_ANY, &value),
+            ERR_OK);
         f->kv->ops->value_put(&value);
-        assert_int_equal(f->kv->ops->get(f->kv, table[i].family, bytes_of_string(table[i].key), KV_MEMORY_ONLY, &value), ERR_OK);
+        assert_int_equal(f->kv->ops->get(f->kv, table[i].family, bytes_of_string(table[i].key),
+                                         KV_MEMORY_ONLY, &value),
+                         ERR_OK);
         f->kv->ops->value_put(&value);
     }
 }
@@ -376,7 +388,8 @@ static uint64_t dir_bytes(const char *dir)
     return strtoull(text, NULL, 10);
 }
 
-/* The same 2 MiB of inline data written anew thirty times: logs, tables and blobs of what is gone must go too. */
+/* The same 2 MiB of inline data written anew thirty times: logs, tables and blobs of what is gone
+ * must go too. */
 static void rocks_stays_small_on_a_small_disk(void **state)
 {
     struct fixture *f = *state;
@@ -387,11 +400,13 @@ static void rocks_stays_small_on_a_small_disk(void **state)
         uint64_t now = dir_bytes(f->dir);
         most = now > most ? now : most;
     }
-    print_message("    2.4 MiB live, 72 MiB written: %.1f MiB at most on disk\n", (double)most / (double)MIB(1));
+    print_message("    2.4 MiB live, 72 MiB written: %.1f MiB at most on disk\n",
+                  (double)most / (double)MIB(1));
     assert_true(most < MIB(40));
 }
 
-/* A file size limit stands in for a failing disk. After the error nothing is written, what was there is read, and closing is safe. */
+/* A file size limit stands in for a failing disk. After the error nothing is written, what was
+ * there is read, and closing is safe. */
 static void rocks_fails_for_good_after_a_failed_write(void **state)
 {
     struct fixture *f = *state;
@@ -437,7 +452,7 @@ static void sim_crash_forgets_what_was_not_synced(void **state)
     put(f, KV_SYS, "a", "2");
     put(f, KV_SYS, "a", "3");
     put(f, KV_SYS, "c", "3");
-    delete(f, KV_SYS, "b");
+    delete (f, KV_SYS, "b");
     assert_int_equal(f->kv->ops->write(f->kv, f->batch, false, &trail), ERR_OK);
     kv_batch_clear(f->batch);
     expect(f, KV_SYS, "a", "3");
@@ -466,7 +481,8 @@ static void sim_fails_the_nth_call_and_changes_nothing(void **state)
     struct kv_iter_options options = {.family = KV_SYS};
     put(f, KV_SYS, "a", "1");
     kv_sim_fail_nth(f->kv, 2, ERR_DISK_FULL);
-    assert_int_equal(f->kv->ops->get(f->kv, KV_SYS, BYTES("a"), KV_ANY, &value), ERR_NO_SUCH_OBJECT);
+    assert_int_equal(f->kv->ops->get(f->kv, KV_SYS, BYTES("a"), KV_ANY, &value),
+                     ERR_NO_SUCH_OBJECT);
     assert_false(kv_sim_fault_fired(f->kv));
     assert_int_equal(f->kv->ops->write(f->kv, f->batch, true, &trail), ERR_DISK_FULL);
     assert_true(kv_sim_fault_fired(f->kv));
@@ -492,7 +508,7 @@ static void record_keeps_each_batch(void **state)
 {
     struct fixture *f = *state;
     put(f, KV_SYS, "a", "1");
-    delete(f, KV_DATA, "b");
+    delete (f, KV_DATA, "b");
     write_synced(f);
     put(f, KV_SYS, "a", "2");
     struct err_trail trail = {0};
@@ -510,10 +526,12 @@ static void record_keeps_each_batch(void **state)
     assert_false(synced);
 }
 
-#define OVER_ALL(test)                                                          \
-    {#test " (rocks)", test, setup_rocks, teardown, NULL},                      \
-        {#test " (sim)", test, setup_sim, teardown, NULL},                      \
-        {#test " (record)", test, setup_record, teardown, NULL}
+/* clang-format off */
+#define OVER_ALL(test)                                      \
+    {#test " (rocks)", test, setup_rocks, teardown, NULL},  \
+    {#test " (sim)", test, setup_sim, teardown, NULL},      \
+    {#test " (record)", test, setup_record, teardown, NULL}
+/* clang-format on */
 
 int main(void)
 {
@@ -525,13 +543,16 @@ int main(void)
         OVER_ALL(a_walk_sees_the_index_as_it_was_when_opened),
         OVER_ALL(a_large_value_comes_back_whole),
         OVER_ALL(statistics_can_be_asked),
-        cmocka_unit_test_setup_teardown(rocks_keeps_what_was_synced_over_a_reopen, setup_rocks, teardown),
+        cmocka_unit_test_setup_teardown(rocks_keeps_what_was_synced_over_a_reopen, setup_rocks,
+                                        teardown),
         cmocka_unit_test_setup_teardown(rocks_says_why_it_does_not_open, setup_rocks, teardown),
         cmocka_unit_test_setup_teardown(rocks_does_not_block_when_told_so, setup_rocks, teardown),
         cmocka_unit_test_setup_teardown(rocks_stays_small_on_a_small_disk, setup_rocks, teardown),
-        cmocka_unit_test_setup_teardown(rocks_fails_for_good_after_a_failed_write, setup_rocks, teardown),
+        cmocka_unit_test_setup_teardown(rocks_fails_for_good_after_a_failed_write, setup_rocks,
+                                        teardown),
         cmocka_unit_test_setup_teardown(sim_crash_forgets_what_was_not_synced, setup_sim, teardown),
-        cmocka_unit_test_setup_teardown(sim_fails_the_nth_call_and_changes_nothing, setup_sim, teardown),
+        cmocka_unit_test_setup_teardown(sim_fails_the_nth_call_and_changes_nothing, setup_sim,
+                                        teardown),
         cmocka_unit_test_setup_teardown(sim_kept_outlives_its_close, setup_sim, teardown),
         cmocka_unit_test_setup_teardown(record_keeps_each_batch, setup_record, teardown),
     };

@@ -28,10 +28,12 @@ static int batch_teardown(void **state)
 
 static void put(struct kv_batch *batch, enum kv_family family, const char *key, const char *value)
 {
-    assert_int_equal(kv_batch_put(batch, family, bytes_of_string(key), bytes_of_string(value)), ERR_OK);
+    assert_int_equal(kv_batch_put(batch, family, bytes_of_string(key), bytes_of_string(value)),
+                     ERR_OK);
 }
 
-static void expect(const struct kv_batch *batch, enum kv_family family, const char *key, int found, const char *value)
+static void expect(const struct kv_batch *batch, enum kv_family family, const char *key, int found,
+                   const char *value)
 {
     struct bytes got = {0};
     assert_int_equal(kv_batch_find(batch, family, bytes_of_string(key), &got), found);
@@ -100,7 +102,7 @@ static void a_cleared_batch_says_nothing_and_allocates_nothing_when_filled_again
 
 /* ---- against the model ---- */
 
-#define MODEL_OPS 3000u
+#define MODEL_OPS  3000u
 #define MODEL_KEYS 200u
 
 struct model_op {
@@ -120,15 +122,17 @@ static void compare(const struct kv_batch *batch, const struct model_op *ops, si
                     value = ops[i - 1].value;
                 }
             struct bytes got = {0};
-            assert_int_equal(kv_batch_find(batch, (enum kv_family)family, bytes_of(&k, sizeof k), &got), expected);
+            assert_int_equal(
+                kv_batch_find(batch, (enum kv_family)family, bytes_of(&k, sizeof k), &got),
+                expected);
             if (expected == 1) {
                 assert_int_equal(got.size, sizeof value);
                 assert_memory_equal(got.data, &value, sizeof value);
             }
         }
         size_t seen = 0, in_family = 0;
-        for (size_t i = kv_batch_previous(batch, (enum kv_family)family, KV_BATCH_END); i != KV_BATCH_END;
-             i = kv_batch_previous(batch, (enum kv_family)family, i))
+        for (size_t i = kv_batch_previous(batch, (enum kv_family)family, KV_BATCH_END);
+             i != KV_BATCH_END; i = kv_batch_previous(batch, (enum kv_family)family, i))
             seen++;
         for (size_t i = 0; i < count; i++)
             in_family += ops[i].family == family;
@@ -161,7 +165,8 @@ static void rolling_back_is_as_if_it_never_happened(void **state)
                 struct bytes key = bytes_of(&op->key, sizeof op->key);
                 enum kv_family family = (enum kv_family)op->family;
                 enum err e = op->value < 0 ? kv_batch_delete(batch, family, key)
-                                           : kv_batch_put(batch, family, key, bytes_of(&op->value, sizeof op->value));
+                                           : kv_batch_put(batch, family, key,
+                                                          bytes_of(&op->value, sizeof op->value));
                 assert_int_equal(e, ERR_OK);
             }
             if (rand_below(rand, 3) == 0) {
@@ -181,9 +186,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_last_writer_wins, batch_setup, batch_teardown),
         cmocka_unit_test_setup_teardown(families_are_apart, batch_setup, batch_teardown),
         cmocka_unit_test_setup_teardown(reserved_room_is_the_value, batch_setup, batch_teardown),
-        cmocka_unit_test_setup_teardown(a_cleared_batch_says_nothing_and_allocates_nothing_when_filled_again, batch_setup,
+        cmocka_unit_test_setup_teardown(
+            a_cleared_batch_says_nothing_and_allocates_nothing_when_filled_again, batch_setup,
+            batch_teardown),
+        cmocka_unit_test_setup_teardown(rolling_back_is_as_if_it_never_happened, batch_setup,
                                         batch_teardown),
-        cmocka_unit_test_setup_teardown(rolling_back_is_as_if_it_never_happened, batch_setup, batch_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Listings against the naive way: sort all keys, roll them up, skip, cut. Then whole walks page by page, and a figure of what a key costs. */
+/* Listings against the naive way: sort all keys, roll them up, skip, cut. Then whole walks page by
+ * page, and a figure of what a key costs. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,7 +17,7 @@
 #include "storage/volume_priv.h"
 
 #define NAMES_MAX 400u
-#define BUCKET 7u
+#define BUCKET    7u
 
 struct name {
     char data[24];
@@ -121,7 +122,8 @@ struct expected {
     uint64_t size;
 };
 
-static struct bytes roll_up(struct bytes name, struct bytes prefix, struct bytes delimiter, bool *ret_is_prefix)
+static struct bytes roll_up(struct bytes name, struct bytes prefix, struct bytes delimiter,
+                            bool *ret_is_prefix)
 {
     *ret_is_prefix = false;
     for (size_t i = prefix.size; delimiter.size > 0 && i + delimiter.size <= name.size; i++)
@@ -132,13 +134,15 @@ static struct bytes roll_up(struct bytes name, struct bytes prefix, struct bytes
     return name;
 }
 
-static size_t list_naively(const struct fixture *f, const struct list_query *query, struct expected *out, bool *ret_truncated)
+static size_t list_naively(const struct fixture *f, const struct list_query *query,
+                           struct expected *out, bool *ret_truncated)
 {
     size_t count = 0;
     *ret_truncated = false;
     bool after_is_prefix = false;
     if (bytes_start_with(query->after, query->prefix)) {
-        struct bytes rolled = roll_up(query->after, query->prefix, query->delimiter, &after_is_prefix);
+        struct bytes rolled =
+            roll_up(query->after, query->prefix, query->delimiter, &after_is_prefix);
         after_is_prefix = after_is_prefix && rolled.size == query->after.size;
     }
     for (size_t i = 0; i < f->count; i++) {
@@ -149,7 +153,8 @@ static size_t list_naively(const struct fixture *f, const struct list_query *que
             continue;
         bool is_prefix;
         struct bytes key = roll_up(name, query->prefix, query->delimiter, &is_prefix);
-        if (is_prefix && count > 0 && out[count - 1].is_prefix && bytes_equal(out[count - 1].key, key))
+        if (is_prefix && count > 0 && out[count - 1].is_prefix &&
+            bytes_equal(out[count - 1].key, key))
             continue;
         if (count == query->max) {
             *ret_truncated = query->max > 0;
@@ -188,9 +193,11 @@ static void check_query(struct fixture *f, const struct list_query *query, uint6
     struct check check = {.expected = expected, .count = count};
     struct list_result result;
     assert_int_equal(volume_list(f->volume, query, check_entry, &check, &result), ERR_OK);
-    if (check.has_failed || check.at != count || result.count != count || result.truncated != truncated)
-        fail_msg("seed %llu: prefix %zu, delimiter %zu, after %zu bytes, max %u: %u entries of %zu", (unsigned long long)seed,
-                 query->prefix.size, query->delimiter.size, query->after.size, query->max, result.count, count);
+    if (check.has_failed || check.at != count || result.count != count ||
+        result.truncated != truncated)
+        fail_msg("seed %llu: prefix %zu, delimiter %zu, after %zu bytes, max %u: %u entries of %zu",
+                 (unsigned long long)seed, query->prefix.size, query->delimiter.size,
+                 query->after.size, query->max, result.count, count);
     if (count > 0)
         assert_true(bytes_equal(bytes_of(result.last, result.last_size), expected[count - 1].key));
 }
@@ -205,7 +212,8 @@ static void listings_are_what_the_naive_way_finds(void **state)
         rand_seeded_init(&seeded, seed);
         make_names(f, &seeded.rand);
         for (unsigned i = 0; i < 200; i++) {
-            struct name prefix = random_name(&seeded.rand, 3), after = random_name(&seeded.rand, 6), delimiter = random_name(&seeded.rand, 2);
+            struct name prefix = random_name(&seeded.rand, 3), after = random_name(&seeded.rand, 6),
+                        delimiter = random_name(&seeded.rand, 2);
             if (rand_below(&seeded.rand, 3) == 0)
                 after = f->names[rand_below(&seeded.rand, f->count)];
             if (rand_below(&seeded.rand, 2) == 0)
@@ -213,7 +221,8 @@ static void listings_are_what_the_naive_way_finds(void **state)
             struct list_query query = {
                 .bucket = {BUCKET},
                 .prefix = rand_below(&seeded.rand, 2) ? name_bytes(&prefix) : (struct bytes){0},
-                .delimiter = rand_below(&seeded.rand, 4) ? name_bytes(&delimiter) : (struct bytes){0},
+                .delimiter =
+                    rand_below(&seeded.rand, 4) ? name_bytes(&delimiter) : (struct bytes){0},
                 .after = rand_below(&seeded.rand, 2) ? name_bytes(&after) : (struct bytes){0},
                 .max = (uint32_t)rand_below(&seeded.rand, 30),
             };
@@ -245,7 +254,9 @@ static void pages_put_together_are_the_whole(void **state)
         rand_seeded_init(&seeded, seed);
         make_names(f, &seeded.rand);
         static struct pages whole, paged;
-        struct list_query query = {.bucket = {BUCKET}, .delimiter = seed % 2 ? BYTES("/") : (struct bytes){0}, .max = NAMES_MAX};
+        struct list_query query = {.bucket = {BUCKET},
+                                   .delimiter = seed % 2 ? BYTES("/") : (struct bytes){0},
+                                   .max = NAMES_MAX};
         struct list_result result;
         whole.count = paged.count = 0;
         assert_int_equal(volume_list(f->volume, &query, collect, &whole, &result), ERR_OK);
@@ -287,7 +298,8 @@ static void errors_end_a_listing(void **state)
     query.after = (struct bytes){0};
     struct kv_key key;
     key_object(&key, (struct bucket_id){BUCKET}, BYTES("aa"));
-    assert_int_equal(kv_batch_put(f->batch, KV_OBJECT, key_bytes(&key), BYTES("\1 not a record")), ERR_OK);
+    assert_int_equal(kv_batch_put(f->batch, KV_OBJECT, key_bytes(&key), BYTES("\1 not a record")),
+                     ERR_OK);
     commit(f);
     left = 10;
     assert_int_equal(volume_list(f->volume, &query, refuse, &left, &result), ERR_CORRUPT);
@@ -325,7 +337,8 @@ static uint64_t walk_all(struct volume *volume, struct bytes delimiter, uint64_t
     return cpu_ns() - begin;
 }
 
-/* On RocksDB: SLUICE_LIST_KEYS keys (20,000 unless told) in directories of 100. The limit is far above what is seen; the figure is printed. */
+/* On RocksDB: SLUICE_LIST_KEYS keys (20,000 unless told) in directories of 100. The limit is far
+ * above what is seen; the figure is printed. */
 static void a_listed_key_costs_little(void **state)
 {
     struct fixture *f = *state;
@@ -336,7 +349,8 @@ static void a_listed_key_costs_little(void **state)
     struct kv *sim = f->volume->kv;
     assert_non_null(mkdtemp(dir));
     snprintf(path, sizeof path, "%s/meta", dir);
-    struct kv_rocks_options options = {.path = path, .cache_bytes = MIB(64), .memtable_bytes = MIB(32), .create = true};
+    struct kv_rocks_options options = {
+        .path = path, .cache_bytes = MIB(64), .memtable_bytes = MIB(32), .create = true};
     assert_int_equal(kv_rocks_open(&options, &f->volume->kv, &trail), ERR_OK);
     for (unsigned i = 0; i < keys; i++) {
         char name[40];
@@ -349,10 +363,12 @@ static void a_listed_key_costs_little(void **state)
     uint64_t entries, ns;
     (void)walk_all(f->volume, (struct bytes){0}, &entries);
     ns = walk_all(f->volume, (struct bytes){0}, &entries);
-    print_message("    %u keys in pages of 1000: %.2f us CPU a key\n", keys, (double)ns / 1e3 / (double)entries);
+    print_message("    %u keys in pages of 1000: %.2f us CPU a key\n", keys,
+                  (double)ns / 1e3 / (double)entries);
     assert_int_equal(entries, keys);
     uint64_t grouped_ns = walk_all(f->volume, BYTES("/"), &entries);
-    print_message("    %u prefixes of 100 keys: %.2f us CPU a prefix\n", (unsigned)entries, (double)grouped_ns / 1e3 / (double)entries);
+    print_message("    %u prefixes of 100 keys: %.2f us CPU a prefix\n", (unsigned)entries,
+                  (double)grouped_ns / 1e3 / (double)entries);
     assert_int_equal(entries, (keys + 99) / 100);
     f->volume->kv->ops->close(f->volume->kv);
     f->volume->kv = sim;

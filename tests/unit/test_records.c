@@ -1,6 +1,7 @@
 /*
- * Records: what is encoded decodes to the same; cut short anywhere it is refused; with any bit turned it is refused or decodes to
- * something within every limit, whose encoding is the bytes that were decoded.
+ * Records: what is encoded decodes to the same; cut short anywhere it is refused; with any bit
+ * turned it is refused or decodes to something within every limit, whose encoding is the bytes that
+ * were decoded.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,8 +17,8 @@
 #include "storage/records.h"
 
 /*
- * Each kind of record: makes a random one, and decodes bytes into something that is encoded again. again() returns the error of decoding, or
- * ERR_OK with the new encoding in out.
+ * Each kind of record: makes a random one, and decodes bytes into something that is encoded again.
+ * again() returns the error of decoding, or ERR_OK with the new encoding in out.
  */
 struct kind {
     const char *name;
@@ -29,7 +30,8 @@ struct kind {
 static struct checksum random_checksum(struct rand *rand)
 {
     static const uint8_t sizes[] = {0, 4, 8, 20, 32};
-    struct checksum checksum = {.algorithm = (uint8_t)rand_below(rand, 7), .type = (uint8_t)rand_below(rand, 2)};
+    struct checksum checksum = {.algorithm = (uint8_t)rand_below(rand, 7),
+                                .type = (uint8_t)rand_below(rand, 2)};
     checksum.size = sizes[rand_below(rand, COUNT_OF(sizes))];
     rand_fill(rand, checksum.value, checksum.size);
     return checksum;
@@ -46,19 +48,21 @@ static struct stored_piece random_piece(struct rand *rand)
 {
     bool is_inline = rand_below(rand, 2) == 0;
     return (struct stored_piece){
-        .piece = {
-            .data = {.epoch = 1 + rand_below(rand, 100), .counter = rand_u64(rand)},
-            .offset = is_inline ? rand_below(rand, 4096) : rand_below(rand, 1ull << 40),
-            .size = 1 + (is_inline ? rand_below(rand, 4096) : rand_below(rand, 1ull << 32)),
-            .data_group = (uint32_t)rand_below(rand, 3),
-        },
+        .piece =
+            {
+                .data = {.epoch = 1 + rand_below(rand, 100), .counter = rand_u64(rand)},
+                .offset = is_inline ? rand_below(rand, 4096) : rand_below(rand, 1ull << 40),
+                .size = 1 + (is_inline ? rand_below(rand, 4096) : rand_below(rand, 1ull << 32)),
+                .data_group = (uint32_t)rand_below(rand, 3),
+            },
         .is_inline = is_inline,
     };
 }
 
 static size_t make_bucket(struct rand *rand, uint8_t *out)
 {
-    struct bucket_info bucket = {.id = {(uint32_t)rand_u64(rand)}, .created_ns = rand_u64(rand), .name = "photos"};
+    struct bucket_info bucket = {
+        .id = {(uint32_t)rand_u64(rand)}, .created_ns = rand_u64(rand), .name = "photos"};
     memset(bucket.region, 'r', rand_below(rand, sizeof bucket.region));
     memset(bucket.owner, 'o', rand_below(rand, sizeof bucket.owner));
     return record_bucket_put(out, &bucket);
@@ -76,13 +80,15 @@ static size_t make_object(struct rand *rand, uint8_t *out)
 {
     static char attrs[META_BYTES_MAX];
     struct object_record object = {
-        .info = {
-            .mtime_ns = rand_u64(rand),
-            .psn = rand_u64(rand),
-            .etag = random_etag(rand),
-            .checksum = random_checksum(rand),
-            .attrs = bytes_of(attrs, rand_below(rand, rand_below(rand, 8) ? 200 : sizeof attrs + 1)),
-        },
+        .info =
+            {
+                .mtime_ns = rand_u64(rand),
+                .psn = rand_u64(rand),
+                .etag = random_etag(rand),
+                .checksum = random_checksum(rand),
+                .attrs =
+                    bytes_of(attrs, rand_below(rand, rand_below(rand, 8) ? 200 : sizeof attrs + 1)),
+            },
         .piece_count = (uint32_t)rand_below(rand, 4),
     };
     rand_fill(rand, attrs, object.info.attrs.size);
@@ -110,7 +116,8 @@ static enum err again_object(struct bytes record, uint8_t *out, size_t *ret_size
 static size_t make_pieces(struct rand *rand, uint8_t *out)
 {
     static struct stored_piece pieces[MANIFEST_SHARD_ENTRIES];
-    uint32_t count = 1 + (uint32_t)rand_below(rand, rand_below(rand, 8) ? 5 : MANIFEST_SHARD_ENTRIES);
+    uint32_t count =
+        1 + (uint32_t)rand_below(rand, rand_below(rand, 8) ? 5 : MANIFEST_SHARD_ENTRIES);
     for (uint32_t i = 0; i < count; i++)
         pieces[i] = random_piece(rand);
     record_pieces_put(out, rand_below(rand, 1ull << 40), pieces, count);
@@ -133,7 +140,8 @@ static enum err again_pieces(struct bytes record, uint8_t *out, size_t *ret_size
 static size_t make_parts(struct rand *rand, uint8_t *out)
 {
     static struct object_part parts[MANIFEST_SHARD_ENTRIES];
-    uint32_t count = 1 + (uint32_t)rand_below(rand, rand_below(rand, 8) ? 5 : MANIFEST_SHARD_ENTRIES);
+    uint32_t count =
+        1 + (uint32_t)rand_below(rand, rand_below(rand, 8) ? 5 : MANIFEST_SHARD_ENTRIES);
     for (uint32_t i = 0; i < count; i++)
         parts[i] = (struct object_part){
             .number = (uint16_t)(i * 9 + 1 + rand_below(rand, 9)),
@@ -164,7 +172,8 @@ static size_t make_data(struct rand *rand, uint8_t *out)
     shard.extent_count = 1 + (uint32_t)rand_below(rand, 16);
     for (uint32_t i = 0; i < shard.extent_count; i++) {
         bool is_last = i + 1 == shard.extent_count;
-        uint32_t bytes = (uint32_t)(is_last ? 1 + rand_below(rand, EXTENT_BYTES_MAX) : SUM_CHUNK_BYTES * (1 + rand_below(rand, 256)));
+        uint32_t bytes = (uint32_t)(is_last ? 1 + rand_below(rand, EXTENT_BYTES_MAX)
+                                            : SUM_CHUNK_BYTES * (1 + rand_below(rand, 256)));
         extents[i] = (struct extent){
             .segment = (uint32_t)rand_u64(rand),
             .unit = (uint32_t)rand_below(rand, 1u << 30),
@@ -285,7 +294,10 @@ static size_t make_part(struct rand *rand, uint8_t *out)
 {
     static struct stored_piece pieces[PART_PIECES_MAX];
     uint32_t count = (uint32_t)rand_below(rand, rand_below(rand, 8) ? 5 : PART_PIECES_MAX + 1);
-    struct part_info info = {.number = 7, .mtime_ns = rand_u64(rand), .etag = random_etag(rand), .checksum = random_checksum(rand)};
+    struct part_info info = {.number = 7,
+                             .mtime_ns = rand_u64(rand),
+                             .etag = random_etag(rand),
+                             .checksum = random_checksum(rand)};
     for (uint32_t i = 0; i < count; i++) {
         pieces[i] = random_piece(rand);
         info.size += pieces[i].piece.size;
@@ -366,12 +378,18 @@ static enum err again_setting(struct bytes record, uint8_t *out, size_t *ret_siz
 }
 
 static const struct kind kinds[] = {
-    {"bucket", make_bucket, again_bucket},    {"object", make_object, again_object},
-    {"pieces", make_pieces, again_pieces},    {"parts", make_parts, again_parts},
-    {"data", make_data, again_data},          {"refs", make_refs, again_refs},
-    {"inline", make_inline, again_inline},    {"extent", make_extent, again_extent},
-    {"upload", make_upload, again_upload},    {"part", make_part, again_part},
-    {"completed", make_completed, again_completed}, {"gc", make_gc, again_gc},
+    {"bucket", make_bucket, again_bucket},
+    {"object", make_object, again_object},
+    {"pieces", make_pieces, again_pieces},
+    {"parts", make_parts, again_parts},
+    {"data", make_data, again_data},
+    {"refs", make_refs, again_refs},
+    {"inline", make_inline, again_inline},
+    {"extent", make_extent, again_extent},
+    {"upload", make_upload, again_upload},
+    {"part", make_part, again_part},
+    {"completed", make_completed, again_completed},
+    {"gc", make_gc, again_gc},
     {"setting", make_setting, again_setting},
 };
 
@@ -409,9 +427,12 @@ static void a_record_cut_short_or_too_long_is_refused(void **state)
     rand_seeded_init(&seeded, 2);
     for (size_t k = 0; k < COUNT_OF(kinds); k++)
         for (unsigned i = 0; i < 40; i++) {
-            bool has_no_size = kinds[k].make == make_inline || kinds[k].make == make_setting; /* their bytes are all that is left */
+            bool has_no_size = kinds[k].make == make_inline ||
+                               kinds[k].make == make_setting; /* their bytes are all that is left */
             size_t size = kinds[k].make(&seeded.rand, record), size_again;
-            size_t floor = kinds[k].make == make_inline ? 17 : kinds[k].make == make_setting ? 1 : size;
+            size_t floor = kinds[k].make == make_inline    ? 17
+                           : kinds[k].make == make_setting ? 1
+                                                           : size;
             size_t step = size > 2000 ? 17 : 1;
             for (size_t cut = 0; cut < floor; cut += step)
                 if (again(&kinds[k], record, cut, &size_again) != ERR_CORRUPT)
@@ -431,7 +452,8 @@ static void a_turned_bit_is_refused_or_means_something_within_the_limits(void **
             size_t size = kinds[k].make(&seeded.rand, record);
             unsigned tries = size < 300 ? (unsigned)size * 8 : 2000;
             for (unsigned t = 0; t < tries; t++) {
-                size_t bit = size < 300 ? t : rand_below(&seeded.rand, (size < 4000 ? size : 4000) * 8);
+                size_t bit =
+                    size < 300 ? t : rand_below(&seeded.rand, (size < 4000 ? size : 4000) * 8);
                 record[bit / 8] ^= (uint8_t)(1u << (bit % 8));
                 size_t size_again = 0;
                 enum err e = again(&kinds[k], record, size, &size_again);
@@ -478,7 +500,8 @@ static void a_data_shard_is_judged_by_its_place(void **state)
     struct extent extents[16];
     static uint64_t sums[DATA_SHARD_SUMS_MAX];
     for (uint32_t i = 0; i < 16; i++)
-        extents[i] = (struct extent){.segment = i, .units = EXTENT_BYTES_MAX / UNIT_BYTES, .bytes = EXTENT_BYTES_MAX};
+        extents[i] = (struct extent){
+            .segment = i, .units = EXTENT_BYTES_MAX / UNIT_BYTES, .bytes = EXTENT_BYTES_MAX};
     struct data_shard shard = {
         .size = DATA_SHARD_BYTES + 1,
         .extents_in_all = 17,
@@ -491,7 +514,8 @@ static void a_data_shard_is_judged_by_its_place(void **state)
     record_data_put(record, &shard);
     struct bytes bytes = bytes_of(record, record_data_size(16, DATA_SHARD_SUMS_MAX));
     assert_int_equal(record_data_get(bytes, 0, &data), ERR_OK);
-    assert_int_equal(record_data_get(bytes, 1, &data), ERR_CORRUPT); /* one byte is left for shard 1 */
+    assert_int_equal(record_data_get(bytes, 1, &data),
+                     ERR_CORRUPT); /* one byte is left for shard 1 */
     assert_int_equal(record_data_get(bytes, 2, &data), ERR_CORRUPT);
     extents[0].bytes = 1;
     extents[0].units = 1;

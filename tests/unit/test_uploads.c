@@ -1,4 +1,5 @@
-/* Looking at uploads, parts and settings, made by mutations; listings of uploads against the naive way. */
+/* Looking at uploads, parts and settings, made by mutations; listings of uploads against the naive
+ * way. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +16,7 @@
 #include "storage/volume_priv.h"
 
 #define UPLOADS_MAX 200u
-#define BUCKET ((struct bucket_id){7})
+#define BUCKET      ((struct bucket_id){7})
 
 struct upload {
     char name[24];
@@ -62,7 +63,8 @@ static struct bytes name_of(const struct upload *upload)
     return bytes_of(upload->name, upload->name_size);
 }
 
-static void put_upload(struct fixture *f, struct bucket_id bucket, struct bytes name, const struct upload_id *id)
+static void put_upload(struct fixture *f, struct bucket_id bucket, struct bytes name,
+                       const struct upload_id *id)
 {
     uint8_t record[UPLOAD_RECORD_BYTES_MAX];
     struct upload_record upload = {
@@ -88,10 +90,14 @@ static void one_upload_is_found_by_all_of_its_name(void **state)
     assert_int_equal(info.created_ns, 5);
     assert_int_equal(info.checksum.algorithm, 3);
     assert_true(bytes_equal(info.attrs, BYTES("video/mp4")));
-    assert_int_equal(volume_upload(f->volume, BUCKET, BYTES("k"), &other, &info, attrs), ERR_NO_SUCH_UPLOAD);
-    assert_int_equal(volume_upload(f->volume, BUCKET, BYTES("l"), &id, &info, attrs), ERR_NO_SUCH_UPLOAD);
-    assert_int_equal(volume_upload(f->volume, BUCKET, BYTES(""), &id, &info, attrs), ERR_NO_SUCH_UPLOAD);
-    assert_int_equal(volume_upload(f->volume, (struct bucket_id){8}, BYTES("k"), &id, &info, attrs), ERR_NO_SUCH_UPLOAD);
+    assert_int_equal(volume_upload(f->volume, BUCKET, BYTES("k"), &other, &info, attrs),
+                     ERR_NO_SUCH_UPLOAD);
+    assert_int_equal(volume_upload(f->volume, BUCKET, BYTES("l"), &id, &info, attrs),
+                     ERR_NO_SUCH_UPLOAD);
+    assert_int_equal(volume_upload(f->volume, BUCKET, BYTES(""), &id, &info, attrs),
+                     ERR_NO_SUCH_UPLOAD);
+    assert_int_equal(volume_upload(f->volume, (struct bucket_id){8}, BYTES("k"), &id, &info, attrs),
+                     ERR_NO_SUCH_UPLOAD);
     kv_sim_fail_nth(f->volume->kv, 1, ERR_IO);
     assert_int_equal(volume_upload(f->volume, BUCKET, BYTES("k"), &id, &info, attrs), ERR_IO);
 }
@@ -108,7 +114,8 @@ static int compare_uploads(const void *a, const void *b)
 static struct upload random_upload(struct rand *rand, size_t size_max)
 {
     static const char alphabet[] = {'a', 'b', '/', 0, (char)0xff};
-    struct upload upload = {.name_size = rand_below(rand, size_max + 1), .id = {{(uint8_t)rand_below(rand, 4)}}};
+    struct upload upload = {.name_size = rand_below(rand, size_max + 1),
+                            .id = {{(uint8_t)rand_below(rand, 4)}}};
     for (size_t i = 0; i < upload.name_size; i++)
         upload.name[i] = alphabet[rand_below(rand, sizeof alphabet)];
     return upload;
@@ -144,7 +151,8 @@ struct line {
     struct upload_id id;
 };
 
-static struct bytes roll_up(struct bytes name, struct bytes prefix, struct bytes delimiter, bool *ret_is_prefix)
+static struct bytes roll_up(struct bytes name, struct bytes prefix, struct bytes delimiter,
+                            bool *ret_is_prefix)
 {
     *ret_is_prefix = false;
     for (size_t i = prefix.size; delimiter.size > 0 && i + delimiter.size <= name.size; i++)
@@ -155,13 +163,15 @@ static struct bytes roll_up(struct bytes name, struct bytes prefix, struct bytes
     return name;
 }
 
-static size_t list_naively(const struct fixture *f, const struct upload_query *query, struct line *out, bool *ret_truncated)
+static size_t list_naively(const struct fixture *f, const struct upload_query *query,
+                           struct line *out, bool *ret_truncated)
 {
     size_t count = 0;
     bool marker_is_prefix = false;
     *ret_truncated = false;
     if (bytes_start_with(query->key_marker, query->prefix)) {
-        struct bytes rolled = roll_up(query->key_marker, query->prefix, query->delimiter, &marker_is_prefix);
+        struct bytes rolled =
+            roll_up(query->key_marker, query->prefix, query->delimiter, &marker_is_prefix);
         marker_is_prefix = marker_is_prefix && rolled.size == query->key_marker.size;
     }
     for (size_t i = 0; i < f->count; i++) {
@@ -171,13 +181,16 @@ static size_t list_naively(const struct fixture *f, const struct upload_query *q
             continue;
         if (query->key_marker.size > 0) {
             int order = bytes_compare(name, query->key_marker);
-            bool is_later = query->has_upload_marker && memcmp(upload->id.bytes, query->upload_marker.bytes, 16) > 0;
-            if (order < 0 || (order == 0 && !is_later) || (marker_is_prefix && bytes_start_with(name, query->key_marker)))
+            bool is_later = query->has_upload_marker &&
+                            memcmp(upload->id.bytes, query->upload_marker.bytes, 16) > 0;
+            if (order < 0 || (order == 0 && !is_later) ||
+                (marker_is_prefix && bytes_start_with(name, query->key_marker)))
                 continue;
         }
         bool is_prefix;
         struct bytes key = roll_up(name, query->prefix, query->delimiter, &is_prefix);
-        if (is_prefix && count > 0 && out[count - 1].is_prefix && bytes_equal(out[count - 1].key, key))
+        if (is_prefix && count > 0 && out[count - 1].is_prefix &&
+            bytes_equal(out[count - 1].key, key))
             continue;
         if (count == query->max) {
             *ret_truncated = query->max > 0;
@@ -194,7 +207,8 @@ struct check {
     bool has_failed;
 };
 
-static enum err check_upload(void *context, bool is_prefix, struct bytes key, const struct upload_info *upload)
+static enum err check_upload(void *context, bool is_prefix, struct bytes key,
+                             const struct upload_info *upload)
 {
     struct check *check = context;
     if (check->at == check->count) {
@@ -203,7 +217,8 @@ static enum err check_upload(void *context, bool is_prefix, struct bytes key, co
     }
     const struct line *expected = &check->expected[check->at++];
     if (is_prefix != expected->is_prefix || !bytes_equal(key, expected->key) ||
-        (!is_prefix && (memcmp(upload->id.bytes, expected->id.bytes, 16) != 0 || upload->attrs.size != 9)))
+        (!is_prefix &&
+         (memcmp(upload->id.bytes, expected->id.bytes, 16) != 0 || upload->attrs.size != 9)))
         check->has_failed = true;
     return ERR_OK;
 }
@@ -220,13 +235,16 @@ static void listings_are_what_the_naive_way_finds(void **state)
         struct rand *rand = &seeded.rand;
         make_uploads(f, rand);
         for (unsigned i = 0; i < 150; i++) {
-            struct upload prefix = random_upload(rand, 2), marker = random_upload(rand, 4), delimiter = random_upload(rand, 1);
+            struct upload prefix = random_upload(rand, 2), marker = random_upload(rand, 4),
+                          delimiter = random_upload(rand, 1);
             if (f->count > 0 && rand_below(rand, 2))
                 marker = f->uploads[rand_below(rand, f->count)];
             struct upload_query query = {
                 .bucket = BUCKET,
                 .prefix = rand_below(rand, 2) ? name_of(&prefix) : (struct bytes){0},
-                .delimiter = rand_below(rand, 3) ? (rand_below(rand, 2) ? BYTES("/") : name_of(&delimiter)) : (struct bytes){0},
+                .delimiter = rand_below(rand, 3)
+                                 ? (rand_below(rand, 2) ? BYTES("/") : name_of(&delimiter))
+                                 : (struct bytes){0},
                 .key_marker = rand_below(rand, 3) ? name_of(&marker) : (struct bytes){0},
                 .upload_marker = marker.id,
                 .has_upload_marker = rand_below(rand, 2) == 0,
@@ -236,10 +254,13 @@ static void listings_are_what_the_naive_way_finds(void **state)
             bool truncated, truncated_naively;
             struct check check = {.expected = expected};
             check.count = list_naively(f, &query, expected, &truncated_naively);
-            /* A marker that is a common prefix and also has an upload marker: the prefix wins, in both. */
-            assert_int_equal(volume_uploads(f->volume, &query, check_upload, &check, &truncated), ERR_OK);
+            /* A marker that is a common prefix and also has an upload marker: the prefix wins, in
+             * both. */
+            assert_int_equal(volume_uploads(f->volume, &query, check_upload, &check, &truncated),
+                             ERR_OK);
             if (check.has_failed || check.at != check.count || truncated != truncated_naively)
-                fail_msg("seed %llu, query %u: %zu of %zu", (unsigned long long)seed, i, check.at, check.count);
+                fail_msg("seed %llu, query %u: %zu of %zu", (unsigned long long)seed, i, check.at,
+                         check.count);
         }
     }
 }
@@ -267,12 +288,15 @@ static void parts_come_in_pages_by_number(void **state)
     put_upload(f, BUCKET, BYTES("k"), &id);
     for (size_t i = 0; i < COUNT_OF(numbers) + 1; i++) {
         bool is_neighbour = i == COUNT_OF(numbers);
-        struct part_info info = {.number = is_neighbour ? 3 : numbers[i], .size = is_neighbour ? 3 : numbers[i]};
+        struct part_info info = {.number = is_neighbour ? 3 : numbers[i],
+                                 .size = is_neighbour ? 3 : numbers[i]};
         struct stored_piece piece = {.piece = {.data = {1, i + 1}, .size = info.size}};
         struct kv_key key;
         uint8_t *room;
         key_part(&key, is_neighbour ? &next : &id, info.number);
-        assert_int_equal(kv_batch_reserve(f->batch, KV_PART, key_bytes(&key), record_part_size(&info, 1), &room), ERR_OK);
+        assert_int_equal(
+            kv_batch_reserve(f->batch, KV_PART, key_bytes(&key), record_part_size(&info, 1), &room),
+            ERR_OK);
         record_part_put(room, &info, &piece, 1);
     }
     commit(f);
@@ -281,12 +305,15 @@ static void parts_come_in_pages_by_number(void **state)
         uint32_t max;
         size_t first, count;
         bool truncated;
-    } table[] = {{0, 10, 0, 5, false}, {0, 5, 0, 5, false}, {0, 4, 0, 4, true}, {2, 1, 2, 1, true}, {255, 9, 3, 2, false},
-                 {256, 9, 4, 1, false}, {10000, 9, 0, 0, false}, {65535, 9, 0, 0, false}, {0, 0, 0, 0, false}};
+    } table[] = {{0, 10, 0, 5, false},    {0, 5, 0, 5, false},     {0, 4, 0, 4, true},
+                 {2, 1, 2, 1, true},      {255, 9, 3, 2, false},   {256, 9, 4, 1, false},
+                 {10000, 9, 0, 0, false}, {65535, 9, 0, 0, false}, {0, 0, 0, 0, false}};
     for (size_t i = 0; i < COUNT_OF(table); i++) {
         struct part_pages pages = {.count = 0};
         bool truncated;
-        assert_int_equal(volume_parts(f->volume, BUCKET, BYTES("k"), &id, table[i].after, table[i].max, collect_part, &pages, &truncated), ERR_OK);
+        assert_int_equal(volume_parts(f->volume, BUCKET, BYTES("k"), &id, table[i].after,
+                                      table[i].max, collect_part, &pages, &truncated),
+                         ERR_OK);
         assert_int_equal(pages.count, table[i].count);
         assert_int_equal(truncated, table[i].truncated);
         for (size_t j = 0; j < pages.count; j++)
@@ -294,7 +321,9 @@ static void parts_come_in_pages_by_number(void **state)
     }
     struct part_pages pages;
     bool truncated;
-    assert_int_equal(volume_parts(f->volume, BUCKET, BYTES("k"), &next, 0, 9, collect_part, &pages, &truncated), ERR_NO_SUCH_UPLOAD);
+    assert_int_equal(
+        volume_parts(f->volume, BUCKET, BYTES("k"), &next, 0, 9, collect_part, &pages, &truncated),
+        ERR_NO_SUCH_UPLOAD);
 }
 
 /* ---- settings ---- */
@@ -317,10 +346,13 @@ static void settings_are_found_by_name_and_by_prefix(void **state)
         struct kv_key key;
         uint8_t *room;
         key_setting(&key, bytes_of_string(names[i]));
-        assert_int_equal(kv_batch_reserve(f->batch, KV_SYS, key_bytes(&key), record_setting_size(1), &room), ERR_OK);
+        assert_int_equal(
+            kv_batch_reserve(f->batch, KV_SYS, key_bytes(&key), record_setting_size(1), &room),
+            ERR_OK);
         record_setting_put(room, bytes_of(&names[i][strlen(names[i]) - 1], 1));
     }
-    assert_int_equal(kv_batch_put(f->batch, KV_SYS, KEY_SYS_UUID, BYTES("the volume's own")), ERR_OK);
+    assert_int_equal(kv_batch_put(f->batch, KV_SYS, KEY_SYS_UUID, BYTES("the volume's own")),
+                     ERR_OK);
     commit(f);
     uint8_t out[4];
     size_t size;
@@ -328,15 +360,22 @@ static void settings_are_found_by_name_and_by_prefix(void **state)
     assert_int_equal(size, 1);
     assert_int_equal(out[0], 'b');
     assert_int_equal(volume_setting(f->volume, BYTES("key/b"), out, 0, &size), ERR_TOO_LARGE);
-    assert_int_equal(volume_setting(f->volume, BYTES("key/"), out, sizeof out, &size), ERR_NO_SUCH_KEY_ID);
-    assert_int_equal(volume_setting(f->volume, BYTES("uuid"), out, sizeof out, &size), ERR_NO_SUCH_KEY_ID);
+    assert_int_equal(volume_setting(f->volume, BYTES("key/"), out, sizeof out, &size),
+                     ERR_NO_SUCH_KEY_ID);
+    assert_int_equal(volume_setting(f->volume, BYTES("uuid"), out, sizeof out, &size),
+                     ERR_NO_SUCH_KEY_ID);
     static const struct {
         const char *prefix, *expected;
-    } table[] = {{"key/", "key/a=a key/b=b "}, {"key", "key/a=a key/b=b keyring=g "}, {"", "key/a=a key/b=b keyring=g node=e "}, {"x", ""}};
+    } table[] = {{"key/", "key/a=a key/b=b "},
+                 {"key", "key/a=a key/b=b keyring=g "},
+                 {"", "key/a=a key/b=b keyring=g node=e "},
+                 {"x", ""}};
     for (size_t i = 0; i < COUNT_OF(table); i++) {
         char text[128];
         struct buf buf = BUF_ON(text);
-        assert_int_equal(volume_settings(f->volume, bytes_of_string(table[i].prefix), collect_setting, &buf), ERR_OK);
+        assert_int_equal(
+            volume_settings(f->volume, bytes_of_string(table[i].prefix), collect_setting, &buf),
+            ERR_OK);
         assert_true(bytes_equal(buf_bytes(&buf), bytes_of_string(table[i].expected)));
     }
 }
