@@ -59,6 +59,7 @@ def slow_clients(node):
     with connect(node.s3) as wire:
         send_all(wire, data + b"h" * 1000)
         cut("a body that stops is cut off", wire, 1, 8)
+    client.close()                                      # idle for longer than this node allows
     equal(client.get("slow", "half").status, 404, "and nothing of it is stored")
     read, _, _ = signed_head(node, "GET", "/slow/large")
     with socket.socket() as wire:
