@@ -8,19 +8,20 @@
 #include "storage/segment.h"
 
 /*
- * A bitmap of the units, 1 is used, and above it the count of free units in each block of 4,096, so that full stretches are skipped quickly.
- * run_bound says that no free run is longer: learnt by a scan that found nothing, raised by frees. Runs longer than ALLOC_RUN_MAX are not told
- * apart, nobody asks for them.
+ * A bitmap of the units, 1 is used, and above it the count of free units in each block of 4,096, so
+ * that full stretches are skipped quickly. run_bound says that no free run is longer: learnt by a
+ * scan that found nothing, raised by frees. Runs longer than ALLOC_RUN_MAX are not told apart,
+ * nobody asks for them.
  */
 #define BLOCK_UNITS 4096u
-#define WORD_UNITS 64u
+#define WORD_UNITS  64u
 
 struct bitmap {
     uint32_t number;
-    uint32_t free;       /* units */
+    uint32_t free; /* units */
     uint32_t run_bound;
-    uint32_t cursor;     /* next fit starts here */
-    uint32_t frees;      /* counts them, so that a scan between two holds of the lock notices */
+    uint32_t cursor;      /* next fit starts here */
+    uint32_t frees;       /* counts them, so that a scan between two holds of the lock notices */
     uint16_t *block_free; /* behind bits */
     uint64_t bits[];
 };
@@ -93,9 +94,9 @@ static void set_bits(struct bitmap *map, uint32_t at, uint32_t units, bool used)
 }
 
 struct scan {
-    uint32_t at, end;  /* what is left */
-    uint32_t run;      /* free units right before `at` */
-    uint32_t longest;  /* run that was seen and too short */
+    uint32_t at, end; /* what is left */
+    uint32_t run;     /* free units right before `at` */
+    uint32_t longest; /* run that was seen and too short */
 };
 
 /* Goes on to `stop` or until a run of `want` units ends at scan->at. */
@@ -161,8 +162,10 @@ static struct bitmap *find(struct alloc *alloc, uint32_t segment)
 enum err alloc_add(struct alloc *alloc, uint32_t segment)
 {
     CHECK(segment < SEGMENTS_MAX);
-    uint32_t words = alloc->segment_units / WORD_UNITS, blocks = (alloc->segment_units + BLOCK_UNITS - 1) / BLOCK_UNITS;
-    struct bitmap *map = calloc(1, sizeof *map + words * sizeof map->bits[0] + blocks * sizeof map->block_free[0]);
+    uint32_t words = alloc->segment_units / WORD_UNITS,
+             blocks = (alloc->segment_units + BLOCK_UNITS - 1) / BLOCK_UNITS;
+    struct bitmap *map =
+        calloc(1, sizeof *map + words * sizeof map->bits[0] + blocks * sizeof map->block_free[0]);
     if (map == NULL)
         return ERR_NO_MEMORY;
     map->number = segment;
@@ -224,7 +227,8 @@ enum err alloc_mark(struct alloc *alloc, const struct alloc_run *run)
     lock(alloc);
     struct bitmap *map = find(alloc, run->segment);
     enum err e = ERR_CORRUPT;
-    if (map != NULL && run->units > 0 && run->units <= alloc->segment_units && run->unit <= alloc->segment_units - run->units &&
+    if (map != NULL && run->units > 0 && run->units <= alloc->segment_units &&
+        run->unit <= alloc->segment_units - run->units &&
         all_are(map, run->unit, run->units, false)) {
         use(alloc, map, run->unit, run->units);
         e = ERR_OK;
@@ -278,7 +282,8 @@ void alloc_free(struct alloc *alloc, const struct alloc_run *run)
     alloc->units_used -= run->units;
     if (is_empty(alloc, map))
         alloc->empty_count++;
-    uint32_t merged = free_before(map, run->unit) + run->units + free_after(alloc, map, run->unit + run->units);
+    uint32_t merged =
+        free_before(map, run->unit) + run->units + free_after(alloc, map, run->unit + run->units);
     if (merged > map->run_bound)
         map->run_bound = merged;
     unlock(alloc);
@@ -286,11 +291,14 @@ void alloc_free(struct alloc *alloc, const struct alloc_run *run)
 
 /* ---- taking ---- */
 
-/* Scans [scan->at, scan->end), giving others a turn now and then. False also when the segment went away meanwhile. */
-static bool scan_slowly(struct alloc *alloc, struct bitmap *map, uint32_t number, struct scan *scan, uint32_t want)
+/* Scans [scan->at, scan->end), giving others a turn now and then. False also when the segment went
+ * away meanwhile. */
+static bool scan_slowly(struct alloc *alloc, struct bitmap *map, uint32_t number, struct scan *scan,
+                        uint32_t want)
 {
     while (scan->at < scan->end) {
-        uint32_t stop = scan->end - scan->at > ALLOC_SCAN_UNITS ? scan->at + ALLOC_SCAN_UNITS : scan->end;
+        uint32_t stop =
+            scan->end - scan->at > ALLOC_SCAN_UNITS ? scan->at + ALLOC_SCAN_UNITS : scan->end;
         if (scan_run(map, scan, stop, want))
             return true;
         if (scan->at == scan->end)
@@ -305,7 +313,8 @@ static bool scan_slowly(struct alloc *alloc, struct bitmap *map, uint32_t number
     return false;
 }
 
-static bool take_in(struct alloc *alloc, struct bitmap *map, uint32_t want, struct alloc_run *ret_run)
+static bool take_in(struct alloc *alloc, struct bitmap *map, uint32_t want,
+                    struct alloc_run *ret_run)
 {
     if (map->free < want || map->run_bound < want)
         return false;
@@ -333,7 +342,8 @@ static bool take_in(struct alloc *alloc, struct bitmap *map, uint32_t want, stru
     return true;
 }
 
-/* The emptiest segment that may have the run, another class's open one only when there is no other. */
+/* The emptiest segment that may have the run, another class's open one only when there is no other.
+ */
 static struct bitmap *pick(struct alloc *alloc, enum alloc_class class, uint32_t want)
 {
     struct bitmap *best = NULL, *last_resort = NULL;
@@ -349,11 +359,13 @@ static struct bitmap *pick(struct alloc *alloc, enum alloc_class class, uint32_t
     return best ? best : last_resort;
 }
 
-static bool take_whole(struct alloc *alloc, enum alloc_class class, uint32_t want, struct alloc_run *ret_run)
+static bool take_whole(struct alloc *alloc, enum alloc_class class, uint32_t want,
+                       struct alloc_run *ret_run)
 {
     if (alloc->open[class] != NULL && take_in(alloc, alloc->open[class], want, ret_run))
         return true;
-    /* A segment that has nothing lowers its bound by that and is not picked again, unless frees keep raising it: hence the limit. */
+    /* A segment that has nothing lowers its bound by that and is not picked again, unless frees
+     * keep raising it: hence the limit. */
     for (uint32_t tries = 2 * alloc->count + 2; tries > 0; tries--) {
         struct bitmap *map = pick(alloc, class, want);
         if (map == NULL)
@@ -367,7 +379,8 @@ static bool take_whole(struct alloc *alloc, enum alloc_class class, uint32_t wan
     return false;
 }
 
-bool alloc_take(struct alloc *alloc, enum alloc_class class, uint32_t units, enum alloc_fit fit, struct alloc_run *ret_run)
+bool alloc_take(struct alloc *alloc, enum alloc_class class, uint32_t units, enum alloc_fit fit,
+                struct alloc_run *ret_run)
 {
     CHECK(units > 0 && units <= ALLOC_RUN_MAX);
     lock(alloc);

@@ -7,9 +7,10 @@
 #include "storage/keeper.h"
 #include "storage/volume_priv.h"
 
-#define POOL_MAX 256u                  /* bodies kept for the next PUT: 3 MiB */
-#define AHEAD_BYTES MIB(4)             /* the next extent is taken when so little is left of the last one */
-#define UNKNOWN_STEP_MIN_BYTES MIB(1)  /* a body of unknown size reserves as much again as it has, within these bounds */
+#define POOL_MAX    256u   /* bodies kept for the next PUT: 3 MiB */
+#define AHEAD_BYTES MIB(4) /* the next extent is taken when so little is left of the last one */
+#define UNKNOWN_STEP_MIN_BYTES                                                                     \
+    MIB(1) /* a body of unknown size reserves as much again as it has, within these bounds */
 
 static uint64_t units_of(uint64_t bytes)
 {
@@ -117,16 +118,19 @@ static void add_run(struct body *body, const struct alloc_run *run)
     } else {
         CHECK(body->extent_count < body->extent_capacity);
         body->written_seqs[body->extent_count] = 0;
-        body->extents[body->extent_count++] = (struct extent){.segment = run->segment, .unit = run->unit, .units = run->units};
+        body->extents[body->extent_count++] =
+            (struct extent){.segment = run->segment, .unit = run->unit, .units = run->units};
     }
     body->reserved_bytes += (uint64_t)run->units * UNIT_BYTES;
-    atomic_fetch_add_explicit(&body->volume->space.reserved_units, run->units, memory_order_relaxed);
+    atomic_fetch_add_explicit(&body->volume->space.reserved_units, run->units,
+                              memory_order_relaxed);
 }
 
 static void free_run(struct volume *volume, const struct extent *extent, uint32_t from_unit)
 {
     uint32_t units = extent->units - from_unit;
-    alloc_free(volume->alloc, &(struct alloc_run){extent->segment, extent->unit + from_unit, units});
+    alloc_free(volume->alloc,
+               &(struct alloc_run){extent->segment, extent->unit + from_unit, units});
     atomic_fetch_sub_explicit(&volume->space.reserved_units, units, memory_order_relaxed);
 }
 
@@ -137,7 +141,8 @@ static uint32_t next_units(const struct body *body, uint64_t needed_bytes)
     if (body->size_wanted != BODY_SIZE_UNKNOWN) {
         bytes = body->size_wanted - body->reserved_bytes;
     } else {
-        bytes = body->reserved_bytes > UNKNOWN_STEP_MIN_BYTES ? body->reserved_bytes : UNKNOWN_STEP_MIN_BYTES;
+        bytes = body->reserved_bytes > UNKNOWN_STEP_MIN_BYTES ? body->reserved_bytes
+                                                              : UNKNOWN_STEP_MIN_BYTES;
         if (bytes < needed_bytes || body->has_ended)
             bytes = needed_bytes;
     }
@@ -149,7 +154,8 @@ static uint32_t next_units(const struct body *body, uint64_t needed_bytes)
 static bool take_run(struct body *body, uint32_t units, struct alloc_run *ret_run)
 {
     struct volume *volume = body->volume;
-    uint64_t size = body->size_wanted == BODY_SIZE_UNKNOWN && body->has_ended ? body->size : body->size_wanted;
+    uint64_t size =
+        body->size_wanted == BODY_SIZE_UNKNOWN && body->has_ended ? body->size : body->size_wanted;
     enum alloc_class class = size <= ALLOC_SMALL_BYTES_MAX ? ALLOC_SMALL : ALLOC_LARGE;
     if (alloc_take(volume->alloc, class, units, ALLOC_WHOLE, ret_run))
         return true;
@@ -163,7 +169,8 @@ static bool take_run(struct body *body, uint32_t units, struct alloc_run *ret_ru
     return alloc_take(volume->alloc, class, units, ALLOC_PIECES, ret_run);
 }
 
-/* Takes extents until `bytes` are reserved. ERR_WOULD_BLOCK: a segment must be made or dead units freed first. */
+/* Takes extents until `bytes` are reserved. ERR_WOULD_BLOCK: a segment must be made or dead units
+ * freed first. */
 static enum err reserve(struct body *body, uint64_t bytes)
 {
     while (body->reserved_bytes < bytes) {
@@ -242,7 +249,8 @@ static enum err may_open(struct volume *volume, struct err_trail *trail)
     CHECK(false);
 }
 
-enum err body_open(struct volume *volume, const struct body_options *options, struct body **ret_body, struct err_trail *trail)
+enum err body_open(struct volume *volume, const struct body_options *options,
+                   struct body **ret_body, struct err_trail *trail)
 {
     CHECK_MAGIC(volume, VOLUME_MAGIC);
     CHECK(options->loop != NULL);
@@ -291,7 +299,8 @@ void body_close(struct body *body)
     CHECK(!body->is_closing);
     body->is_closing = true;
     /* With writes waiting, its turn comes as if space had: they are told there. */
-    if (body->is_waiting && body->first_waiting == NULL && space_wait_cancel(body->volume, &body->waiter))
+    if (body->is_waiting && body->first_waiting == NULL &&
+        space_wait_cancel(body->volume, &body->waiter))
         body->is_waiting = false;
     if (body->writes_pending > 0 || body->is_waiting)
         return;
@@ -325,7 +334,8 @@ static void finish_write(struct body_write *write, enum err e)
 
 static void deliver_written(struct loop_msg *msg)
 {
-    struct body_write *write = CONTAINER_OF(CONTAINER_OF(msg, struct disk_io, msg), struct body_write, io);
+    struct body_write *write =
+        CONTAINER_OF(CONTAINER_OF(msg, struct disk_io, msg), struct body_write, io);
     finish_write(write, write->err);
 }
 
@@ -364,8 +374,10 @@ static void write_piece(struct body_write *write)
     uint32_t size = left < room ? left : (uint32_t)room;
     struct segment *segment = segments_find(&body->volume->segments, extent->segment);
     CHECK(segment != NULL);
-    body->volume->disk->ops->write(segment->direct, body->loop, &write->io, write->data + write->written_size, size,
-                                   (uint64_t)extent->unit * UNIT_BYTES + (offset - start), piece_written);
+    uint64_t file_offset = (uint64_t)extent->unit * UNIT_BYTES + (offset - start);
+    segment->direct->disk->ops->write(segment->direct, body->loop, &write->io,
+                                      write->data + write->written_size, size, file_offset,
+                                      piece_written);
 }
 
 static void piece_written(struct disk_io *io, enum err e, uint32_t count)
@@ -409,7 +421,8 @@ static enum err note_sums(struct body *body, const uint8_t *data, uint32_t size)
     }
     return ERR_OK;
 }
-_Static_assert(BODY_SUMS_OWN >= SLOT_LARGE_BYTES / SUM_CHUNK_BYTES, "doubling makes room for a whole write");
+_Static_assert(BODY_SUMS_OWN >= SLOT_LARGE_BYTES / SUM_CHUNK_BYTES,
+               "doubling makes room for a whole write");
 
 static bool wait_for_space(struct body *body)
 {
@@ -423,7 +436,9 @@ static void start_waiting(struct body *body)
 {
     while (body->first_waiting != NULL) {
         struct body_write *write = body->first_waiting;
-        enum err e = body->err ? body->err : body->is_closing ? ERR_CANCELLED : reserve(body, write->data_offset + write->size);
+        enum err e = body->err          ? body->err
+                     : body->is_closing ? ERR_CANCELLED
+                                        : reserve(body, write->data_offset + write->size);
         if (e == ERR_WOULD_BLOCK) {
             if (wait_for_space(body))
                 return;
@@ -444,7 +459,8 @@ static void start_waiting(struct body *body)
 
 static void space_came(struct loop_msg *msg)
 {
-    struct body *body = CONTAINER_OF(CONTAINER_OF(msg, struct space_waiter, msg), struct body, waiter);
+    struct body *body =
+        CONTAINER_OF(CONTAINER_OF(msg, struct space_waiter, msg), struct body, waiter);
     CHECK_MAGIC(body, BODY_MAGIC);
     body->is_waiting = false;
     start_waiting(body);
@@ -467,7 +483,8 @@ static enum err write_inline(struct body *body, struct body_write *write, bool l
 
 static enum err write_extents(struct body *body, struct body_write *write, uint32_t size, bool last)
 {
-    CHECK(body->size % SUM_CHUNK_BYTES == 0 || size == 0); /* only the last write may have any size */
+    CHECK(body->size % SUM_CHUNK_BYTES == 0 ||
+          size == 0); /* only the last write may have any size */
     CHECK((uintptr_t)write->data % UNIT_BYTES == 0);
     enum err e = note_sums(body, write->data, size);
     if (e)
@@ -496,16 +513,18 @@ static enum err write_extents(struct body *body, struct body_write *write, uint3
 /* Takes the next extent before a write asks for it, if that needs no wait. */
 static void reserve_ahead(struct body *body)
 {
-    bool is_near_end = !body->is_inline && body->size_wanted != BODY_SIZE_UNKNOWN && body->reserved_bytes < body->size_wanted &&
+    bool is_near_end = !body->is_inline && body->size_wanted != BODY_SIZE_UNKNOWN &&
+                       body->reserved_bytes < body->size_wanted &&
                        body->reserved_bytes < body->size + AHEAD_BYTES;
     if (!is_near_end || body->is_waiting || body->first_waiting != NULL || body->err)
         return;
     if (reserve(body, body->reserved_bytes + 1) == ERR_WOULD_BLOCK)
-        (void)wait_for_space(body); /* the keeper makes a segment meanwhile; if none can come, the write that needs it hears of it */
+        (void)wait_for_space(body); /* the keeper makes a segment meanwhile; if none can come, the
+                                       write that needs it hears of it */
 }
 
-enum err body_write(struct body *body, struct body_write *write, uint8_t *data, uint32_t size, bool last, body_written_fn *written,
-                    struct err_trail *trail)
+enum err body_write(struct body *body, struct body_write *write, uint8_t *data, uint32_t size,
+                    bool last, body_written_fn *written, struct err_trail *trail)
 {
     CHECK_MAGIC(body, BODY_MAGIC);
     CHECK(!body->is_closing);
@@ -513,7 +532,8 @@ enum err body_write(struct body *body, struct body_write *write, uint8_t *data, 
     if (body->err)
         return err_note(trail, body->err, "an earlier write of this body failed");
     bool is_unknown = body->size_wanted == BODY_SIZE_UNKNOWN;
-    if ((body->has_ended && !(size == 0 && last)) || (!is_unknown && size > body->size_wanted - body->size))
+    if ((body->has_ended && !(size == 0 && last)) ||
+        (!is_unknown && size > body->size_wanted - body->size))
         return err_note(trail, ERR_INVALID, "more bytes than the body was opened for");
     if (last && !is_unknown && body->size + size != body->size_wanted)
         return err_note(trail, ERR_INVALID, "the body ends %llu bytes early",
@@ -529,7 +549,8 @@ enum err body_write(struct body *body, struct body_write *write, uint8_t *data, 
     write->written_size = 0;
     write->data_offset = body->size;
     write->err = ERR_OK;
-    enum err e = body->is_inline ? write_inline(body, write, last) : write_extents(body, write, size, last);
+    enum err e =
+        body->is_inline ? write_inline(body, write, last) : write_extents(body, write, size, last);
     if (e)
         return err_note(trail, e, "take %u bytes of a body", size);
     reserve_ahead(body);
@@ -572,7 +593,8 @@ void body__layout(const struct body *body, struct data_layout *ret_layout)
 {
     CHECK_MAGIC(body, BODY_MAGIC);
     CHECK(body->writes_pending == 0);
-    *ret_layout = (struct data_layout){.id = body->id, .size = body->size, .is_inline = body->is_inline};
+    *ret_layout =
+        (struct data_layout){.id = body->id, .size = body->size, .is_inline = body->is_inline};
     if (body->is_inline) {
         ret_layout->inline_data = body->inline_data;
         ret_layout->inline_sum = body->inline_sum;
@@ -592,7 +614,8 @@ static uint64_t all_units(const struct body *body)
 void body__named(struct body *body)
 {
     CHECK_MAGIC(body, BODY_MAGIC);
-    atomic_fetch_sub_explicit(&body->volume->space.reserved_units, all_units(body), memory_order_relaxed);
+    atomic_fetch_sub_explicit(&body->volume->space.reserved_units, all_units(body),
+                              memory_order_relaxed);
     body_free(body);
 }
 
@@ -608,6 +631,7 @@ void body__orphaned(struct body *body, body_keep_fn *keep, void *context)
     CHECK_MAGIC(body, BODY_MAGIC);
     for (uint32_t i = 0; keep != NULL && i < body->extent_count; i++)
         keep(context, body->id, &body->extents[i]);
-    atomic_fetch_sub_explicit(&body->volume->space.reserved_units, all_units(body), memory_order_relaxed);
+    atomic_fetch_sub_explicit(&body->volume->space.reserved_units, all_units(body),
+                              memory_order_relaxed);
     body_free(body);
 }

@@ -1,16 +1,20 @@
 /*
- * A body is object bytes on their way to the disk: space reserved, bytes written by O_DIRECT straight out of arena slots with several writes in
- * flight, one XXH3-64 a 64 KiB computed while they are in cache. It has no name: a mutation gives it one (storage/object.h) after all
- * writes have ended, or body_close() gives its space back. Nothing else remembers it, so a crash leaves nothing.
+ * A body is object bytes on their way to the disk: space reserved, bytes written by O_DIRECT
+ * straight out of arena slots with several writes in flight, one XXH3-64 a 64 KiB computed while
+ * they are in cache. It has no name: a mutation gives it one (storage/object.h) after all writes
+ * have ended, or body_close() gives its space back. Nothing else remembers it, so a crash leaves
+ * nothing.
  *
- *     body_open --reserve--> body_write ... body_write (last one may be of any size) --> mutation.body --> committed
- *                                          \--> body_close: space is free again
+ *     body_open -> body_write ... body_write (the last of any size) -> mutation.body -> committed
+ *                                              \-> body_close: space is free again
  *
- * Data of at most INLINE_BYTES_MAX is kept in the body's own memory and goes into the index. Whether it is that small is known from the size given,
- * or, when that is unknown, from the first write: the last one at once, or not.
+ * Data of at most INLINE_BYTES_MAX is kept in the body's own memory and goes into the index.
+ * Whether it is that small is known from the size given, or, when that is unknown, from the first
+ * write: the last one at once, or not.
  *
- * A size that is known is claimed as a whole when the body is opened, so what cannot fit is refused before its first byte; units are taken from the
- * allocator as writes come near them. When a segment must be made first, writes wait for it in the body, not the loop.
+ * A size that is known is claimed as a whole when the body is opened, so what cannot fit is refused
+ * before its first byte; units are taken from the allocator as writes come near them. When a
+ * segment must be made first, writes wait for it in the body, not the loop.
  *
  * One loop owns a body. After a write error the body only takes body_close().
  */
@@ -30,7 +34,8 @@ struct body_options {
 };
 
 /* ERR_DISK_FULL, ERR_READ_ONLY, ERR_VOLUME_FAILED, ERR_BUSY (no memory for another body) */
-enum err body_open(struct volume *volume, const struct body_options *options, struct body **ret_body, struct err_trail *trail) MUST_USE;
+enum err body_open(struct volume *volume, const struct body_options *options,
+                   struct body **ret_body, struct err_trail *trail) MUST_USE;
 
 struct body_write;
 typedef void body_written_fn(struct body_write *write, enum err e);
@@ -46,17 +51,20 @@ struct body_write {
 };
 
 /*
- * Appends `size` bytes, at most SLOT_LARGE_BYTES. `data` is a slot's start (UNIT-aligned) and stays untouched until written() runs, on the
- * body's loop, exactly once. A last write of size 0 is allowed (a body whose end was not known in time). Every write but the last is a multiple of SUM_CHUNK_BYTES; the last one's tail is zeroed up to a whole unit
- * in the slot itself. The sums are computed inside this call. An error returned: no callback will come.
+ * Appends `size` bytes, at most SLOT_LARGE_BYTES. `data` is a slot's start (UNIT-aligned) and stays
+ * untouched until written() runs, on the body's loop, exactly once. A last write of size 0 is
+ * allowed (a body whose end was not known in time). Every write but the last is a multiple of
+ * SUM_CHUNK_BYTES; the last one's tail is zeroed up to a whole unit in the slot itself. The sums
+ * are computed inside this call. An error returned: no callback will come.
  */
-enum err body_write(struct body *body, struct body_write *write, uint8_t *data, uint32_t size, bool last,
-                    body_written_fn *written, struct err_trail *trail) MUST_USE;
+enum err body_write(struct body *body, struct body_write *write, uint8_t *data, uint32_t size,
+                    bool last, body_written_fn *written, struct err_trail *trail) MUST_USE;
 
 uint64_t body_size(const struct body *body); /* bytes taken so far */
 uint32_t body_writes_pending(const struct body *body);
 bool body_is_inline(const struct body *body);
-/* Gives the space back; writes still in flight finish first by themselves (their callbacks run). NULL does nothing. */
+/* Gives the space back; writes still in flight finish first by themselves (their callbacks run).
+ * NULL does nothing. */
 void body_close(struct body *body);
 
 #endif

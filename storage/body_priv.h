@@ -1,5 +1,6 @@
 /*
- * The inside of a body, for body.c and the committer. After volume_commit() it is the committer's alone.
+ * The inside of a body, for body.c and the committer. After volume_commit() it is the committer's
+ * alone.
  */
 #ifndef STORAGE_BODY_PRIV_H
 #define STORAGE_BODY_PRIV_H
@@ -9,28 +10,30 @@
 #include "storage/space.h"
 
 #define BODY_MAGIC 0x626f6479u
-#define BODY_EXTENTS_OWN 4u  /* more than any object up to 16 MiB has on a disk that is not cut up */
-#define BODY_SUMS_OWN 256u   /* 16 MiB */
+#define BODY_EXTENTS_OWN                                                                           \
+    4u                     /* more than any object up to 16 MiB has on a disk that is not cut up   \
+                            */
+#define BODY_SUMS_OWN 256u /* 16 MiB */
 
 struct body {
     uint32_t magic;
-    struct volume *volume;  /* borrowed */
-    struct loop *loop;      /* borrowed */
+    struct volume *volume; /* borrowed */
+    struct loop *loop;     /* borrowed */
     struct data_id id;
-    uint64_t size_wanted;   /* or BODY_SIZE_UNKNOWN */
-    uint64_t size;          /* taken so far */
+    uint64_t size_wanted; /* or BODY_SIZE_UNKNOWN */
+    uint64_t size;        /* taken so far */
     bool is_inline;
-    bool is_decided;        /* is_inline is final */
-    bool has_ended;         /* the last write was taken */
-    bool is_closing;        /* body_close() came while something was under way */
-    bool is_waiting;        /* for space: waiter is in line or its message on the way */
-    enum err err;           /* of the first write that failed */
+    bool is_decided; /* is_inline is final */
+    bool has_ended;  /* the last write was taken */
+    bool is_closing; /* body_close() came while something was under way */
+    bool is_waiting; /* for space: waiter is in line or its message on the way */
+    enum err err;    /* of the first write that failed */
     uint32_t writes_pending;
 
     struct extent *extents; /* own_extents or owned */
     uint64_t *written_seqs; /* of the segment, when the last write to that extent ended */
     uint32_t extent_count, extent_capacity;
-    uint64_t *sums;         /* own_sums or owned */
+    uint64_t *sums; /* own_sums or owned */
     uint32_t sum_count, sum_capacity;
     uint64_t reserved_bytes; /* in extents */
     uint64_t claimed_units;  /* promised by space, not taken yet */
@@ -57,7 +60,8 @@ enum err body__judge(struct body *body, struct err_trail *trail) MUST_USE;
 void body__named(struct body *body);
 /* It will not be named: its space is free. Ends the body. */
 void body__dropped(struct body *body);
-/* Whether it was named cannot be told: its space stays taken, and `keep`, if not NULL, learns what it is. Ends the body. */
+/* Whether it was named cannot be told: its space stays taken, and `keep`, if not NULL, learns what
+ * it is. Ends the body. */
 typedef void body_keep_fn(void *context, struct data_id data, const struct extent *extent);
 void body__orphaned(struct body *body, body_keep_fn *keep, void *context);
 

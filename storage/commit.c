@@ -12,12 +12,15 @@
 
 #define TICK_NS NS_PER_SECOND /* how often a busy committer lets the keeper look at the disk */
 
-static struct metric metric_batches = {
-    .name = "sluice_commit_batches_total", .help = "Index batches written and synced.", .kind = METRIC_COUNTER};
-static struct metric metric_mutations = {
-    .name = "sluice_commit_mutations_total", .help = "Changes answered after they were durable.", .kind = METRIC_COUNTER};
-static struct metric metric_refused = {
-    .name = "sluice_commit_refused_total", .help = "Changes answered with an error.", .kind = METRIC_COUNTER};
+static struct metric metric_batches = {.name = "sluice_commit_batches_total",
+                                       .help = "Index batches written and synced.",
+                                       .kind = METRIC_COUNTER};
+static struct metric metric_mutations = {.name = "sluice_commit_mutations_total",
+                                         .help = "Changes answered after they were durable.",
+                                         .kind = METRIC_COUNTER};
+static struct metric metric_refused = {.name = "sluice_commit_refused_total",
+                                       .help = "Changes answered with an error.",
+                                       .kind = METRIC_COUNTER};
 static struct metric metric_sync = {.name = "sluice_segment_sync_seconds",
                                     .help = "Time of one fdatasync of a segment file.",
                                     .kind = METRIC_HISTOGRAM,
@@ -36,7 +39,8 @@ static struct metric metric_wait = {.name = "sluice_commit_seconds",
 
 static void register_metrics(void)
 {
-    struct metric *all[] = {&metric_batches, &metric_mutations, &metric_refused, &metric_sync, &metric_write, &metric_wait};
+    struct metric *all[] = {&metric_batches, &metric_mutations, &metric_refused,
+                            &metric_sync,    &metric_write,     &metric_wait};
     for (size_t i = 0; i < COUNT_OF(all); i++)
         metric_register(all[i]);
 }
@@ -98,7 +102,8 @@ static void deliver(struct loop_msg *msg)
 static void answer(struct mutation *m)
 {
     m->body = NULL;
-    m->receipt = (struct receipt){.synced = m->err == ERR_OK, .replicas_synced = m->err == ERR_OK, .replicas_wanted = 1};
+    m->receipt = (struct receipt){
+        .synced = m->err == ERR_OK, .replicas_synced = m->err == ERR_OK, .replicas_wanted = 1};
     m->msg.deliver = deliver;
     loop_post(m->loop, &m->msg);
 }
@@ -156,13 +161,14 @@ static struct mutation *pop(struct commit *commit)
 struct round {
     struct mutation *first, **end; /* in order, each decided or in the batch */
     uint32_t count;
-    uint32_t changes;              /* segment changes in the batch */
-    uint32_t next_bucket_id;       /* before it */
+    uint32_t changes;        /* segment changes in the batch */
+    uint32_t next_bucket_id; /* before it */
     bool has_gc, gc_more;
     bool must_write;
 };
 
-/* On a volume that has no space left only what gives space back, or needs next to none, is taken. */
+/* On a volume that has no space left only what gives space back, or needs next to none, is taken.
+ */
 static bool frees_space(enum mutation_kind kind)
 {
     switch (kind) {
@@ -187,13 +193,15 @@ static bool frees_space(enum mutation_kind kind)
 static enum err judge(struct volume *volume, struct mutation *m)
 {
     enum volume_state state = volume__state(volume);
-    bool takes = state == VOLUME_OK || (state == VOLUME_READ_ONLY && !volume->is_damaged && !volume->read_only && frees_space(m->kind));
+    bool takes = state == VOLUME_OK || (state == VOLUME_READ_ONLY && !volume->is_damaged &&
+                                        !volume->read_only && frees_space(m->kind));
     if (!takes)
         return volume__tell_state(volume, ERR_READ_ONLY, &m->trail);
     return m->body != NULL ? body__judge(m->body, &m->trail) : ERR_OK;
 }
 
-static enum err sync_segment(struct volume *volume, struct segment *segment, struct err_trail *trail)
+static enum err sync_segment(struct volume *volume, struct segment *segment,
+                             struct err_trail *trail)
 {
     uint64_t seq = atomic_load(&segment->write_seq), start_ns = clock_mono_ns(volume->clock);
     enum err e = segment->direct->disk->ops->sync(segment->direct);
@@ -208,7 +216,8 @@ static enum err sync_segment(struct volume *volume, struct segment *segment, str
 static enum err sync_bodies(struct volume *volume, struct err_trail *trail)
 {
     uint32_t count = 0;
-    for (struct mutation *m = volume->commit.first; m != NULL && count < COMMIT_MUTATIONS_MAX; m = m->next, count++) {
+    for (struct mutation *m = volume->commit.first; m != NULL && count < COMMIT_MUTATIONS_MAX;
+         m = m->next, count++) {
         m->err = judge(volume, m);
         if (m->err || m->body == NULL)
             continue;
@@ -241,7 +250,8 @@ static enum err number(struct commit *commit, struct mutation *m)
     if (m->psn == 0)
         m->psn = last + 1;
     if (m->psn <= last)
-        return err_note(&m->trail, ERR_INVALID, "number %llu comes after %llu", (unsigned long long)m->psn, (unsigned long long)last);
+        return err_note(&m->trail, ERR_INVALID, "number %llu comes after %llu",
+                        (unsigned long long)m->psn, (unsigned long long)last);
     atomic_store(&commit->last_psn, m->psn);
     return ERR_OK;
 }
@@ -287,7 +297,8 @@ static void add_gc(struct volume *volume, struct round *round)
         return;
     round->gc_more = false; /* the next deletion, or the next start, tries again */
     commit->gc_is_broken = err_family(e) == FAM_DATA;
-    LOG_LIMITED(LOG_ERROR, "storage", "deferred deletion stopped dir=%s error=%s", volume->dir, err_text(e));
+    LOG_LIMITED(LOG_ERROR, "storage", "deferred deletion stopped dir=%s error=%s", volume->dir,
+                err_text(e));
 }
 
 static enum err add_segments(struct volume *volume, struct round *round)
@@ -300,7 +311,8 @@ static enum err add_segments(struct volume *volume, struct round *round)
         uint8_t record[8];
         key_segment(&key, commit->changes[i].number);
         put_le64(record, volume->segments.segment_bytes);
-        e = commit->changes[i].is_new ? kv_batch_put(commit->batch, KV_SYS, key_bytes(&key), bytes_of(record, sizeof record))
+        e = commit->changes[i].is_new ? kv_batch_put(commit->batch, KV_SYS, key_bytes(&key),
+                                                     bytes_of(record, sizeof record))
                                       : kv_batch_delete(commit->batch, KV_SYS, key_bytes(&key));
     }
     round->changes = commit->change_count;
@@ -352,7 +364,8 @@ static void settle_segments(struct volume *volume, const struct round *round)
         }
     bool has_forgotten = commit->forgotten_count > 0;
     commit->change_count -= round->changes;
-    memmove(commit->changes, commit->changes + round->changes, commit->change_count * sizeof commit->changes[0]);
+    memmove(commit->changes, commit->changes + round->changes,
+            commit->change_count * sizeof commit->changes[0]);
     pthread_mutex_unlock(&commit->lock);
     if (has_forgotten)
         keeper_wake(volume);
@@ -425,7 +438,8 @@ static void keep_in_limbo(void *context, struct data_id data, const struct exten
 }
 
 /* Nothing of the batch is stored, as far as can be told. */
-static void refuse_all(struct volume *volume, struct round *round, enum err e, const struct err_trail *trail, struct released_list *limbo)
+static void refuse_all(struct volume *volume, struct round *round, enum err e,
+                       const struct err_trail *trail, struct released_list *limbo)
 {
     for (struct mutation *m = round->first, *next; m != NULL; m = next) {
         next = m->next;
@@ -460,7 +474,8 @@ static void refuse_failed(struct volume *volume, struct round *round)
     refuse_all(volume, round, e, &trail, NULL);
 }
 
-static void write_failed(struct volume *volume, struct round *round, enum err e, struct err_trail *trail)
+static void write_failed(struct volume *volume, struct round *round, enum err e,
+                         struct err_trail *trail)
 {
     struct commit *commit = &volume->commit;
     commit->apply.next_bucket_id = round->next_bucket_id;
@@ -481,7 +496,8 @@ static bool has_work(struct commit *commit)
 {
     if (commit->first != NULL || atomic_load(&commit->probe_wanted))
         return true;
-    return !commit->is_blocked && (atomic_load(&commit->gc_wanted) || atomic_load(&commit->flush_wanted));
+    return !commit->is_blocked &&
+           (atomic_load(&commit->gc_wanted) || atomic_load(&commit->flush_wanted));
 }
 
 static void let_keeper_look(struct volume *volume)
@@ -551,7 +567,8 @@ static void sleep_until_woken(struct commit *commit)
     pthread_mutex_lock(&commit->lock);
     for (;;) {
         atomic_store(&commit->is_asleep, true);
-        bool has = atomic_load(&commit->queue) != NULL || has_work(commit) || atomic_load(&commit->is_stopping);
+        bool has = atomic_load(&commit->queue) != NULL || has_work(commit) ||
+                   atomic_load(&commit->is_stopping);
         if (has)
             break;
         pthread_cond_wait(&commit->wake, &commit->lock);

@@ -1,15 +1,19 @@
 /*
- * The committer: the one thread that changes the index. Mutations are queued by any thread and answered in the order they were queued.
+ * The committer: the one thread that changes the index. Mutations are queued by any thread and
+ * answered in the order they were queued.
  *
- *     take what is queued -> fdatasync each segment its bodies were written to -> apply each to one batch -> one synced write of the index
+ *     take what is queued -> fdatasync each segment its bodies were written to
+ *     -> apply each to one batch -> one synced write of the index
  *     -> publish: buckets, names out of the cache -> released extents to reclaim -> answer
  *
- * While one batch syncs the next one gathers in the queue, so there is no timer: an idle volume answers at the speed of the disk, a busy one
- * shares each flush among all who wait. A batch that changes nothing is not written.
+ * While one batch syncs the next one gathers in the queue, so there is no timer: an idle volume
+ * answers at the speed of the disk, a busy one shares each flush among all who wait. A batch that
+ * changes nothing is not written.
  *
- * Everything in a batch is answered alike when the disk fails: a failed sync or write fails the volume (VOLUME_FAILED) and nothing is tried again;
- * whether that batch is there will be known at the next open. Only a full disk is survived: the batch is not there, but as long as no later batch is,
- * its space stays taken (limbo), in case it comes back from the log after a crash.
+ * Everything in a batch is answered alike when the disk fails: a failed sync or write fails the
+ * volume (VOLUME_FAILED) and nothing is tried again; whether that batch is there will be known at
+ * the next open. Only a full disk is survived: the batch is not there, but as long as no later
+ * batch is, its space stays taken (limbo), in case it comes back from the log after a crash.
  */
 #ifndef STORAGE_COMMIT_H
 #define STORAGE_COMMIT_H
@@ -22,9 +26,9 @@
 
 struct volume;
 
-#define COMMIT_MUTATIONS_MAX 1024u
+#define COMMIT_MUTATIONS_MAX   1024u
 #define COMMIT_BATCH_BYTES_MAX MIB(8)
-#define COMMIT_SEGMENTS_MAX 64u /* records of segments on their way into or out of the index */
+#define COMMIT_SEGMENTS_MAX    64u /* records of segments on their way into or out of the index */
 
 struct segment_change {
     uint32_t number;
@@ -39,7 +43,8 @@ struct commit {
     atomic_bool is_stopping;
     struct segment_change changes[COMMIT_SEGMENTS_MAX];
     uint32_t change_count;
-    uint32_t forgotten[COMMIT_SEGMENTS_MAX]; /* their records are durably gone: the keeper removes the files */
+    uint32_t
+        forgotten[COMMIT_SEGMENTS_MAX]; /* records durably gone: the keeper removes the files */
     uint32_t forgotten_count;
     atomic_bool gc_wanted;    /* there may be deferred deletions to be done */
     atomic_bool probe_wanted; /* write something, to see whether the index can */
@@ -52,10 +57,10 @@ struct commit {
     struct apply apply;
     struct released_list limbo;
     bool gc_is_broken;
-    bool is_blocked;    /* the last write found the disk full: only mutations and probes try again */
+    bool is_blocked; /* the last write found the disk full: only mutations and probes try again */
     uint64_t ticked_ns; /* when the keeper was last asked to look at the disk */
 
-    _Atomic uint64_t seq;       /* of the last durable batch */
+    _Atomic uint64_t seq; /* of the last durable batch */
     _Atomic uint64_t last_psn;
     _Atomic uint64_t batches, mutations;
 };
@@ -64,13 +69,17 @@ void commit_init_locks(struct commit *commit);
 enum err commit_init(struct volume *volume) MUST_USE; /* kv, buckets and pins are open */
 void commit_fini(struct commit *commit);              /* nothing may be queued */
 void *commit_run(void *volume);                       /* the thread */
-void commit_stop(struct volume *volume);              /* the thread ends after its batch; then commit_drain() */
-void commit_drain(struct volume *volume);             /* B. Answers what is queued and writes segment changes; no thread runs */
-void commit_wake(struct volume *volume);              /* any thread */
+void commit_stop(struct volume *volume); /* the thread ends after its batch; then commit_drain() */
+void commit_wake(struct volume *volume); /* any thread */
+/* B. When the thread has ended: answers what is queued and writes segment changes. */
+void commit_drain(struct volume *volume);
 /* B. One batch. False: there was nothing to do. */
 bool commit_step(struct volume *volume);
 
-/* The keeper's, who alone adds changes. A new segment must be told before anything is allocated in it. */
+/*
+ * The keeper's, who alone adds changes. A new segment must be told before anything is allocated in
+ * it.
+ */
 bool commit_has_room(struct volume *volume, uint32_t changes);
 bool commit_segment(struct volume *volume, struct segment_change change); /* false: no room */
 uint32_t commit_take_forgotten(struct volume *volume, uint32_t numbers[COMMIT_SEGMENTS_MAX]);

@@ -1,6 +1,7 @@
 /*
- * Making a volume. The superblock is written last and synced, so a format that did not reach its end has left no volume: a directory with at
- * most an empty meta/, an empty seg/ and a superblock without a valid slot. Such a rest counts as empty, formatting again completes it.
+ * Making a volume. The superblock is written last and synced, so a format that did not reach its
+ * end has left no volume: a directory with at most an empty meta/, an empty seg/ and a superblock
+ * without a valid slot. Such a rest counts as empty, formatting again completes it.
  */
 #include <stdio.h>
 
@@ -40,7 +41,8 @@ static void path_in(const char *dir, const char *name, char out[SEGMENT_PATH_BYT
     snprintf(out, SEGMENT_PATH_BYTES_MAX, "%s/%s", dir, name);
 }
 
-static enum err judge_subdir(struct disk *disk, const char *dir, const char *name, struct err_trail *trail)
+static enum err judge_subdir(struct disk *disk, const char *dir, const char *name,
+                             struct err_trail *trail)
 {
     char path[SEGMENT_PATH_BYTES_MAX];
     path_in(dir, name, path);
@@ -69,7 +71,8 @@ static enum err judge_superblock(struct disk *disk, const char *dir, struct err_
 }
 
 /* Nothing there that anybody could miss. */
-static enum err judge_dir(struct disk *disk, const char *dir, struct findings *found, struct err_trail *trail)
+static enum err judge_dir(struct disk *disk, const char *dir, struct findings *found,
+                          struct err_trail *trail)
 {
     enum err e = disk->ops->list(disk, dir, see_entry, found);
     if (e == ERR_NO_SUCH_FILE) {
@@ -89,22 +92,28 @@ static enum err judge_dir(struct disk *disk, const char *dir, struct findings *f
     return e;
 }
 
-static enum err choose_segment_bytes(const struct volume_format_options *options, struct disk *disk, uint64_t *ret_bytes,
-                                     struct err_trail *trail)
+static enum err choose_segment_bytes(const struct volume_format_options *options, struct disk *disk,
+                                     uint64_t *ret_bytes, struct err_trail *trail)
 {
     struct disk_space space;
     enum err e = disk->ops->space(disk, options->dir, &space);
     if (e)
         return err_note(trail, e, "ask how big the disk of %s is", options->dir);
-    uint64_t bytes = options->segment_bytes ? options->segment_bytes : space_segment_bytes(space.total_bytes);
+    uint64_t bytes =
+        options->segment_bytes ? options->segment_bytes : space_segment_bytes(space.total_bytes);
     if (bytes < SEGMENT_BYTES_MIN || bytes > SEGMENT_BYTES_MAX || (bytes & (bytes - 1)) != 0)
-        return err_say(trail, ERR_INVALID, "segments have 1 MiB to 16 GiB, a power of two, not %llu bytes", (unsigned long long)bytes);
-    struct space_view view = {
-        .disk_total_bytes = space.total_bytes, .disk_free_bytes = space.free_bytes, .segment_bytes = bytes};
+        return err_say(trail, ERR_INVALID,
+                       "segments have 1 MiB to 16 GiB, a power of two, not %llu bytes",
+                       (unsigned long long)bytes);
+    struct space_view view = {.disk_total_bytes = space.total_bytes,
+                              .disk_free_bytes = space.free_bytes,
+                              .segment_bytes = bytes};
     if (space_growable(&view) == 0)
-        return err_say(trail, ERR_DISK_FULL, "%llu MiB free of %llu MiB are too little for a volume with segments of %llu MiB",
-                       (unsigned long long)(space.free_bytes >> 20), (unsigned long long)(space.total_bytes >> 20),
-                       (unsigned long long)(bytes >> 20));
+        return err_say(
+            trail, ERR_DISK_FULL,
+            "%llu MiB free of %llu MiB are too little for a volume with segments of %llu MiB",
+            (unsigned long long)(space.free_bytes >> 20),
+            (unsigned long long)(space.total_bytes >> 20), (unsigned long long)(bytes >> 20));
     *ret_bytes = bytes;
     return ERR_OK;
 }
@@ -131,7 +140,8 @@ static enum err sync_parent(struct disk *disk, const char *dir)
     return disk->ops->sync_dir(disk, parent);
 }
 
-static enum err write_superblock(struct disk *disk, const char *dir, struct superblock *superblock, struct err_trail *trail)
+static enum err write_superblock(struct disk *disk, const char *dir, struct superblock *superblock,
+                                 struct err_trail *trail)
 {
     static const uint8_t zeros[SUPERBLOCK_BYTES];
     char path[SEGMENT_PATH_BYTES_MAX];
@@ -148,7 +158,8 @@ static enum err write_superblock(struct disk *disk, const char *dir, struct supe
     if (e == ERR_OK)
         e = disk->ops->sync(file);
     if (e == ERR_OK)
-        e = disk->ops->sync_dir(disk, dir); /* the name first: a valid superblock is never without it */
+        e = disk->ops->sync_dir(disk,
+                                dir); /* the name first: a valid superblock is never without it */
     if (e == ERR_OK)
         e = superblock_write(file, superblock, trail);
     disk->ops->close(file);
@@ -170,7 +181,8 @@ enum err volume_format(const struct volume_format_options *options, struct err_t
                                     .created_ns = clock_real_ns(clock),
                                     .state = SUPERBLOCK_CLEAN};
     if (dir == NULL || dir[0] == '\0' || strlen(dir) >= VOLUME_DIR_BYTES)
-        return err_say(trail, ERR_INVALID, "a volume's directory has 1 to %u bytes", VOLUME_DIR_BYTES - 1);
+        return err_say(trail, ERR_INVALID, "a volume's directory has 1 to %u bytes",
+                       VOLUME_DIR_BYTES - 1);
     enum err e = judge_dir(disk, dir, &found, trail);
     if (e == ERR_OK)
         e = volume__judge_direct(dir, disk, options->direct, &probe, trail);

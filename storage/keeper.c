@@ -7,13 +7,13 @@
 #include "base/log.h"
 #include "storage/volume_priv.h"
 
-#define MEASURE_NS NS_PER_SECOND
-#define SUPERBLOCK_NS (10 * NS_PER_SECOND) /* how old its durable_commit_seq may be */
-#define RETRY_NS NS_PER_SECOND             /* while the disk is full */
-#define REFUSED_NS (30 * NS_PER_SECOND)    /* after a segment could not be made */
-#define PLENTY_SEGMENTS 16u                /* room for so many more: one is kept ready */
-#define MAKE_MAX 8u                        /* segments in one pass */
-#define FORGET_MAX 16u
+#define MEASURE_NS      NS_PER_SECOND
+#define SUPERBLOCK_NS   (10 * NS_PER_SECOND) /* how old its durable_commit_seq may be */
+#define RETRY_NS        NS_PER_SECOND        /* while the disk is full */
+#define REFUSED_NS      (30 * NS_PER_SECOND) /* after a segment could not be made */
+#define PLENTY_SEGMENTS 16u                  /* room for so many more: one is kept ready */
+#define MAKE_MAX        8u                   /* segments in one pass */
+#define FORGET_MAX      16u
 
 /* ---- the thread ---- */
 
@@ -58,14 +58,18 @@ static bool wait(struct keeper *keeper, uint64_t for_ns)
 {
     struct timespec until = {0};
     if (for_ns != UINT64_MAX) {
-        uint64_t at_ns = clock_mono_ns(clock_system()) + for_ns; /* what the condition variable counts in, whatever clock the volume has */
-        until = (struct timespec){.tv_sec = (time_t)(at_ns / NS_PER_SECOND), .tv_nsec = (long)(at_ns % NS_PER_SECOND)};
+        uint64_t at_ns =
+            clock_mono_ns(clock_system()) +
+            for_ns; /* what the condition variable counts in, whatever clock the volume has */
+        until = (struct timespec){.tv_sec = (time_t)(at_ns / NS_PER_SECOND),
+                                  .tv_nsec = (long)(at_ns % NS_PER_SECOND)};
     }
     pthread_mutex_lock(&keeper->lock);
     int result = 0;
     while (!keeper->is_wanted && !keeper->is_stopping && result == 0)
-        result = for_ns == UINT64_MAX ? pthread_cond_wait(&keeper->wake, &keeper->lock)
-                                      : pthread_cond_timedwait(&keeper->wake, &keeper->lock, &until);
+        result = for_ns == UINT64_MAX
+                     ? pthread_cond_wait(&keeper->wake, &keeper->lock)
+                     : pthread_cond_timedwait(&keeper->wake, &keeper->lock, &until);
     keeper->is_wanted = false;
     bool goes_on = !keeper->is_stopping;
     pthread_mutex_unlock(&keeper->lock);
@@ -88,8 +92,8 @@ void *keeper_run(void *context)
 static void refuse_growth(struct volume *volume, enum err e, const struct err_trail *trail)
 {
     struct space *space = &volume->space;
-    LOG_LIMITED(e == ERR_DISK_FULL ? LOG_INFO : LOG_ERROR, "storage", "no new segment dir=%s error=\"%s\"", volume->dir,
-                err_trail_text(trail, e));
+    LOG_LIMITED(e == ERR_DISK_FULL ? LOG_INFO : LOG_ERROR, "storage",
+                "no new segment dir=%s error=\"%s\"", volume->dir, err_trail_text(trail, e));
     pthread_mutex_lock(&space->lock);
     space->refused_at_bytes = space->view.disk_free_bytes > 0 ? space->view.disk_free_bytes : 1;
     pthread_mutex_unlock(&space->lock);
@@ -101,14 +105,17 @@ static bool make_segment(struct volume *volume)
 {
     struct err_trail trail = {0};
     struct segment *segment = NULL;
-    if (!commit_has_room(volume, 2)) { /* many were made and none used: let the committer write their records */
+    if (!commit_has_room(volume, 2)) {
+        /* Many were made and none used: let the committer write their records. */
         atomic_store(&volume->commit.flush_wanted, true);
         commit_wake(volume);
         return false;
     }
     uint32_t number = segments_free_number(&volume->segments);
-    enum err e = number == SEGMENTS_MAX ? err_say(&trail, ERR_DISK_FULL, "%u segments are the most there can be", SEGMENTS_MAX)
-                                        : segments_create(&volume->segments, number, &segment, &trail);
+    enum err e =
+        number == SEGMENTS_MAX
+            ? err_say(&trail, ERR_DISK_FULL, "%u segments are the most there can be", SEGMENTS_MAX)
+            : segments_create(&volume->segments, number, &segment, &trail);
     if (e) {
         refuse_growth(volume, e, &trail);
         return false;
@@ -122,7 +129,7 @@ static bool make_segment(struct volume *volume)
         refuse_growth(volume, e, &trail);
     }
     if (space_measure(volume))
-        atomic_fetch_sub(&volume->space.growable, 1); /* the next measure tells; until then at least not more than there were */
+        atomic_store(&volume->space.growable, 0); /* until the next measure tells */
     return e == ERR_OK;
 }
 
@@ -162,7 +169,8 @@ static bool has_too_many(struct volume *volume, uint32_t kept)
     pthread_mutex_lock(&volume->space.lock);
     uint64_t claimed = volume->space.claimed_units;
     pthread_mutex_unlock(&volume->space.lock);
-    return stats.segments_empty > kept && stats.units_free >= claimed + volume->segments.segment_bytes / UNIT_BYTES;
+    return stats.segments_empty > kept &&
+           stats.units_free >= claimed + volume->segments.segment_bytes / UNIT_BYTES;
 }
 
 /* Whole empty segments go back to the file system, all but one; on a full disk that one too. */
@@ -171,7 +179,8 @@ static void give_back_segments(struct volume *volume)
     uint32_t kept = volume__state(volume) == VOLUME_OK ? 1 : 0, count = 0;
     while (count < FORGET_MAX && has_too_many(volume, kept)) {
         uint32_t number = alloc_find_empty(volume->alloc);
-        if (number == UINT32_MAX || !commit_has_room(volume, 1) || !alloc_remove(volume->alloc, number))
+        if (number == UINT32_MAX || !commit_has_room(volume, 1) ||
+            !alloc_remove(volume->alloc, number))
             break;
         bool told = commit_segment(volume, (struct segment_change){.number = number});
         CHECK(told);
@@ -190,8 +199,9 @@ static bool remove_forgotten(struct volume *volume)
     for (uint32_t i = 0; i < count; i++) {
         enum err e = segments_remove(&volume->segments, numbers[i]);
         if (e) /* the file stays and goes at the next open, or when its number is used again */
-            LOG_LIMITED(LOG_WARN, "storage", "an empty segment could not be removed dir=%s segment=%08x error=\"%s\"", volume->dir,
-                        numbers[i], err_text(e));
+            LOG_LIMITED(LOG_WARN, "storage",
+                        "an empty segment could not be removed dir=%s segment=%08x error=\"%s\"",
+                        volume->dir, numbers[i], err_text(e));
     }
     return count > 0;
 }
@@ -212,7 +222,8 @@ static void restore_ballast(struct volume *volume)
 {
     enum err e = space_ballast_make(volume);
     if (e)
-        LOG_LIMITED(LOG_WARN, "storage", "the ballast could not be set aside dir=%s error=\"%s\"", volume->dir, err_text(e));
+        LOG_LIMITED(LOG_WARN, "storage", "the ballast could not be set aside dir=%s error=\"%s\"",
+                    volume->dir, err_text(e));
 }
 
 static void watch_space(struct volume *volume)
@@ -221,7 +232,8 @@ static void watch_space(struct volume *volume)
     if (volume__state(volume) == VOLUME_OK) {
         if (is_low(volume)) {
             char reason[96];
-            snprintf(reason, sizeof reason, "only %llu MiB are free on the disk, kept for the index",
+            snprintf(reason, sizeof reason,
+                     "only %llu MiB are free on the disk, kept for the index",
                      (unsigned long long)(view->disk_free_bytes >> 20));
             volume__enter_read_only(volume, reason);
         } else if (!view->has_ballast && is_relieved(volume)) {
@@ -232,14 +244,17 @@ static void watch_space(struct volume *volume)
     if (is_relieved(volume)) {
         if (!view->has_ballast)
             restore_ballast(volume);
-        if (view->has_ballast) {
-            atomic_store(&volume->commit.probe_wanted, true); /* a batch that gets through ends it */
+        if (view->has_ballast) { /* a batch that gets through ends it */
+            atomic_store(&volume->commit.probe_wanted, true);
             commit_wake(volume);
         }
     } else if (view->has_ballast && volume->keeper.was_read_only) {
-        enum err e = space_ballast_drop(volume); /* not before giving back segments was tried, one pass ago */
+        /* Not before giving back segments was tried, one pass ago. */
+        enum err e = space_ballast_drop(volume);
         if (e)
-            LOG_LIMITED(LOG_WARN, "storage", "the ballast could not be given up dir=%s error=\"%s\"", volume->dir, err_text(e));
+            LOG_LIMITED(LOG_WARN, "storage",
+                        "the ballast could not be given up dir=%s error=\"%s\"", volume->dir,
+                        err_text(e));
     }
 }
 
@@ -266,7 +281,8 @@ static void keep_space(struct volume *volume, bool has_changed)
     if (needs_measure(volume, has_changed)) {
         enum err e = space_measure(volume);
         if (e) {
-            LOG_LIMITED(LOG_WARN, "storage", "cannot tell how full the disk is dir=%s error=\"%s\"", volume->dir, err_text(e));
+            LOG_LIMITED(LOG_WARN, "storage", "cannot tell how full the disk is dir=%s error=\"%s\"",
+                        volume->dir, err_text(e));
             return;
         }
     }
@@ -301,7 +317,8 @@ static uint64_t keep_superblock(struct volume *volume)
     enum err e = superblock_write(volume->superblock_file, &volume->superblock, &trail);
     if (e) {
         volume->superblock.durable_commit_seq = before; /* an older one is true as well */
-        LOG_LIMITED(LOG_ERROR, "storage", "the superblock could not be written dir=%s error=\"%s\"", volume->dir, err_trail_text(&trail, e));
+        LOG_LIMITED(LOG_ERROR, "storage", "the superblock could not be written dir=%s error=\"%s\"",
+                    volume->dir, err_trail_text(&trail, e));
     }
     keeper->superblock_at_ns = 0;
     return e ? SUPERBLOCK_NS : UINT64_MAX;

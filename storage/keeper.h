@@ -1,12 +1,13 @@
 /*
- * The keeper: the volume's second thread, for what may wait for the disk and nobody waits for. It sleeps until woken; only while something is due
- * (a superblock to be brought up to date, a full disk to be looked at again) does it wake by itself.
+ * The keeper: the volume's second thread, for what may wait for the disk and nobody waits for. It
+ * sleeps until woken; only while something is due (a superblock to be brought up to date, a full
+ * disk to be looked at again) does it wake by itself.
  *
- *     one pass: reclaim what readers let go -> measure the disk -> make a segment, or give empty ones back -> leave or enter READ_ONLY ->
- *               superblock -> tell bodies that wait
+ *     one pass: reclaim what readers let go -> measure the disk -> enter or leave READ_ONLY
+ *               -> make segments, or give empty ones back -> superblock -> wake bodies that wait
  *
- * A segment is made ahead of need: one wholly empty one is kept while the disk has room for many; on a small disk, when what is free
- * in the others falls below half a segment.
+ * A segment is made ahead of need: one wholly empty one is kept while the disk has room for many;
+ * on a small disk, when what is free in the others falls below half a segment.
  */
 #ifndef STORAGE_KEEPER_H
 #define STORAGE_KEEPER_H

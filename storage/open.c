@@ -1,11 +1,13 @@
 /*
- * Opening a volume, step by step; each step judges what it reads and says in one sentence what is wrong.
+ * Opening a volume, step by step; each step judges what it reads and says in one sentence what is
+ * wrong.
  *
- *     directory -> superblock and lock -> Direct I/O -> index: is it this volume's, and has it lost nothing -> segments -> extents: free
- *     space is what none covers -> buckets -> DIRTY and a new mount epoch, durably, before anything else is changed -> leftovers of a crash
+ *     directory -> superblock and lock -> Direct I/O -> index: is it this volume's, and has it lost
+ * nothing -> segments -> extents: free space is what none covers -> buckets -> DIRTY and a new
+ * mount epoch, durably, before anything else is changed -> leftovers of a crash
  *
- * What cannot be trusted as a whole is refused. Damage to a part (a segment missing, extents that overlap) opens the volume read-only: what
- * is whole can still be read.
+ * What cannot be trusted as a whole is refused. Damage to a part (a segment missing, extents that
+ * overlap) opens the volume read-only: what is whole can still be read.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +19,7 @@
 #include "storage/records.h"
 #include "storage/volume_priv.h"
 
-#define INDEX_CACHE_BYTES MIB(64)
+#define INDEX_CACHE_BYTES  MIB(64)
 #define RECORD_CACHE_BYTES MIB(32)
 #define MEMTABLE_BYTES_MIN MIB(4)
 #define MEMTABLE_BYTES_MAX MIB(64)
@@ -43,13 +45,15 @@ static enum err see_entry(void *context, const char *name)
     entries->has_any = entries->has_any || strcmp(name, "lost+found") != 0;
     entries->has_superblock = entries->has_superblock || strcmp(name, "superblock") == 0;
     entries->has_ballast = entries->has_ballast || strcmp(name, "ballast") == 0;
-    entries->has_subdir = entries->has_subdir || strcmp(name, "meta") == 0 || strcmp(name, "seg") == 0;
+    entries->has_subdir =
+        entries->has_subdir || strcmp(name, "meta") == 0 || strcmp(name, "seg") == 0;
     return ERR_OK;
 }
 
 static enum err say_unfinished(struct err_trail *trail)
 {
-    return err_say(trail, ERR_NOT_VOLUME, "a format was interrupted here and nothing is stored yet: format it again");
+    return err_say(trail, ERR_NOT_VOLUME,
+                   "a format was interrupted here and nothing is stored yet: format it again");
 }
 
 static enum err judge_dir(struct volume *volume, struct entries *entries, struct err_trail *trail)
@@ -85,7 +89,8 @@ static enum err load_superblock(struct volume *volume, struct err_trail *trail)
     const struct disk_ops *ops = volume->disk->ops;
     char path[SEGMENT_PATH_BYTES_MAX];
     snprintf(path, sizeof path, "%s/superblock", volume->dir);
-    enum err e = ops->open(volume->disk, path, volume->read_only ? DISK_READ : DISK_WRITE, &volume->superblock_file);
+    enum err e = ops->open(volume->disk, path, volume->read_only ? DISK_READ : DISK_WRITE,
+                           &volume->superblock_file);
     if (e)
         return err_note(trail, e, "open the superblock");
     e = ops->lock(volume->superblock_file);
@@ -93,29 +98,34 @@ static enum err load_superblock(struct volume *volume, struct err_trail *trail)
         return err_say(trail, e, "another process has this volume open");
     if (e)
         return err_note(trail, e, "lock the superblock");
-    if (!volume->read_only)
-        e = ops->sync(volume->superblock_file); /* nothing is decided on bytes that are not durable */
+    /* Nothing is decided on bytes that are not durable. */
+    e = volume->read_only ? ERR_OK : ops->sync(volume->superblock_file);
     if (e)
         return err_note(trail, e, "sync the superblock");
     e = superblock_read(volume->superblock_file, &volume->superblock, trail);
-    if ((e == ERR_CORRUPT || e == ERR_NOT_VOLUME) && is_empty_dir(volume, "meta") && is_empty_dir(volume, "seg"))
+    if ((e == ERR_CORRUPT || e == ERR_NOT_VOLUME) && is_empty_dir(volume, "meta") &&
+        is_empty_dir(volume, "seg"))
         return say_unfinished(trail);
     if (e == ERR_NOT_VOLUME)
         return err_say(trail, ERR_CORRUPT, "the superblock is all zeros, although there are data");
     if (e)
         return e;
-    if ((volume->superblock.features_read_only & ~FEATURES_KNOWN_READ_ONLY) != 0 && !volume->read_only)
-        return err_say(trail, ERR_FORMAT_NEWER, "written by a newer Sluice: with features %#llx this one can only read it",
-                       (unsigned long long)(volume->superblock.features_read_only & ~FEATURES_KNOWN_READ_ONLY));
+    if ((volume->superblock.features_read_only & ~FEATURES_KNOWN_READ_ONLY) != 0 &&
+        !volume->read_only)
+        return err_say(trail, ERR_FORMAT_NEWER,
+                       "written by a newer Sluice: with features %#llx this one can only read it",
+                       (unsigned long long)(volume->superblock.features_read_only &
+                                            ~FEATURES_KNOWN_READ_ONLY));
     return ERR_OK;
 }
 
 /* ---- Direct I/O ---- */
 
-enum err volume__judge_direct(const char *dir, struct disk *disk, enum volume_direct direct, struct disk_probe *ret_probe,
-                              struct err_trail *trail)
+enum err volume__judge_direct(const char *dir, struct disk *disk, enum volume_direct direct,
+                              struct disk_probe *ret_probe, struct err_trail *trail)
 {
-    *ret_probe = (struct disk_probe){.direct = DISK_DIRECT_REAL, .align_bytes = DISK_ALIGN, .file_system = "simulated"};
+    *ret_probe = (struct disk_probe){
+        .direct = DISK_DIRECT_REAL, .align_bytes = DISK_ALIGN, .file_system = "simulated"};
     if (disk != disk_real())
         return ERR_OK;
     enum err e = disk_probe_dir(dir, ret_probe, trail);
@@ -123,15 +133,19 @@ enum err volume__judge_direct(const char *dir, struct disk *disk, enum volume_di
         return err_note(trail, e, "try Direct I/O");
     if (ret_probe->direct == DISK_DIRECT_REAL && ret_probe->align_bytes > UNIT_BYTES) {
         ret_probe->direct = DISK_DIRECT_REFUSED;
-        snprintf(ret_probe->reason, sizeof ret_probe->reason, "%s wants Direct I/O in blocks of %u bytes, more than our %u",
+        snprintf(ret_probe->reason, sizeof ret_probe->reason,
+                 "%s wants Direct I/O in blocks of %u bytes, more than our %u",
                  ret_probe->file_system, ret_probe->align_bytes, UNIT_BYTES);
     }
     if (ret_probe->direct != DISK_DIRECT_REAL && direct == VOLUME_DIRECT_REQUIRED)
-        return err_say(trail, ERR_NO_DIRECT_IO, "%s; with --allow-buffered it is taken all the same, without zero copy", ret_probe->reason);
+        return err_say(trail, ERR_NO_DIRECT_IO,
+                       "%s; with --allow-buffered it is taken all the same, without zero copy",
+                       ret_probe->reason);
     return ERR_OK;
 }
 
-static enum err load_direct(struct volume *volume, const struct volume_options *options, struct err_trail *trail)
+static enum err load_direct(struct volume *volume, const struct volume_options *options,
+                            struct err_trail *trail)
 {
     struct disk_probe probe;
     if (volume->read_only) { /* a probe writes */
@@ -153,23 +167,28 @@ static enum err load_direct(struct volume *volume, const struct volume_options *
 static uint64_t memtable_bytes(const struct volume *volume)
 {
     uint64_t bytes = space_reserve_bytes(volume->space.view.disk_total_bytes) / 4;
-    return bytes < MEMTABLE_BYTES_MIN ? MEMTABLE_BYTES_MIN : bytes > MEMTABLE_BYTES_MAX ? MEMTABLE_BYTES_MAX : bytes;
+    return bytes < MEMTABLE_BYTES_MIN   ? MEMTABLE_BYTES_MIN
+           : bytes > MEMTABLE_BYTES_MAX ? MEMTABLE_BYTES_MAX
+                                        : bytes;
 }
 
-static enum err load_index(struct volume *volume, const struct volume_options *options, struct err_trail *trail)
+static enum err load_index(struct volume *volume, const struct volume_options *options,
+                           struct err_trail *trail)
 {
     if (volume->kv != NULL)
         return ERR_OK; /* given */
     char path[SEGMENT_PATH_BYTES_MAX];
     snprintf(path, sizeof path, "%s/meta", volume->dir);
     bool is_new = volume->superblock.mount_epoch == 0;
-    enum err e = kv_rocks_open(&(struct kv_rocks_options){.path = path,
-                                                          .cache_bytes = options->index_cache_bytes ? options->index_cache_bytes
-                                                                                                    : INDEX_CACHE_BYTES,
-                                                          .memtable_bytes = memtable_bytes(volume),
-                                                          .create = is_new,
-                                                          .read_only = volume->read_only},
-                               &volume->kv, trail);
+    enum err e =
+        kv_rocks_open(&(struct kv_rocks_options){.path = path,
+                                                 .cache_bytes = options->index_cache_bytes
+                                                                    ? options->index_cache_bytes
+                                                                    : INDEX_CACHE_BYTES,
+                                                 .memtable_bytes = memtable_bytes(volume),
+                                                 .create = is_new,
+                                                 .read_only = volume->read_only},
+                      &volume->kv, trail);
     if (e == ERR_NO_SUCH_FILE && !is_new)
         return err_say(trail, ERR_CORRUPT, "the index in %s is missing", path);
     return e;
@@ -190,8 +209,8 @@ static enum err get_sys(struct volume *volume, struct bytes key, uint8_t *out, s
     return e;
 }
 
-static enum err get_number(struct volume *volume, struct bytes key, size_t size, uint64_t absent, uint64_t *ret_value,
-                           struct err_trail *trail)
+static enum err get_number(struct volume *volume, struct bytes key, size_t size, uint64_t absent,
+                           uint64_t *ret_value, struct err_trail *trail)
 {
     uint8_t bytes[8] = {0};
     enum err e = get_sys(volume, key, bytes, size);
@@ -207,7 +226,8 @@ static enum err claim_index(struct volume *volume, struct err_trail *trail)
     enum err e = kv_batch_open(&batch);
     if (e)
         return err_note(trail, e, "open the index");
-    e = kv_batch_put(batch, KV_SYS, KEY_SYS_UUID, bytes_of(volume->superblock.uuid, sizeof volume->superblock.uuid));
+    e = kv_batch_put(batch, KV_SYS, KEY_SYS_UUID,
+                     bytes_of(volume->superblock.uuid, sizeof volume->superblock.uuid));
     if (e == ERR_OK)
         e = volume->kv->ops->write(volume->kv, batch, true, trail);
     kv_batch_close(batch);
@@ -241,8 +261,10 @@ static enum err load_counters(struct volume *volume, struct err_trail *trail)
     if (e)
         return e;
     if (seq < volume->superblock.durable_commit_seq)
-        return err_say(trail, ERR_CORRUPT, "the index ends at commit %llu, but commit %llu was acknowledged: it has lost changes",
-                       (unsigned long long)seq, (unsigned long long)volume->superblock.durable_commit_seq);
+        return err_say(trail, ERR_CORRUPT,
+                       "the index ends at commit %llu, but %llu was acknowledged: it lost changes",
+                       (unsigned long long)seq,
+                       (unsigned long long)volume->superblock.durable_commit_seq);
     atomic_store(&volume->commit.seq, seq);
     atomic_store(&volume->commit.last_psn, psn);
     volume->commit.apply.next_bucket_id = (uint32_t)next_bucket;
@@ -251,13 +273,16 @@ static enum err load_counters(struct volume *volume, struct err_trail *trail)
 
 /* ---- walking ---- */
 
-typedef enum err each_fn(struct volume *volume, struct bytes key, struct bytes value, struct err_trail *trail);
+typedef enum err each_fn(struct volume *volume, struct bytes key, struct bytes value,
+                         struct err_trail *trail);
 
-static enum err walk(struct volume *volume, enum kv_family family, struct bytes prefix, each_fn *each, struct err_trail *trail)
+static enum err walk(struct volume *volume, enum kv_family family, struct bytes prefix,
+                     each_fn *each, struct err_trail *trail)
 {
     const struct kv_ops *ops = volume->kv->ops;
     struct kv_iter *iter;
-    enum err e = ops->iter_open(volume->kv, &(struct kv_iter_options){.family = family, .scan = true}, &iter);
+    enum err e = ops->iter_open(volume->kv,
+                                &(struct kv_iter_options){.family = family, .scan = true}, &iter);
     if (e)
         return err_note(trail, e, "walk the index");
     for (ops->iter_seek(iter, prefix); e == ERR_OK && ops->iter_valid(iter); ops->iter_next(iter)) {
@@ -272,7 +297,8 @@ static enum err walk(struct volume *volume, enum kv_family family, struct bytes 
 
 /* ---- segments and extents ---- */
 
-static enum err see_segment(struct volume *volume, struct bytes key, struct bytes value, struct err_trail *trail)
+static enum err see_segment(struct volume *volume, struct bytes key, struct bytes value,
+                            struct err_trail *trail)
 {
     uint32_t number;
     struct err_trail why = {0};
@@ -297,7 +323,8 @@ static enum err see_segment(struct volume *volume, struct bytes key, struct byte
     return e ? err_note(trail, e, "note segment %08x", number) : ERR_OK;
 }
 
-static enum err see_extent(struct volume *volume, struct bytes key, struct bytes value, struct err_trail *trail)
+static enum err see_extent(struct volume *volume, struct bytes key, struct bytes value,
+                           struct err_trail *trail)
 {
     struct err_trail why = {0};
     struct extent_record record;
@@ -314,7 +341,10 @@ static enum err see_extent(struct volume *volume, struct bytes key, struct bytes
     if (e && segments_find(&volume->segments, run.segment) == NULL && volume->is_damaged)
         return ERR_OK; /* its segment is missing, which was told */
     if (e) {
-        (void)err_say(&why, e, "the extent at segment %08x unit %u lies outside its segment or on another one", run.segment, run.unit);
+        (void)err_say(
+            &why, e,
+            "the extent at segment %08x unit %u lies outside its segment or on another one",
+            run.segment, run.unit);
         damaged(volume, &why);
     }
     return ERR_OK;
@@ -331,7 +361,8 @@ static enum err load_segments(struct volume *volume, struct err_trail *trail)
     segments->read_only = volume->read_only;
     enum err e = segments_init(segments);
     if (e == ERR_OK)
-        e = alloc_open((uint32_t)(segments->segment_bytes / UNIT_BYTES), SEGMENT_HEADER_UNITS, &volume->alloc);
+        e = alloc_open((uint32_t)(segments->segment_bytes / UNIT_BYTES), SEGMENT_HEADER_UNITS,
+                       &volume->alloc);
     if (e == ERR_OK)
         e = walk(volume, KV_SYS, KEY_SEGMENT_PREFIX, see_segment, trail);
     if (e == ERR_OK)
@@ -359,7 +390,9 @@ static enum err see_segment_file(void *context, const char *name)
     segment_path(volume->dir, number, path);
     enum err e = volume->disk->ops->remove(volume->disk, path);
     if (e) /* it only takes space, and its number is not given out unless it can be made anew */
-        LOG(LOG_WARN, "storage", "a segment file nobody needs could not be removed path=%s error=\"%s\"", path, err_text(e));
+        LOG(LOG_WARN, "storage",
+            "a segment file nobody needs could not be removed path=%s error=\"%s\"", path,
+            err_text(e));
     return ERR_OK;
 }
 
@@ -369,14 +402,18 @@ static void remove_leftovers(struct volume *volume)
     snprintf(path, sizeof path, "%s/seg", volume->dir);
     enum err e = volume->disk->ops->list(volume->disk, path, see_segment_file, volume);
     if (e)
-        LOG(LOG_WARN, "storage", "cannot look for leftovers path=%s error=\"%s\"", path, err_text(e));
+        LOG(LOG_WARN, "storage", "cannot look for leftovers path=%s error=\"%s\"", path,
+            err_text(e));
 }
 
-static enum err open_parts(struct volume *volume, const struct volume_options *options, struct err_trail *trail)
+static enum err open_parts(struct volume *volume, const struct volume_options *options,
+                           struct err_trail *trail)
 {
     enum err e = pins_open(&volume->pins);
     if (e == ERR_OK)
-        e = cache_open(options->record_cache_bytes ? options->record_cache_bytes : RECORD_CACHE_BYTES, &volume->cache);
+        e = cache_open(options->record_cache_bytes ? options->record_cache_bytes
+                                                   : RECORD_CACHE_BYTES,
+                       &volume->cache);
     if (e)
         return err_note(trail, e, "make its caches");
     e = buckets_open(volume->kv, &volume->buckets, trail);
@@ -405,12 +442,14 @@ static bool ballast_is_whole(struct volume *volume)
     snprintf(path, sizeof path, "%s/ballast", volume->dir);
     if (ops->open(volume->disk, path, DISK_READ, &file))
         return false;
-    bool is_whole = ops->size(file, &size) == ERR_OK && size >= space_ballast_bytes(volume->space.view.disk_total_bytes);
+    bool is_whole = ops->size(file, &size) == ERR_OK &&
+                    size >= space_ballast_bytes(volume->space.view.disk_total_bytes);
     ops->close(file);
     return is_whole;
 }
 
-enum err volume__load(struct volume *volume, const struct volume_options *options, struct err_trail *trail)
+enum err volume__load(struct volume *volume, const struct volume_options *options,
+                      struct err_trail *trail)
 {
     struct entries entries = {0};
     enum err e = judge_dir(volume, &entries, trail);

@@ -6,10 +6,10 @@
 #include "base/check.h"
 
 /*
- * Shards of open addressing with linear probing; an entry goes when its count does, and what was pushed behind it moves up, so that no tombstones
- * pile up under a load that comes and goes.
+ * Shards of open addressing with linear probing; an entry goes when its count does, and what was
+ * pushed behind it moves up, so that no tombstones pile up under a load that comes and goes.
  */
-#define SHARDS 64u
+#define SHARDS         64u
 #define CAPACITY_FIRST 64u
 
 struct pin {
@@ -20,7 +20,7 @@ struct pin {
 
 struct shard {
     pthread_mutex_t lock;
-    struct pin *pins; /* owned */
+    struct pin *pins;  /* owned */
     uint32_t capacity; /* a power of two */
     uint32_t count;
 } __attribute__((aligned(64)));
@@ -85,7 +85,8 @@ static enum err grow(struct shard *shard)
 static void take_out(struct shard *shard, struct pin *pin)
 {
     uint32_t hole = (uint32_t)(pin - shard->pins), mask = shard->capacity - 1;
-    for (uint32_t i = (hole + 1) & mask; !data_id_is_none(shard->pins[i].data); i = (i + 1) & mask) {
+    for (uint32_t i = (hole + 1) & mask; !data_id_is_none(shard->pins[i].data);
+         i = (i + 1) & mask) {
         uint32_t wanted = home(shard, shard->pins[i].data);
         if (((i - wanted) & mask) < ((i - hole) & mask))
             continue; /* the hole lies before its home */

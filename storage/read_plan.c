@@ -43,7 +43,8 @@ void read_plan_open(struct read_plan *plan, struct object *object, uint64_t offs
     CHECK_MAGIC(object, OBJECT_MAGIC);
     CHECK(offset <= object->info.size);
     CHECK(size <= object->info.size - offset);
-    *plan = (struct read_plan){.object = object_get(object), .offset = offset, .end = offset + size};
+    *plan =
+        (struct read_plan){.object = object_get(object), .offset = offset, .end = offset + size};
     if (size > 0)
         plan->piece_index = object__piece_at(object, offset);
 }
@@ -61,7 +62,8 @@ static struct place locate(struct read_plan *plan)
     CHECK(plan->offset < plan->end);
     const struct object_piece *piece = &object->pieces[plan->piece_index];
     while (plan->offset >= piece->start + piece->stored.piece.size) {
-        CHECK(plan->piece_index + 1 < object->piece_count); /* sizes of pieces add up to the object's, lookup saw to that */
+        CHECK(plan->piece_index + 1 <
+              object->piece_count); /* sizes of pieces add up to the object's, lookup saw to that */
         piece = &object->pieces[++plan->piece_index];
     }
     uint64_t within = plan->offset - piece->start, left = piece->stored.piece.size - within;
@@ -84,7 +86,8 @@ static uint32_t shard_of(const struct place *place)
 
 static bool window_covers(const struct read_window *window, const struct place *place)
 {
-    return window != NULL && data_id_equal(window->id, place->piece->piece.data) && window->shard == shard_of(place);
+    return window != NULL && data_id_equal(window->id, place->piece->piece.data) &&
+           window->shard == shard_of(place);
 }
 
 /* ---- loading ---- */
@@ -93,20 +96,22 @@ static bool window_covers(const struct read_window *window, const struct place *
 static bool extent_is_sane(const struct segments *segments, const struct extent *extent)
 {
     uint64_t segment_units = segments->segment_bytes / UNIT_BYTES;
-    return segments_find(segments, extent->segment) != NULL && extent->unit >= SEGMENT_HEADER_UNITS && extent->units > 0 &&
-           extent->units <= segment_units && extent->unit <= segment_units - extent->units && extent->bytes > 0 &&
-           extent->bytes <= (uint64_t)extent->units * UNIT_BYTES;
+    return segments_find(segments, extent->segment) != NULL &&
+           extent->unit >= SEGMENT_HEADER_UNITS && extent->units > 0 &&
+           extent->units <= segment_units && extent->unit <= segment_units - extent->units &&
+           extent->bytes > 0 && extent->bytes <= (uint64_t)extent->units * UNIT_BYTES;
 }
 
-static enum err window_of_extents(const struct place *place, struct bytes record, struct read_window **ret_window)
+static enum err window_of_extents(const struct place *place, struct bytes record,
+                                  struct read_window **ret_window)
 {
     struct data_record data;
     uint32_t shard = shard_of(place);
     enum err e = record_data_get(record, shard, &data);
     if (e)
         return e;
-    struct read_window *window =
-        malloc(sizeof *window + data.sum_count * sizeof(uint64_t) + data.extent_count * sizeof(struct extent));
+    struct read_window *window = malloc(sizeof *window + data.sum_count * sizeof(uint64_t) +
+                                        data.extent_count * sizeof(struct extent));
     if (window == NULL)
         return ERR_NO_MEMORY;
     *window = (struct read_window){.id = place->piece->piece.data,
@@ -125,7 +130,8 @@ static enum err window_of_extents(const struct place *place, struct bytes record
 }
 _Static_assert(sizeof(struct read_window) % _Alignof(uint64_t) == 0, "sums follow the struct");
 
-static enum err window_of_inline(const struct place *place, struct bytes record, struct read_window **ret_window)
+static enum err window_of_inline(const struct place *place, struct bytes record,
+                                 struct read_window **ret_window)
 {
     struct bytes data;
     uint64_t sum;
@@ -137,8 +143,10 @@ static enum err window_of_inline(const struct place *place, struct bytes record,
     struct read_window *window = malloc(sizeof *window + data.size);
     if (window == NULL)
         return ERR_NO_MEMORY;
-    *window = (struct read_window){
-        .id = place->piece->piece.data, .is_inline = true, .data_size = data.size, .inline_data = (uint8_t *)(window + 1)};
+    *window = (struct read_window){.id = place->piece->piece.data,
+                                   .is_inline = true,
+                                   .data_size = data.size,
+                                   .inline_data = (uint8_t *)(window + 1)};
     memcpy(window + 1, data.data, data.size);
     *ret_window = window;
     return ERR_OK;
@@ -157,11 +165,13 @@ static enum err load_window(struct read_plan *plan, const struct place *place, e
         key_inline(&key, place->piece->piece.data);
     else
         key_data(&key, place->piece->piece.data, shard_of(place));
-    e = object->kv->ops->get(object->kv, is_inline ? KV_INLINE : KV_DATA, key_bytes(&key), tier, &value);
+    e = object->kv->ops->get(object->kv, is_inline ? KV_INLINE : KV_DATA, key_bytes(&key), tier,
+                             &value);
     if (e)
         return e == ERR_NO_SUCH_OBJECT ? ERR_CORRUPT : e; /* it is pinned: it cannot have gone */
     struct read_window *window = NULL;
-    e = is_inline ? window_of_inline(place, value.bytes, &window) : window_of_extents(place, value.bytes, &window);
+    e = is_inline ? window_of_inline(place, value.bytes, &window)
+                  : window_of_extents(place, value.bytes, &window);
     object->kv->ops->value_put(&value);
     if (e == ERR_OK && place->piece->piece.offset + place->piece->piece.size > window->data_size) {
         free(window);
@@ -186,11 +196,13 @@ enum err read_plan_load(struct read_plan *plan)
 
 /* ---- spans ---- */
 
-static enum err span_inline(const struct place *place, const uint8_t *data, uint64_t data_size, struct read_span *ret_span)
+static enum err span_inline(const struct place *place, const uint8_t *data, uint64_t data_size,
+                            struct read_span *ret_span)
 {
     if (place->data_offset + place->size > data_size)
         return ERR_CORRUPT;
-    *ret_span = (struct read_span){.inline_data = data + place->data_offset, .fd = -1, .size = place->size};
+    *ret_span =
+        (struct read_span){.inline_data = data + place->data_offset, .fd = -1, .size = place->size};
     return ERR_OK;
 }
 
@@ -199,7 +211,8 @@ static uint64_t min(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-static enum err span_in_extent(const struct read_plan *plan, const struct place *place, const struct map *map, const struct extent *extent,
+static enum err span_in_extent(const struct read_plan *plan, const struct place *place,
+                               const struct map *map, const struct extent *extent,
                                uint64_t extent_start, struct read_span *ret_span)
 {
     const struct segments *segments = plan->object->segments;
@@ -222,14 +235,16 @@ static enum err span_in_extent(const struct read_plan *plan, const struct place 
         .chunk_file_offset = file_start + within / SUM_CHUNK_BYTES * SUM_CHUNK_BYTES,
         .sums = map->sums + first,
         .chunk_count = (uint32_t)(last - first + 1),
-        .last_chunk_size = (uint32_t)min(SUM_CHUNK_BYTES, map->data_size - map->start - last * SUM_CHUNK_BYTES),
+        .last_chunk_size =
+            (uint32_t)min(SUM_CHUNK_BYTES, map->data_size - map->start - last * SUM_CHUNK_BYTES),
         .segment = extent->segment,
         .unit = extent->unit,
     };
     return ERR_OK;
 }
 
-static enum err span_of_map(const struct read_plan *plan, const struct place *place, const struct map *map, struct read_span *ret_span)
+static enum err span_of_map(const struct read_plan *plan, const struct place *place,
+                            const struct map *map, struct read_span *ret_span)
 {
     uint64_t start = 0;
     for (uint32_t i = 0; i < map->extent_count; i++) {

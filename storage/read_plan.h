@@ -1,11 +1,15 @@
 /*
- * A read plan walks the bytes of a range of an object as they lie on the disk: spans of segment files, each inside one extent, or bytes of
- * an inline object. It holds the object, so the space cannot be reused below a reader.
+ * A read plan walks the bytes of a range of an object as they lie on the disk: spans of segment
+ * files, each inside one extent, or bytes of an inline object. It holds the object, so the space
+ * cannot be reused below a reader.
  *
- *     read_plan_open -> read_plan_span (ERR_WOULD_BLOCK: read_plan_load on a thread that may block, then again) -> send or read the
- *     span or a part of it -> read_plan_advance -> ... until read_plan_left() is 0 -> read_plan_close
+ *     read_plan_open
+ *     -> read_plan_span (ERR_WOULD_BLOCK: read_plan_load on a thread that may block, then again)
+ *     -> send or read the span or a part of it -> read_plan_advance
+ *     -> ... until read_plan_left() is 0 -> read_plan_close
  *
- * A span can be served by sendfile from `fd`, or read by O_DIRECT from `direct` at unit-aligned offsets and checked against its sums.
+ * A span can be served by sendfile from `fd`, or read by O_DIRECT from `direct` at unit-aligned
+ * offsets and checked against its sums.
  */
 #ifndef STORAGE_READ_PLAN_H
 #define STORAGE_READ_PLAN_H
@@ -19,23 +23,24 @@ struct read_plan {
     uint64_t offset;       /* next byte of the object */
     uint64_t end;
     struct read_window *window; /* owned; NULL: the object's own */
-    uint32_t piece_index; /* storage's own: of the piece `offset` lies in, or one before */
+    uint32_t piece_index;       /* storage's own: of the piece `offset` lies in, or one before */
 };
 
 struct read_span {
-    const uint8_t *inline_data;   /* not NULL: the bytes themselves (inline object) */
-    int fd;                       /* buffered descriptor for sendfile; -1: none (simulated disk) */
-    struct disk_file *buffered;   /* borrowed, valid while the plan is open */
+    const uint8_t *inline_data; /* not NULL: the bytes themselves (inline object) */
+    int fd;                     /* buffered descriptor for sendfile; -1: none (simulated disk) */
+    struct disk_file *buffered; /* borrowed, valid while the plan is open */
     struct disk_file *direct;
-    uint64_t file_offset;         /* where the next byte lies */
-    uint64_t size;                /* bytes of the object in this span, from there */
-    /* verification: the sum chunks touching the span. Chunk 0 begins at chunk_file_offset <= file_offset and every chunk is SUM_CHUNK_BYTES
-     * long but the last of the data, which is last_chunk_size. */
+    uint64_t file_offset; /* where the next byte lies */
+    uint64_t size;        /* bytes of the object in this span, from there */
+    /* verification: the sum chunks touching the span. Chunk 0 begins at chunk_file_offset <=
+     * file_offset and every chunk is SUM_CHUNK_BYTES long but the last of the data, which is
+     * last_chunk_size. */
     uint64_t chunk_file_offset;
     const uint64_t *sums;
     uint32_t chunk_count;
     uint32_t last_chunk_size;
-    uint32_t segment, unit;       /* where the extent begins, for receipts and errors */
+    uint32_t segment, unit; /* where the extent begins, for receipts and errors */
 };
 
 /* [offset, offset+size) must lie in the object. Takes its own reference. */
@@ -52,9 +57,10 @@ enum err read_plan_load(struct read_plan *plan) MUST_USE;
 void read_plan_advance(struct read_plan *plan, uint64_t size); /* at most the span's size */
 
 /*
- * Checks bytes read at span->chunk_file_offset: `size` bytes covering whole chunks (the last one may end with the data). ERR_CORRUPT
- * when one does not match. Pure.
+ * Checks bytes read at span->chunk_file_offset: `size` bytes covering whole chunks (the last one
+ * may end with the data). ERR_CORRUPT when one does not match. Pure.
  */
-enum err read_span_verify(const struct read_span *span, const uint8_t *data, uint64_t size) MUST_USE;
+enum err read_span_verify(const struct read_span *span, const uint8_t *data,
+                          uint64_t size) MUST_USE;
 
 #endif

@@ -51,7 +51,8 @@ void reclaim_add(struct reclaim *reclaim, const struct released_extent *released
     }
     pthread_mutex_unlock(&reclaim->lock);
     if (!fits)
-        LOG_LIMITED(LOG_WARN, "storage", "no memory to reclaim deleted space before the next start units=%llu",
+        LOG_LIMITED(LOG_WARN, "storage",
+                    "no memory to reclaim deleted space before the next start units=%llu",
                     (unsigned long long)units);
 }
 
@@ -59,7 +60,8 @@ static void free_extent(struct volume *volume, const struct extent *extent)
 {
     struct segment *segment = segments_find(&volume->segments, extent->segment);
     CHECK(segment != NULL); /* it has used units */
-    volume->disk->ops->drop_cache(segment->buffered, (uint64_t)extent->unit * UNIT_BYTES, (uint64_t)extent->units * UNIT_BYTES);
+    volume->disk->ops->drop_cache(segment->buffered, (uint64_t)extent->unit * UNIT_BYTES,
+                                  (uint64_t)extent->units * UNIT_BYTES);
     alloc_free(volume->alloc, &(struct alloc_run){extent->segment, extent->unit, extent->units});
     atomic_fetch_sub(&volume->reclaim.dying_units, extent->units);
 }
@@ -76,7 +78,9 @@ static uint64_t sift(struct volume *volume, struct released_list *list, bool is_
             reclaim->parked.items[reclaim->parked.count++] = *one;
         } else if (is_pinned) {
             atomic_fetch_sub(&reclaim->dying_units, one->extent.units);
-            LOG_LIMITED(LOG_WARN, "storage", "no memory to reclaim deleted space before the next start units=%u", one->extent.units);
+            LOG_LIMITED(LOG_WARN, "storage",
+                        "no memory to reclaim deleted space before the next start units=%u",
+                        one->extent.units);
         } else {
             free_extent(volume, &one->extent);
             freed += one->extent.units;
@@ -91,7 +95,8 @@ static uint64_t sift(struct volume *volume, struct released_list *list, bool is_
 uint64_t reclaim_step(struct volume *volume)
 {
     struct reclaim *reclaim = &volume->reclaim;
-    /* What is parked is looked at anew each time: there is one entry for each extent somebody still reads, and a drop brought us here. */
+    /* What is parked is looked at anew each time: there is one entry for each extent somebody still
+     * reads, and a drop brought us here. */
     struct released_list again = reclaim->parked;
     reclaim->parked = reclaim->working;
     reclaim->parked.count = 0;

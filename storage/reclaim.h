@@ -1,12 +1,13 @@
 /*
  * Reclaim: the way of dead units back to the allocator. In this order, and never another:
  *
- *     1  the batch that deleted the extent's record is synced        (the committer calls reclaim_add only then)
- *     2  no reader holds the data any more                           (pins; its name is out of the cache before 1 ends)
- *     3  its pages are dropped from the page cache                   (a later buffered read must not find the dead bytes)
- *     4  the units are free
+ *     1  the batch that deleted the extent's record is synced        (the committer calls
+ * reclaim_add only then) 2  no reader holds the data any more                           (pins; its
+ * name is out of the cache before 1 ends) 3  its pages are dropped from the page cache (a later
+ * buffered read must not find the dead bytes) 4  the units are free
  *
- * 2 to 4 happen on the keeper's thread. Data that is still pinned is parked; the last pin wakes the keeper, nobody polls.
+ * 2 to 4 happen on the keeper's thread. Data that is still pinned is parked; the last pin wakes the
+ * keeper, nobody polls.
  */
 #ifndef STORAGE_RECLAIM_H
 #define STORAGE_RECLAIM_H
@@ -25,15 +26,16 @@ struct released_list {
 
 struct reclaim {
     pthread_mutex_t lock;
-    struct released_list fresh;   /* since the keeper last looked */
-    struct released_list parked;  /* the keeper's own: pinned when it looked */
-    struct released_list working; /* the keeper's own */
+    struct released_list fresh;                /* since the keeper last looked */
+    struct released_list parked;               /* the keeper's own: pinned when it looked */
+    struct released_list working;              /* the keeper's own */
     _Atomic uint64_t fresh_units, dying_units; /* dying: fresh and parked */
 };
 
 void reclaim_init(struct reclaim *reclaim);
 void reclaim_fini(struct reclaim *reclaim);
-/* Any thread. Without memory for the list the units stay taken until the next open, which finds them free. */
+/* Any thread. Without memory for the list the units stay taken until the next open, which finds
+ * them free. */
 void reclaim_add(struct reclaim *reclaim, const struct released_extent *released, size_t count);
 /* B. Frees what nobody reads. Returns how many units. */
 uint64_t reclaim_step(struct volume *volume);

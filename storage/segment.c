@@ -10,8 +10,8 @@
 static const uint8_t magic[8] = {'S', 'l', 'u', 'i', 'c', 'e', 'S', 'g'};
 
 #define SEGMENT_VERSION 1u
-#define SUM_OFFSET (UNIT_BYTES - 8)
-#define NAME_CHARS 8u
+#define SUM_OFFSET      (UNIT_BYTES - 8)
+#define NAME_CHARS      8u
 
 /* ---- names and headers ---- */
 
@@ -40,7 +40,8 @@ bool segment_name_parse(const char *name, uint32_t *ret_number)
     return true;
 }
 
-void segment_header_encode(const uint8_t uuid[16], uint32_t number, uint64_t segment_bytes, uint8_t out[UNIT_BYTES])
+void segment_header_encode(const uint8_t uuid[16], uint32_t number, uint64_t segment_bytes,
+                           uint8_t out[UNIT_BYTES])
 {
     memset(out, 0, UNIT_BYTES);
     memcpy(out, magic, sizeof magic);
@@ -51,9 +52,11 @@ void segment_header_encode(const uint8_t uuid[16], uint32_t number, uint64_t seg
     put_le64(out + SUM_OFFSET, xxh3_64(out, SUM_OFFSET));
 }
 
-enum err segment_header_judge(const uint8_t header[UNIT_BYTES], const uint8_t uuid[16], uint32_t number, uint64_t segment_bytes)
+enum err segment_header_judge(const uint8_t header[UNIT_BYTES], const uint8_t uuid[16],
+                              uint32_t number, uint64_t segment_bytes)
 {
-    bool is_ours = memcmp(header, magic, sizeof magic) == 0 && get_le64(header + SUM_OFFSET) == xxh3_64(header, SUM_OFFSET) &&
+    bool is_ours = memcmp(header, magic, sizeof magic) == 0 &&
+                   get_le64(header + SUM_OFFSET) == xxh3_64(header, SUM_OFFSET) &&
                    get_le32(header + 8) == SEGMENT_VERSION && get_le32(header + 12) == number &&
                    memcmp(header + 16, uuid, 16) == 0 && get_le64(header + 32) == segment_bytes;
     return is_ours ? ERR_OK : ERR_CORRUPT;
@@ -63,7 +66,8 @@ enum err segment_header_judge(const uint8_t header[UNIT_BYTES], const uint8_t uu
 
 enum err segments_init(struct segments *segments)
 {
-    segments->table = calloc(SEGMENTS_MAX, sizeof *segments->table); /* untouched pages cost nothing */
+    segments->table =
+        calloc(SEGMENTS_MAX, sizeof *segments->table); /* untouched pages cost nothing */
     return segments->table == NULL ? ERR_NO_MEMORY : ERR_OK;
 }
 
@@ -130,14 +134,16 @@ static enum err write_headers(struct segments *segments, struct segment *segment
     const struct disk_ops *ops = segments->disk->ops;
     segment_header_encode(segments->uuid, segment->number, segments->segment_bytes, header);
     for (uint32_t copy = 0; copy < SEGMENT_HEADER_UNITS; copy++) {
-        enum err e = ops->pwrite(segment->direct, header, sizeof header, (uint64_t)copy * UNIT_BYTES);
+        enum err e =
+            ops->pwrite(segment->direct, header, sizeof header, (uint64_t)copy * UNIT_BYTES);
         if (e)
             return e;
     }
     return ops->sync(segment->direct);
 }
 
-enum err segments_create(struct segments *segments, uint32_t number, struct segment **ret_segment, struct err_trail *trail)
+enum err segments_create(struct segments *segments, uint32_t number, struct segment **ret_segment,
+                         struct err_trail *trail)
 {
     const struct disk_ops *ops = segments->disk->ops;
     char path[SEGMENT_PATH_BYTES_MAX], dir[SEGMENT_PATH_BYTES_MAX];
@@ -162,7 +168,9 @@ enum err segments_create(struct segments *segments, uint32_t number, struct segm
         e = ops->sync_dir(segments->disk, dir);
     if (e) {
         if (is_made)
-            (void)ops->remove(segments->disk, path); /* what stays is unknown to the index and goes at the next open */
+            (void)ops->remove(
+                segments->disk,
+                path); /* what stays is unknown to the index and goes at the next open */
         return err_note(trail, e, "make segment %08x", number);
     }
     *ret_segment = segment;
@@ -181,18 +189,22 @@ static enum err judge(struct segments *segments, struct segment *segment, struct
     if (e)
         return err_note(trail, e, "open segment %08x", segment->number);
     if (size < segments->segment_bytes)
-        return err_say(trail, ERR_CORRUPT, "segment %08x has %llu bytes instead of %llu", segment->number, (unsigned long long)size,
+        return err_say(trail, ERR_CORRUPT, "segment %08x has %llu bytes instead of %llu",
+                       segment->number, (unsigned long long)size,
                        (unsigned long long)segments->segment_bytes);
     for (uint32_t copy = 0; copy < SEGMENT_HEADER_UNITS; copy++) {
         e = ops->pread(segment->direct, header, sizeof header, (uint64_t)copy * UNIT_BYTES);
         if (e == ERR_OK)
-            e = segment_header_judge(header, segments->uuid, segment->number, segments->segment_bytes);
+            e = segment_header_judge(header, segments->uuid, segment->number,
+                                     segments->segment_bytes);
         if (e == ERR_OK)
             return ERR_OK;
     }
     if (e != ERR_CORRUPT)
         return err_note(trail, e, "read the header of segment %08x", segment->number);
-    return err_say(trail, ERR_CORRUPT, "segment %08x: both copies of its header are damaged or another volume's", segment->number);
+    return err_say(trail, ERR_CORRUPT,
+                   "segment %08x: both copies of its header are damaged or another volume's",
+                   segment->number);
 }
 
 enum err segments_open(struct segments *segments, uint32_t number, struct err_trail *trail)

@@ -20,7 +20,8 @@ static uint64_t power_of_two_below(uint64_t value)
 
 uint64_t space_segment_bytes(uint64_t total)
 {
-    /* A thousand segments on any disk; at least 64 on a small one, where the last, unfilled one would be missed. */
+    /* A thousand segments on any disk; at least 64 on a small one, where the last, unfilled one
+     * would be missed. */
     uint64_t bytes = clamp(power_of_two_below(total / 1024), MIB(16), SEGMENT_BYTES_MAX);
     uint64_t small = clamp(power_of_two_below(total / 64), SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
     return small < bytes ? small : bytes;

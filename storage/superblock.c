@@ -43,7 +43,8 @@ static enum err judge_values(const struct superblock *sb)
     return sb->generation == 0 ? ERR_CORRUPT : ERR_OK;
 }
 
-enum err superblock_decode(const uint8_t slot[SUPERBLOCK_SLOT_BYTES], struct superblock *ret_superblock)
+enum err superblock_decode(const uint8_t slot[SUPERBLOCK_SLOT_BYTES],
+                           struct superblock *ret_superblock)
 {
     if (memcmp(slot, magic, sizeof magic) != 0)
         return ERR_NOT_VOLUME;
@@ -86,8 +87,10 @@ static uint64_t slot_offset(uint64_t generation, unsigned copy)
 static enum err tell_newer(const struct superblock *sb, struct err_trail *trail)
 {
     return err_say(trail, ERR_FORMAT_NEWER,
-                   "written by a newer Sluice: format %u.%u, features %#llx that this one (format %u.%u) does not know",
-                   sb->format_major, sb->format_minor, (unsigned long long)(sb->features_incompat & ~FEATURES_KNOWN_INCOMPAT),
+                   "written by a newer Sluice: format %u.%u, features %#llx that this one (format "
+                   "%u.%u) does not know",
+                   sb->format_major, sb->format_minor,
+                   (unsigned long long)(sb->features_incompat & ~FEATURES_KNOWN_INCOMPAT),
                    FORMAT_MAJOR, FORMAT_MINOR);
 }
 
@@ -96,7 +99,8 @@ static bool is_zero(const uint8_t *data, size_t size)
     return data[0] == 0 && memcmp(data, data + 1, size - 1) == 0;
 }
 
-enum err superblock_read(struct disk_file *file, struct superblock *ret_superblock, struct err_trail *trail)
+enum err superblock_read(struct disk_file *file, struct superblock *ret_superblock,
+                         struct err_trail *trail)
 {
     const struct disk_ops *ops = file->disk->ops;
     _Alignas(DISK_ALIGN) uint8_t slot[SUPERBLOCK_SLOT_BYTES];
@@ -131,11 +135,14 @@ enum err superblock_read(struct disk_file *file, struct superblock *ret_superblo
         return ERR_OK;
     }
     if (all_zero)
-        return err_say(trail, ERR_NOT_VOLUME, "the superblock was never written: an interrupted format");
-    return err_say(trail, ERR_CORRUPT, "none of the superblock's %u slots is whole", SUPERBLOCK_SLOTS);
+        return err_say(trail, ERR_NOT_VOLUME,
+                       "the superblock was never written: an interrupted format");
+    return err_say(trail, ERR_CORRUPT, "none of the superblock's %u slots is whole",
+                   SUPERBLOCK_SLOTS);
 }
 
-enum err superblock_write(struct disk_file *file, struct superblock *superblock, struct err_trail *trail)
+enum err superblock_write(struct disk_file *file, struct superblock *superblock,
+                          struct err_trail *trail)
 {
     const struct disk_ops *ops = file->disk->ops;
     _Alignas(DISK_ALIGN) uint8_t slot[SUPERBLOCK_SLOT_BYTES];

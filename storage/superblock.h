@@ -1,7 +1,8 @@
 /*
- * The superblock: what a directory must say before anything in it is believed. 64 KiB, four slots of 4 KiB at 0, 16, 32 and 48 KiB.
- * Generation g is written to slots 2*(g&1) and 2*(g&1)+1, one after the other, then synced: the generation before stays whole whatever
- * happens meanwhile, and a lost sector costs one copy. Read: the valid slot of the highest generation.
+ * The superblock: what a directory must say before anything in it is believed. 64 KiB, four slots
+ * of 4 KiB at 0, 16, 32 and 48 KiB. Generation g is written to slots 2*(g&1) and 2*(g&1)+1, one
+ * after the other, then synced: the generation before stays whole whatever happens meanwhile, and a
+ * lost sector costs one copy. Read: the valid slot of the highest generation.
  *
  *     offset  size
  *       0      8   magic "Sluice\0V"
@@ -14,7 +15,7 @@
  *      64      8   segment bytes            72  8  created, ns since 1970
  *      80      8   generation               88  8  mount epoch: how often it was opened for writing
  *      96      4   state                   100  4  0
- *     104      8   durable commit seq: the index has been seen to hold this commit; holding less, it lost acknowledged ones
+ *     104      8   durable commit seq: the index held this commit; holding less, it has lost some
  *     112   3976   0
  *    4088      8   XXH3-64 of bytes 0..4087
  *
@@ -26,14 +27,14 @@
 #include "base/bytes.h"
 #include "base/disk.h"
 
-#define SUPERBLOCK_BYTES 65536u
-#define SUPERBLOCK_SLOT_BYTES 4096u
-#define SUPERBLOCK_SLOTS 4u
-#define FORMAT_MAJOR 1u
-#define FORMAT_MINOR 0u
-#define FEATURES_KNOWN_COMPAT 0ull
+#define SUPERBLOCK_BYTES         65536u
+#define SUPERBLOCK_SLOT_BYTES    4096u
+#define SUPERBLOCK_SLOTS         4u
+#define FORMAT_MAJOR             1u
+#define FORMAT_MINOR             0u
+#define FEATURES_KNOWN_COMPAT    0ull
 #define FEATURES_KNOWN_READ_ONLY 0ull
-#define FEATURES_KNOWN_INCOMPAT 0ull
+#define FEATURES_KNOWN_INCOMPAT  0ull
 
 enum superblock_state { SUPERBLOCK_CLEAN = 1, SUPERBLOCK_DIRTY = 2 };
 
@@ -50,12 +51,18 @@ struct superblock {
 };
 
 void superblock_encode(const struct superblock *superblock, uint8_t slot[SUPERBLOCK_SLOT_BYTES]);
-/* ERR_NOT_VOLUME: another magic. ERR_CORRUPT: sum or a value out of bounds. ERR_FORMAT_NEWER: a known one could not read it. */
-enum err superblock_decode(const uint8_t slot[SUPERBLOCK_SLOT_BYTES], struct superblock *ret_superblock) MUST_USE;
+/* ERR_NOT_VOLUME: another magic. ERR_CORRUPT: sum or a value out of bounds. ERR_FORMAT_NEWER: a
+ * known one could not read it. */
+enum err superblock_decode(const uint8_t slot[SUPERBLOCK_SLOT_BYTES],
+                           struct superblock *ret_superblock) MUST_USE;
 
-/* `file`: <dir>/superblock, opened by either way. ERR_NOT_VOLUME: empty or all zero, an interrupted format. */
-enum err superblock_read(struct disk_file *file, struct superblock *ret_superblock, struct err_trail *trail) MUST_USE;
-/* Raises the generation, writes both its slots and syncs. On an error the generation before is still there. */
-enum err superblock_write(struct disk_file *file, struct superblock *superblock, struct err_trail *trail) MUST_USE;
+/* `file`: <dir>/superblock, opened by either way. ERR_NOT_VOLUME: empty or all zero, an interrupted
+ * format. */
+enum err superblock_read(struct disk_file *file, struct superblock *ret_superblock,
+                         struct err_trail *trail) MUST_USE;
+/* Raises the generation, writes both its slots and syncs. On an error the generation before is
+ * still there. */
+enum err superblock_write(struct disk_file *file, struct superblock *superblock,
+                          struct err_trail *trail) MUST_USE;
 
 #endif

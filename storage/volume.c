@@ -14,24 +14,27 @@
 static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct volume *open_volumes;
 
-#define VOLUME_GAUGES(X)                                                                              \
-    X(capacity, "sluice_volume_capacity_bytes", "Object bytes that fit: used, and what is free.")     \
-    X(used, "sluice_volume_used_bytes", "Space of stored objects.")                                   \
-    X(reserved, "sluice_volume_reserved_bytes", "Space of objects being written.")                    \
-    X(reclaiming, "sluice_volume_reclaiming_bytes", "Space of deleted objects that are still read.")  \
-    X(disk_free, "sluice_volume_disk_free_bytes", "Free space of the file systems.")                  \
-    X(index, "sluice_volume_index_bytes", "Disk space of the indexes.")                               \
-    X(segments, "sluice_volume_segments", "Segment files.")                                           \
+#define VOLUME_GAUGES(X)                                                                           \
+    X(capacity, "sluice_volume_capacity_bytes", "Object bytes that fit: used, and what is free.")  \
+    X(used, "sluice_volume_used_bytes", "Space of stored objects.")                                \
+    X(reserved, "sluice_volume_reserved_bytes", "Space of objects being written.")                 \
+    X(reclaiming, "sluice_volume_reclaiming_bytes",                                                \
+      "Space of deleted objects that are still read.")                                             \
+    X(disk_free, "sluice_volume_disk_free_bytes", "Free space of the file systems.")               \
+    X(index, "sluice_volume_index_bytes", "Disk space of the indexes.")                            \
+    X(segments, "sluice_volume_segments", "Segment files.")                                        \
     X(not_ok, "sluice_volumes_not_ok", "Volumes that are read-only or failed.")
 
-#define X(short_name, full_name, text) \
-    static struct metric gauge_##short_name = {.name = full_name, .help = text, .kind = METRIC_GAUGE};
+#define X(short_name, full_name, text)                                                             \
+    static struct metric gauge_##short_name = {                                                    \
+        .name = full_name, .help = text, .kind = METRIC_GAUGE};
 VOLUME_GAUGES(X)
 #undef X
 
 static void refresh_gauges(void *context)
 {
-    int64_t capacity = 0, used = 0, reserved = 0, reclaiming = 0, disk_free = 0, index = 0, segments = 0, not_ok = 0;
+    int64_t capacity = 0, used = 0, reserved = 0, reclaiming = 0, disk_free = 0, index = 0,
+            segments = 0, not_ok = 0;
     pthread_mutex_lock(&open_lock);
     for (struct volume *volume = open_volumes; volume != NULL; volume = volume->next_open) {
         struct volume_status status;
@@ -92,7 +95,8 @@ void volume__fail(struct volume *volume, enum err e, const struct err_trail *tra
     pthread_mutex_lock(&volume->reason_lock);
     snprintf(volume->reason, sizeof volume->reason, "%s", err_trail_text(trail, e));
     pthread_mutex_unlock(&volume->reason_lock);
-    LOG(LOG_ERROR, "storage", "volume failed; it takes no more work until restarted dir=%s error=\"%s\"", volume->dir,
+    LOG(LOG_ERROR, "storage",
+        "volume failed; it takes no more work until restarted dir=%s error=\"%s\"", volume->dir,
         err_trail_text(trail, e));
     keeper_wake(volume);
 }
@@ -112,7 +116,8 @@ void volume__enter_read_only(struct volume *volume, const char *reason)
 void volume__leave_read_only(struct volume *volume)
 {
     int expected = VOLUME_READ_ONLY;
-    if (volume->is_damaged || volume->read_only || !atomic_compare_exchange_strong(&volume->state, &expected, VOLUME_OK))
+    if (volume->is_damaged || volume->read_only ||
+        !atomic_compare_exchange_strong(&volume->state, &expected, VOLUME_OK))
         return;
     pthread_mutex_lock(&volume->reason_lock);
     volume->reason[0] = '\0';
@@ -124,9 +129,10 @@ void volume__leave_read_only(struct volume *volume)
 enum err volume__tell_state(struct volume *volume, enum err e, struct err_trail *trail)
 {
     pthread_mutex_lock(&volume->reason_lock);
-    enum err told = err_say(trail, e, "%s: %s", e == ERR_READ_ONLY ? "the volume is read-only" : "the volume has failed", volume->reason);
+    const char *state = e == ERR_READ_ONLY ? "the volume is read-only" : "the volume has failed";
+    (void)err_say(trail, e, "%s: %s", state, volume->reason);
     pthread_mutex_unlock(&volume->reason_lock);
-    return told;
+    return e;
 }
 
 /* ---- opening and closing ---- */
@@ -166,7 +172,8 @@ static void write_clean(struct volume *volume)
     volume->superblock.durable_commit_seq = atomic_load(&volume->commit.seq);
     enum err e = superblock_write(volume->superblock_file, &volume->superblock, &trail);
     if (e)
-        LOG(LOG_ERROR, "storage", "the superblock could not be written at close dir=%s error=\"%s\"", volume->dir,
+        LOG(LOG_ERROR, "storage",
+            "the superblock could not be written at close dir=%s error=\"%s\"", volume->dir,
             err_trail_text(&trail, e));
 }
 
@@ -200,8 +207,10 @@ static enum err start_threads(struct volume *volume, struct err_trail *trail)
 {
     if (volume->threads == VOLUME_NO_THREADS || volume->read_only)
         return ERR_OK;
-    volume->has_committer = pthread_create(&volume->committer_thread, NULL, commit_run, volume) == 0;
-    volume->has_keeper = volume->has_committer && pthread_create(&volume->keeper_thread, NULL, keeper_run, volume) == 0;
+    volume->has_committer =
+        pthread_create(&volume->committer_thread, NULL, commit_run, volume) == 0;
+    volume->has_keeper = volume->has_committer &&
+                         pthread_create(&volume->keeper_thread, NULL, keeper_run, volume) == 0;
     return volume->has_keeper ? ERR_OK : err_note(trail, ERR_NO_MEMORY, "start its threads");
 }
 
@@ -237,12 +246,14 @@ static void pin_went(void *context)
     keeper_wake(volume);
 }
 
-enum err volume_open(const struct volume_options *options, struct volume **ret_volume, struct err_trail *trail)
+enum err volume_open(const struct volume_options *options, struct volume **ret_volume,
+                     struct err_trail *trail)
 {
     enum err e = ERR_OK;
     struct volume *volume = NULL;
     if (options->dir == NULL || options->dir[0] == '\0' || strlen(options->dir) >= VOLUME_DIR_BYTES)
-        e = err_say(trail, ERR_INVALID, "a volume's directory has 1 to %u bytes", VOLUME_DIR_BYTES - 1);
+        e = err_say(trail, ERR_INVALID, "a volume's directory has 1 to %u bytes",
+                    VOLUME_DIR_BYTES - 1);
     else if ((volume = new_volume(options)) == NULL)
         e = ERR_NO_MEMORY;
     if (volume == NULL) {
@@ -289,13 +300,15 @@ static void fill_space(struct volume *volume, struct volume_status *status)
     status->disk_total_bytes = volume->space.view.disk_total_bytes;
     status->disk_free_bytes = volume->space.view.disk_free_bytes;
     pthread_mutex_unlock(&volume->space.lock);
-    uint64_t reserved = atomic_load(&volume->space.reserved_units), dying = atomic_load(&volume->reclaim.dying_units);
+    uint64_t reserved = atomic_load(&volume->space.reserved_units),
+             dying = atomic_load(&volume->reclaim.dying_units);
     uint64_t taken = reserved + dying; /* they change while we look */
     status->used_bytes = stats.units_used > taken ? (stats.units_used - taken) * UNIT_BYTES : 0;
     status->reserved_bytes = reserved * UNIT_BYTES;
     status->reclaiming_bytes = dying * UNIT_BYTES;
     uint64_t per_segment = volume->segments.segment_bytes - SEGMENT_HEADER_UNITS * UNIT_BYTES;
-    status->capacity_bytes = (stats.units_used + stats.units_free) * UNIT_BYTES + atomic_load(&volume->space.growable) * per_segment;
+    status->capacity_bytes = (stats.units_used + stats.units_free) * UNIT_BYTES +
+                             atomic_load(&volume->space.growable) * per_segment;
     status->segment_count = stats.segments;
     status->segment_bytes = volume->segments.segment_bytes;
 }

@@ -3,15 +3,17 @@
  *
  *     any loop       body_*, read_plan_*, object_put             takes space, writes, reads
  *     any thread     volume_commit(): pushes onto the committer's queue
- *     committer      judges, syncs, writes the index, publishes   the only writer of kv and of buckets
- *     keeper         frees what readers have let go, makes and removes segments, keeps the superblock, watches space
+ *     committer      judges, syncs, writes the index, publishes: the only writer of kv and buckets
+ *     keeper         frees what readers have let go, makes and removes segments, watches space
  *
  * With VOLUME_NO_THREADS volume_step() is both threads in turn.
  *
- * Locks, in this order and each held shortly: commit.lock, reclaim.lock, space.lock, alloc's, pins' shards, bodies.lock.
+ * Locks, in this order and each held shortly: commit.lock, reclaim.lock, space.lock, alloc's, pins'
+ * shards, bodies.lock.
  *
- * Reading the index: volume__index_usable() first. After a failed write the handle is only closed (VOLUME_FAILED), so everything that would ask
- * it answers ERR_VOLUME_FAILED instead; what is cached may still be read.
+ * Reading the index: volume__index_usable() first. After a failed write the handle is only closed
+ * (VOLUME_FAILED), so everything that would ask it answers ERR_VOLUME_FAILED instead; what is
+ * cached may still be read.
  */
 #ifndef STORAGE_VOLUME_PRIV_H
 #define STORAGE_VOLUME_PRIV_H
@@ -33,7 +35,7 @@
 #include "storage/superblock.h"
 #include "storage/volume.h"
 
-#define VOLUME_MAGIC 0x766f6c75u
+#define VOLUME_MAGIC     0x766f6c75u
 #define VOLUME_DIR_BYTES 256u /* of its path, with the NUL */
 
 struct body_pool { /* bodies not in use, so that the next PUT allocates nothing */
@@ -45,29 +47,29 @@ struct body_pool { /* bodies not in use, so that the next PUT allocates nothing 
 struct volume {
     uint32_t magic;
     char dir[VOLUME_DIR_BYTES];
-    struct disk *disk;   /* borrowed */
-    struct clock *clock; /* borrowed */
-    struct rand *rand;   /* borrowed */
-    struct kv *kv;       /* owned */
+    struct disk *disk;       /* borrowed */
+    struct clock *clock;     /* borrowed */
+    struct rand *rand;       /* borrowed */
+    struct kv *kv;           /* owned */
     struct cache *cache;     /* owned */
     struct buckets *buckets; /* owned */
     struct pins *pins;       /* owned */
     struct segments segments;
-    struct alloc *alloc;     /* owned */
+    struct alloc *alloc; /* owned */
     struct space space;
     struct reclaim reclaim;
     struct commit commit;
     struct body_pool bodies;
 
     struct keeper keeper;
-    struct superblock superblock;        /* the keeper's, once open */
-    struct disk_file *superblock_file;   /* owned; carries the lock */
-    uint64_t data_epoch;                 /* mount epoch: first half of data ids made now */
-    _Atomic uint64_t data_counter;       /* second half of the last one */
+    struct superblock superblock;      /* the keeper's, once open */
+    struct disk_file *superblock_file; /* owned; carries the lock */
+    uint64_t data_epoch;               /* mount epoch: first half of data ids made now */
+    _Atomic uint64_t data_counter;     /* second half of the last one */
 
-    _Atomic int state;                   /* enum volume_state */
-    bool is_damaged;                     /* READ_ONLY for good: the index contradicts itself */
-    bool read_only;                      /* opened so */
+    _Atomic int state; /* enum volume_state */
+    bool is_damaged;   /* READ_ONLY for good: the index contradicts itself */
+    bool read_only;    /* opened so */
     bool is_direct;
     enum volume_threads threads;
     pthread_mutex_t reason_lock;
@@ -82,7 +84,9 @@ struct volume {
 /* A data id nobody has had before. */
 static inline struct data_id volume__new_data_id(struct volume *volume)
 {
-    return (struct data_id){volume->data_epoch, atomic_fetch_add_explicit(&volume->data_counter, 1, memory_order_relaxed) + 1};
+    return (struct data_id){
+        volume->data_epoch,
+        atomic_fetch_add_explicit(&volume->data_counter, 1, memory_order_relaxed) + 1};
 }
 
 static inline enum volume_state volume__state(const struct volume *volume)
@@ -105,9 +109,10 @@ void volume__leave_read_only(struct volume *volume);
 enum err volume__tell_state(struct volume *volume, enum err e, struct err_trail *trail);
 
 /* ---- open.c: what volume_open reads, step by step ---- */
-enum err volume__load(struct volume *volume, const struct volume_options *options, struct err_trail *trail) MUST_USE;
+enum err volume__load(struct volume *volume, const struct volume_options *options,
+                      struct err_trail *trail) MUST_USE;
 /* Whether the directory does what `direct` asks for. */
-enum err volume__judge_direct(const char *dir, struct disk *disk, enum volume_direct direct, struct disk_probe *ret_probe,
-                              struct err_trail *trail) MUST_USE;
+enum err volume__judge_direct(const char *dir, struct disk *disk, enum volume_direct direct,
+                              struct disk_probe *ret_probe, struct err_trail *trail) MUST_USE;
 
 #endif
