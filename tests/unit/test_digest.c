@@ -9,7 +9,12 @@
 #include <cmocka.h>
 
 #include "base/check.h"
-#include "base/digest.h"
+#include "base/digest_priv.h"
+#include "base/rand.h"
+
+#define XXH_INLINE_ALL
+#define XXH_VECTOR 0 /* XXH_SCALAR: the reference every vector unit must agree with, for sums are on disks */
+#include <xxhash.h>
 
 /* Of "123456789": RFC 1321, FIPS 180-4 implementations, the CRC catalogue's check values. */
 static const struct {
@@ -67,6 +72,58 @@ static void crcs_of_parts_combine_to_the_whole(void **state)
     free(data);
 }
 
+/* Sizes and starts around every step of the folding code. */
+static void crc64_is_the_same_with_and_without_multiplication(void **state)
+{
+    (void)state;
+    struct rand_seeded seeded;
+    uint8_t data[1024];
+    rand_seeded_init(&seeded, 64);
+    rand_fill(&seeded.rand, data, sizeof data);
+    crc__prepare();
+    for (size_t size = 0; size <= 512; size++)
+        for (size_t from = 0; from < 17; from++) {
+            uint64_t crc = rand_u64(&seeded.rand);
+            if (crc64__update(crc, data + from, size) != crc64__update_tables(crc, data + from, size))
+                fail_msg("%zu bytes from %zu", size, from);
+        }
+}
+
+/* Beyond what can be hashed here: appending n + m zero bytes is appending n, then m. */
+static void combining_holds_for_lengths_beyond_4_gib(void **state)
+{
+    (void)state;
+    static const enum digest_kind kinds[] = {DIGEST_CRC32, DIGEST_CRC32C, DIGEST_CRC64NVME};
+    static const uint64_t lengths[][2] = {
+        {1, UINT32_MAX}, {5ull << 30, 77}, {(5ull << 30) + 3, 50ull << 40}, {0, 1ull << 62}};
+    for (size_t k = 0; k < COUNT_OF(kinds); k++)
+        for (size_t i = 0; i < COUNT_OF(lengths); i++) {
+            uint64_t n = lengths[i][0], m = lengths[i][1], crc = 0xcbf43926u;
+            uint64_t at_once = digest_crc_combine(kinds[k], crc, 0, n + m);
+            uint64_t first = digest_crc_combine(kinds[k], crc, 0, n);
+            assert_true(digest_crc_combine(kinds[k], first, 0, m) == at_once);
+            assert_true(at_once != crc);
+        }
+}
+
+static void xxh3_is_the_same_on_every_cpu(void **state)
+{
+    (void)state;
+    uint8_t *data = malloc(70000), whole[16];
+    for (size_t i = 0; i < 70000; i++)
+        data[i] = (uint8_t)(i * 0x9e3779b1u >> 13);
+    for (size_t size = 0; size <= 70000; size += size < 1200 ? 1 : 1201) {
+        XXH128_canonical_t expected;
+        XXH128_canonicalFromHash(&expected, XXH3_128bits(data, size));
+        xxh3_128(data, size, whole);
+        assert_memory_equal(whole, expected.digest, 16);
+        if (xxh3_64(data, size) != XXH3_64bits(data, size))
+            fail_msg("%zu bytes", size);
+    }
+    assert_true(xxh3_64("", 0) == 0x2d06800538d394c2ull); /* published */
+    free(data);
+}
+
 /* RFC 4231, test cases 1, 2 and 6 */
 static void hmac_is_rfc_4231s(void **state)
 {
@@ -107,6 +164,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(published_values_are_reached_in_any_pieces),
         cmocka_unit_test(crcs_of_parts_combine_to_the_whole),
+        cmocka_unit_test(crc64_is_the_same_with_and_without_multiplication),
+        cmocka_unit_test(combining_holds_for_lengths_beyond_4_gib),
+        cmocka_unit_test(xxh3_is_the_same_on_every_cpu),
         cmocka_unit_test(hmac_is_rfc_4231s),
         cmocka_unit_test(what_was_sealed_opens_only_with_its_key),
     };
