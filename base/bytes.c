@@ -3,15 +3,29 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
 
 #include "base/check.h"
 
 /* ---- views ---- */
 
+/* Not strncasecmp(): it ends at a NUL, which is a byte like any other in a form's field, and asks the locale. */
+static bool letters_are_equal(const char *a, const char *b, size_t size)
+{
+    if (memcmp(a, b, size) == 0)
+        return true;
+    for (size_t i = 0; i < size; i++) {
+        if (a[i] == b[i])
+            continue;
+        char lower = (char)(a[i] | 0x20);
+        if ((a[i] ^ b[i]) != 0x20 || lower < 'a' || lower > 'z')
+            return false;
+    }
+    return true;
+}
+
 bool bytes__equal_letters(struct bytes a, struct bytes b)
 {
-    return strncasecmp(a.data, b.data, a.size) == 0;
+    return letters_are_equal(a.data, b.data, a.size);
 }
 
 bool bytes_equal_secret(struct bytes a, struct bytes b)
@@ -99,6 +113,10 @@ static size_t utf8_sequence(const unsigned char *p, size_t left)
 bool bytes_is_utf8(struct bytes text)
 {
     for (size_t i = 0; i < text.size;) {
+        if (text.size - i >= 8 && (get_le64(text.data + i) & 0x8080808080808080ull) == 0) {
+            i += 8; /* ASCII, as most of most keys */
+            continue;
+        }
         size_t length = utf8_sequence((const unsigned char *)text.data + i, text.size - i);
         if (length == 0)
             return false;

@@ -53,17 +53,42 @@ static void put_time(struct buf *line)
                (unsigned)(now_ns % NS_PER_SECOND / NS_PER_MS));
 }
 
-/* Control bytes of a message (a client's key can hold any) never reach the log as they are. */
-static void put_escaped(struct buf *line, const char *text, bool is_json)
+/* The next character of UTF-8, or one byte where the text is something else. */
+static struct bytes take_character(struct bytes *text, bool is_utf8)
 {
-    for (; *text != '\0'; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c < 0x20 || c == 0x7f)
-            buf_printf(line, is_json ? "\\u%04x" : "\\x%02x", c);
+    size_t size = 1;
+    while (is_utf8 && size < text->size && ((unsigned char)text->data[size] & 0xc0) == 0x80)
+        size++;
+    struct bytes character = bytes_slice(*text, 0, size);
+    *text = bytes_slice(*text, size, SIZE_MAX);
+    return character;
+}
+
+/*
+ * Control characters of a message (a client's key can hold any), and bytes that are no UTF-8,
+ * never reach the log as they are. A character or its escape is written whole or not at all, so
+ * that a line that is cut is still one of JSON.
+ */
+static void put_escaped(struct buf *line, struct bytes text, bool is_json)
+{
+    bool is_utf8 = bytes_is_utf8(text);
+    while (text.size > 0) {
+        struct bytes character = take_character(&text, is_utf8);
+        unsigned char c = (unsigned char)character.data[0];
+        if (c == 0xc2 && character.size == 2 && (unsigned char)character.data[1] < 0xa0)
+            c = (unsigned char)character.data[1]; /* U+0080 to U+009F: escapes to terminals */
+        bool is_control = c < 0x20 || c == 0x7f || (c >= 0x80 && c < 0xa0 && character.size == 2);
+        char memory[8];
+        struct buf escaped = BUF_ON(memory);
+        if (is_control || (c >= 0x80 && !is_utf8))
+            buf_printf(&escaped, is_json ? "\\u%04x" : "\\x%02x", c);
         else if (is_json && (c == '"' || c == '\\'))
-            buf_printf(line, "\\%c", c);
+            buf_printf(&escaped, "\\%c", c);
         else
-            buf_put_char(line, (char)c);
+            buf_put(&escaped, character);
+        if (escaped.size > line->capacity - line->size)
+            return;
+        buf_put(line, buf_bytes(&escaped));
     }
 }
 
@@ -72,8 +97,17 @@ void log_write(enum log_level level, const char *module, const char *format, ...
     char message[LINE_BYTES_MAX / 2];
     va_list args;
     va_start(args, format);
-    vsnprintf(message, sizeof message, format, args);
+    int length = vsnprintf(message, sizeof message, format, args);
     va_end(args);
+    if (length < 0)
+        return;
+    struct bytes text = bytes_of(message, (size_t)length);
+    if (text.size >= sizeof message) { /* cut, but not inside a character */
+        text.size = sizeof message - 1;
+        while (text.size > 0 && ((unsigned char)text.data[text.size - 1] & 0xc0) == 0x80)
+            text.size--;
+        text.size -= text.size > 0 && ((unsigned char)text.data[text.size - 1] & 0x80) != 0;
+    }
 
     char memory[LINE_BYTES_MAX];
     struct buf line = {.data = memory, .capacity = sizeof memory - 4};
@@ -82,13 +116,13 @@ void log_write(enum log_level level, const char *module, const char *format, ...
         put_time(&line);
         buf_printf(&line, "\",\"level\":\"%s\",\"module\":\"%s\",\"message\":\"",
                    level_names[level], module);
-        put_escaped(&line, message, true);
+        put_escaped(&line, text, true);
         line.capacity = sizeof memory;
         buf_put_string(&line, "\"}\n");
     } else {
         put_time(&line);
         buf_printf(&line, " %s %s: ", level_names[level], module);
-        put_escaped(&line, message, false);
+        put_escaped(&line, text, false);
         line.capacity = sizeof memory;
         buf_put_char(&line, '\n');
     }

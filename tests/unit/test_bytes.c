@@ -23,6 +23,21 @@ static void comparing_is_bytewise_and_shorter_first(void **state)
     assert_false(bytes_equal_secret(BYTES("abc"), BYTES("ab")));
 }
 
+/* Form fields and percent-decoded text can hold a NUL: it is a byte like any other. */
+static void case_is_ignored_in_ascii_alone(void **state)
+{
+    (void)state;
+    assert_true(bytes_equal_nocase(BYTES("Content-MD5"), BYTES("content-md5")));
+    assert_false(bytes_equal_nocase(BYTES("a"), BYTES("ab")));
+    assert_false(bytes_equal_nocase(BYTES("a\0bz"), BYTES("a\0cz")));
+    assert_true(bytes_equal_nocase(BYTES("a\0B"), BYTES("A\0b")));
+    assert_false(bytes_equal_nocase(BYTES("\xc3\xa9"), BYTES("\xc3\x89")));
+    assert_false(bytes_equal_nocase(BYTES("@[`{"), BYTES("`{@[")));
+    assert_true(bytes_start_with_nocase(BYTES("X-Amz-Meta-a"), BYTES("x-amz-meta-")));
+    assert_false(bytes_start_with_nocase(BYTES("a\0bc"), BYTES("a\0d")));
+    assert_true(bytes_equal_nocase((struct bytes){NULL, 0}, BYTES("")));
+}
+
 static void splitting_ends_with_null(void **state)
 {
     (void)state;
@@ -88,6 +103,18 @@ static void utf8_is_strict(void **state)
         assert_true(bytes_is_utf8(bytes_of_string(good[i])));
     for (size_t i = 0; i < COUNT_OF(bad); i++)
         assert_false(bytes_is_utf8(bytes_of_string(bad[i])));
+    for (size_t before = 0; before < 20; before++) /* wherever it stands */
+        for (size_t i = 0; i < COUNT_OF(bad); i++) {
+            char text[64];
+            struct buf buf = BUF_ON(text);
+            for (size_t j = 0; j < before; j++)
+                buf_put_char(&buf, 'a');
+            buf_put_string(&buf, bad[i]);
+            assert_false(bytes_is_utf8(buf_bytes(&buf)));
+            buf.size = before;
+            buf_put_string(&buf, "\xe2\x82\xac and more text");
+            assert_true(bytes_is_utf8(buf_bytes(&buf)));
+        }
 }
 
 static void hex_and_base64_go_both_ways(void **state)
@@ -183,6 +210,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(comparing_is_bytewise_and_shorter_first),
+        cmocka_unit_test(case_is_ignored_in_ascii_alone),
         cmocka_unit_test(splitting_ends_with_null),
         cmocka_unit_test(finding_and_slicing_stay_inside),
         cmocka_unit_test(numbers_are_decimal_and_bounded),

@@ -115,6 +115,29 @@ static void a_line_cannot_be_forged(void **state)
     free(many);
 }
 
+/* A log reader takes a line as a whole or not at all: no half escape at the cut, no byte that is not UTF-8. */
+static void json_lines_are_json_whatever_is_logged(void **state)
+{
+    (void)state;
+    char text[4096], message[1000];
+    for (size_t size = 300; size < 380; size++) { /* six bytes each: the cut falls anywhere in an escape */
+        memset(message, '\x01', size);
+        message[size] = '\0';
+        logged(LOG_JSON, message, text, sizeof text);
+        char *at = strstr(text, "\"message\":\"");
+        assert_non_null(at);
+        for (at += 11; strncmp(at, "\\u0001", 6) == 0; at += 6)
+            ;
+        assert_string_equal(at, "\"}\n");
+    }
+    logged(LOG_JSON, "key=a\xff\xc3", text, sizeof text);
+    assert_non_null(strstr(text, "\"message\":\"key=a\\u00ff\\u00c3\"}\n"));
+    logged(LOG_TEXT, "key=\xc2\x9b" "31m", text, sizeof text);
+    assert_non_null(strstr(text, "key=\\x9b31m\n"));
+    logged(LOG_JSON, "key=\xc3\xa9", text, sizeof text);
+    assert_non_null(strstr(text, "\"message\":\"key=\xc3\xa9\"}\n"));
+}
+
 static void a_site_is_limited_a_second(void **state)
 {
     (void)state;
@@ -163,6 +186,7 @@ int main(void)
         cmocka_unit_test(a_seed_repeats_itself),
         cmocka_unit_test(a_manual_clock_stands_still),
         cmocka_unit_test(a_line_cannot_be_forged),
+        cmocka_unit_test(json_lines_are_json_whatever_is_logged),
         cmocka_unit_test(a_site_is_limited_a_second),
         cmocka_unit_test(metrics_are_written_as_prometheus_reads_them),
     };
