@@ -45,7 +45,8 @@ void s3_receive_write(struct s3_receive *receive, struct slot *slot, uint32_t si
         s3_payload_update(receive->options.payload, slot->data, size);
     place->slot = slot;
     place->receive = receive;
-    static uint8_t nothing[1];
+    static _Alignas(UNIT_BYTES)
+        uint8_t nothing[UNIT_BYTES]; /* where an empty run begins: nowhere, but aligned */
     enum err e = group_body_write(receive->options.group, receive->body, &place->write,
                                   slot != NULL ? slot->data : nothing, size, is_last,
                                   receive_written, &receive->trail);
