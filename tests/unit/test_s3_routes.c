@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -143,6 +144,23 @@ static void the_printed_table_has_every_operation(void **state)
     text_free(&text);
 }
 
+/* The README says what the table does, or this fails: put the printed text there again. */
+static void the_readme_holds_the_table(void **state)
+{
+    (void)state;
+    struct text_buf printed = {0}, readme = {0};
+    s3_routes_print(&printed);
+    FILE *file = fopen(SOURCE_ROOT "/api/s3/README.md", "r");
+    assert_non_null(file);
+    char part[4096];
+    for (size_t size; (size = fread(part, 1, sizeof part, file)) > 0;)
+        text_put(&readme, bytes_of(part, size));
+    fclose(file);
+    assert_int_not_equal(bytes_find(text_bytes(&readme), 0, text_bytes(&printed)), SIZE_MAX);
+    text_free(&printed);
+    text_free(&readme);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -150,6 +168,7 @@ int main(void)
         cmocka_unit_test(no_row_is_hidden_by_one_above_it),
         cmocka_unit_test(operations_are_named_once),
         cmocka_unit_test(the_printed_table_has_every_operation),
+        cmocka_unit_test(the_readme_holds_the_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
