@@ -49,15 +49,15 @@ typedef bool config_switch;       /* yes or no */
       "auto: one a core, at least 2.")                                                                                   \
     X("s3", "connections-max", s3_connections_max, number, "16384", 1, 1000000, "",                                      \
       "Connections at once, of all workers. More are answered 503 and closed.")                                          \
-    X("s3", "head-timeout", s3_head_timeout, duration, "10s", NS_PER_SECOND / 10, 3600 * NS_PER_SECOND, "",              \
+    X("s3", "head-timeout", s3_head_timeout, duration, "20s", NS_PER_SECOND / 10, 3600 * NS_PER_SECOND, "",              \
       "From the first byte of a request's head to its end.")                                                             \
-    X("s3", "idle-timeout", s3_idle_timeout, duration, "60s", NS_PER_SECOND / 10, 86400 * NS_PER_SECOND, "",             \
+    X("s3", "idle-timeout", s3_idle_timeout, duration, "75s", NS_PER_SECOND / 10, 86400 * NS_PER_SECOND, "",             \
       "Between two requests of one connection.")                                                                         \
     X("s3", "body-timeout", s3_body_timeout, duration, "30s", NS_PER_SECOND / 10, 86400 * NS_PER_SECOND, "",             \
       "Without any progress of a body, in either direction.")                                                            \
     X("s3", "body-rate-min", s3_body_rate_min, size, "1KiB", 0, GIB(1), "",                                              \
       "Bytes a second, over 30 s: slower clients are cut off. 0: never.")                                                \
-    X("s3", "admission-timeout", s3_admission_timeout, duration, "10s", NS_PER_MS, 3600 * NS_PER_SECOND, "",             \
+    X("s3", "admission-timeout", s3_admission_timeout, duration, "5s", NS_PER_MS, 3600 * NS_PER_SECOND, "",             \
       "How long an upload waits for memory before it is answered 503 SlowDown.")                                         \
     X("s3", "upload-slots", s3_upload_slots, number, "4", 1, 8, "",                                                      \
       "Arena slots one upload may hold: more is faster alone, fewer lets more run at once.")                             \

@@ -75,7 +75,7 @@ void table_print(struct table *table); /* and frees it */
 /* The admin port. EXIT_DONE with *ret_reply (owned), or another code after saying what is wrong. body may be NULL. */
 enum exit_code client_call(struct cli *cli, const char *method, const char *path, const json_t *body,
                            json_t **ret_reply) MUST_USE;
-/* Whether a node seems to run on cli->dir: its endpoint file is there and its process lives. */
+/* Whether a node seems to run on cli->dir: its endpoint file is there and the port in it answers. */
 bool client_node_runs(const struct cli *cli);
 /* %-encodes everything but letters, digits and -._~; the caller frees. NULL: no memory. */
 char *client_escape(const char *text, size_t size);

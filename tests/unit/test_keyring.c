@@ -216,7 +216,7 @@ static void a_removed_key_is_gone_for_good_and_the_last_root_key_stays(void **st
 /* The table grows, chains are rebuilt, entries leave the middle: against what was put in. */
 static void many_keys_are_found_among_each_other(void **state)
 {
-    enum { MANY = 300 };
+    enum { MANY = 150 };
     struct fixture *f = *state;
     char ids[MANY][32];
     struct access_key found;

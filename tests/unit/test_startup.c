@@ -186,6 +186,18 @@ static void the_arena_fits_the_machine(void **state)
     assert_int_equal(arena_default_bytes(GIB(4) + MIB(100)) % MIB(8), 0);
 }
 
+/* Two places say what is usual; they say the same. */
+static void the_configuration_agrees_with_the_engine(void **state)
+{
+    struct config config;
+    config_init(&config);
+    assert_int_equal(config.s3_head_timeout, http_limits_default.head_timeout_ns);
+    assert_int_equal(config.s3_idle_timeout, http_limits_default.idle_timeout_ns);
+    assert_int_equal(config.s3_body_timeout, http_limits_default.body_timeout_ns);
+    assert_int_equal(config.s3_body_rate_min, http_limits_default.body_rate_min);
+    assert_int_equal(config.s3_admission_timeout, http_limits_default.admission_timeout_ns);
+}
+
 /* ---- a node ---- */
 
 static void configure(struct fixture *f)
@@ -387,6 +399,7 @@ int main(void)
         TEST(tokens_and_credentials_are_kept),
         TEST(the_last_node_is_remembered),
         TEST(the_arena_fits_the_machine),
+        TEST(the_configuration_agrees_with_the_engine),
         TEST(a_first_start_makes_everything_and_a_second_finds_it),
         TEST(a_given_key_counts_at_the_first_start_and_is_not_written_down),
         TEST(a_start_that_fails_leaves_nothing_running),
