@@ -134,6 +134,14 @@ static void free_run(struct volume *volume, const struct extent *extent, uint32_
     atomic_fetch_sub_explicit(&volume->space.reserved_units, units, memory_order_relaxed);
 }
 
+/* What an empty segment holds in one run, in whole sum chunks, if that is less than an extent may
+ * have. */
+static uint64_t largest_extent_bytes(const struct volume *volume)
+{
+    uint64_t bytes = volume->segments.segment_bytes - SEGMENT_HEADER_UNITS * UNIT_BYTES;
+    return bytes < EXTENT_BYTES_MAX ? bytes / SUM_CHUNK_BYTES * SUM_CHUNK_BYTES : EXTENT_BYTES_MAX;
+}
+
 /* How many units the next extent should have. */
 static uint32_t next_units(const struct body *body, uint64_t needed_bytes)
 {
@@ -146,7 +154,8 @@ static uint32_t next_units(const struct body *body, uint64_t needed_bytes)
         if (bytes < needed_bytes || body->has_ended)
             bytes = needed_bytes;
     }
-    bytes = bytes < EXTENT_BYTES_MAX ? bytes : EXTENT_BYTES_MAX;
+    uint64_t most = largest_extent_bytes(body->volume);
+    bytes = bytes < most ? bytes : most;
     bytes = bytes < shard_left ? bytes : shard_left;
     return (uint32_t)units_of(bytes);
 }
@@ -164,7 +173,7 @@ static bool take_run(struct body *body, uint32_t units, struct alloc_run *ret_ru
         if (alloc_take(volume->alloc, class, units, ALLOC_WHOLE, ret_run))
             return true;
     }
-    if (atomic_load(&volume->space.growable) > 0)
+    if (volume->threads == VOLUME_THREADS && atomic_load(&volume->space.growable) > 0)
         return false; /* better a new segment than pieces */
     return alloc_take(volume->alloc, class, units, ALLOC_PIECES, ret_run);
 }
