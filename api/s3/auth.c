@@ -5,6 +5,7 @@
 _Static_assert(sizeof(struct s3_header) == sizeof(struct http_header) &&
                    offsetof(struct s3_header, value) == offsetof(struct http_header, value),
                "the engine's headers are read in place");
+_Static_assert(SECRET_BYTES_MAX <= SIGV4_SECRET_BYTES_MAX, "every secret can sign");
 
 bool s3_authenticate_key(struct s3_request *r, struct bytes id)
 {

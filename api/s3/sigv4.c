@@ -2,6 +2,7 @@
 
 #include "api/s3/time.h"
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/digest.h"
 
 #define ALGORITHM BYTES("AWS4-HMAC-SHA256")
@@ -30,7 +31,8 @@ bool sigv4_credential_parse(struct bytes text, struct sigv4_credential *ret_cred
         .region = bytes_slice(text, slashes[2] + 1, slashes[1] - slashes[2] - 1),
         .scope = bytes_slice(text, slashes[3] + 1, SIZE_MAX),
     };
-    if (c.access_key.size == 0 || c.date.size != 8 || c.region.size == 0 || c.region.size > 64 ||
+    if (c.access_key.size == 0 || c.date.size != 8 || c.region.size == 0 ||
+        c.region.size > SIGV4_REGION_BYTES_MAX ||
         !bytes_equal(bytes_slice(text, slashes[1] + 1, SIZE_MAX), BYTES("s3/aws4_request")))
         return false;
     *ret_credential = c;
@@ -147,10 +149,11 @@ static enum s3_error parse_header(const struct sigv4_request *request, struct by
     uint64_t seconds;
     if (time.data == NULL) {
         struct bytes date = s3_headers_find(&request->headers, BYTES("date"));
-        if (date.data == NULL || s3_time_parse_http(date, &seconds))
+        if (date.data == NULL || s3_time_parse_http(date, &seconds) ||
+            seconds > UINT64_MAX / NS_PER_SECOND) /* the year 2554 */
             return fault(sigv4, S3_E(AccessDenied),
                          "AWS authentication requires a valid Date or x-amz-date header");
-        s3_time_basic(seconds * 1000000000ull, from_date);
+        s3_time_basic(seconds * NS_PER_SECOND, from_date);
         time = bytes_of(from_date, sizeof from_date - 1);
     }
     if (!set_time(sigv4, bytes_trim(time), &seconds))
@@ -402,8 +405,8 @@ static void hash_request(const struct sigv4_request *request, const struct sigv4
 
 static void derive_key(struct bytes secret, struct bytes date, struct bytes region, uint8_t out[32])
 {
-    char first[4 + 256];
-    CHECK(secret.size <= 256);
+    char first[4 + SIGV4_SECRET_BYTES_MAX];
+    CHECK(secret.size <= SIGV4_SECRET_BYTES_MAX);
     memcpy(first, "AWS4", 4);
     memcpy(first + 4, secret.data, secret.size);
     hmac_sha256(first, 4 + secret.size, date.data, date.size, out);
@@ -419,17 +422,19 @@ static void signing_key(const struct sigv4 *sigv4, struct bytes secret, struct s
         derive_key(secret, sigv4->date, sigv4->region, out);
         return;
     }
-    char text[256 + 8 + 64];
-    struct buf name_text = BUF_ON(text);
-    buf_put(&name_text, sigv4->date);
-    buf_put(&name_text, sigv4->region);
-    buf_put(&name_text, secret);
-    uint8_t name[16];
-    xxh3_128(text, name_text.size, name);
-    size_t at = name[0] % SIGV4_CACHE_ENTRIES;
-    if (memcmp(cache->entries[at].name, name, sizeof name) != 0) {
+    char text[SIGV4_CACHE_NAME_BYTES];
+    struct buf name = BUF_ON(text);
+    buf_put(&name, sigv4->date);
+    buf_put_char(&name, (char)sigv4->region.size);
+    buf_put(&name, sigv4->region);
+    buf_put(&name, secret);
+    CHECK(!name.overflowed);
+    size_t at = xxh3_64(text, name.size) % SIGV4_CACHE_ENTRIES;
+    if (!bytes_equal(bytes_of(cache->entries[at].name, cache->entries[at].name_size),
+                     buf_bytes(&name))) {
         derive_key(secret, sigv4->date, sigv4->region, cache->entries[at].key);
-        memcpy(cache->entries[at].name, name, sizeof name);
+        memcpy(cache->entries[at].name, text, name.size);
+        cache->entries[at].name_size = (uint32_t)name.size;
     }
     memcpy(out, cache->entries[at].key, 32);
 }

@@ -57,11 +57,20 @@ enum s3_error sigv4_parse(const struct sigv4_request *request, struct sigv4 *ret
 /* Whether a query parameter is part of a presigned URL's signature, and so nothing else's business. */
 bool sigv4_is_own_param(struct bytes name);
 
-/* Derived keys, so that a request costs two hashes and not six. Each worker its own; zeroed is empty. */
+#define SIGV4_REGION_BYTES_MAX 64u
+#define SIGV4_SECRET_BYTES_MAX 128u /* what a keyring takes */
+
+/*
+ * Derived keys, so that a request costs two hashes and not six. Each worker its own; zeroed is
+ * empty. An entry is found by date, region and secret whole, not by a hash of them: what it holds
+ * decides who somebody is, and a client chooses the region.
+ */
 #define SIGV4_CACHE_ENTRIES 128u
+#define SIGV4_CACHE_NAME_BYTES (8 + 1 + SIGV4_REGION_BYTES_MAX + SIGV4_SECRET_BYTES_MAX)
 struct sigv4_cache {
     struct {
-        uint8_t name[16]; /* XXH3-128 of secret, date, region */
+        uint32_t name_size;
+        char name[SIGV4_CACHE_NAME_BYTES]; /* date, size of region, region, secret */
         uint8_t key[32];
     } entries[SIGV4_CACHE_ENTRIES];
 };

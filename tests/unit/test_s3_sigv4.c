@@ -171,6 +171,96 @@ static void a_chain_of_chunks_verifies(void **state)
     free(data);
 }
 
+/* "Signature calculations for trailing headers", Amazon S3 API reference. */
+static const struct example trailer_example = {
+    "chunks and a trailer",
+    "PUT",
+    "/examplebucket/chunkObject.txt",
+    "",
+    {{"Host", "s3.amazonaws.com"},
+     {"x-amz-date", "20130524T000000Z"},
+     {"x-amz-storage-class", "REDUCED_REDUNDANCY"},
+     {"Authorization",
+      CREDENTIAL "SignedHeaders=content-encoding;host;x-amz-content-sha256;x-amz-date;"
+                 "x-amz-decoded-content-length;x-amz-storage-class;x-amz-trailer,Signature="
+                 "106e2a8a18243abcf37539882f36619c00e2dfc72633413f02d3b74544bfeb8e"},
+     {"x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"},
+     {"Content-Encoding", "aws-chunked"},
+     {"x-amz-decoded-content-length", "66560"},
+     {"x-amz-trailer", "x-amz-checksum-crc32c"},
+     {"Content-Length", "66946"}},
+    SIGV4_PAYLOAD_CHUNKS_TRAILER};
+
+static void a_trailer_ends_the_chain(void **state)
+{
+    (void)state;
+    /* of the last, empty chunk */
+    static const char last[65] = "2ca2aba2005185cf7159c6277faf83795951dd77a3a99e6e65d5c9f85863f992";
+    struct built built;
+    struct sigv4 sigv4;
+    build(&trailer_example, &built);
+    assert_int_equal(sigv4_parse(&built.request, &sigv4), S3_E(None));
+    assert_int_equal(sigv4.payload, SIGV4_PAYLOAD_CHUNKS_TRAILER);
+    assert_int_equal(sigv4_verify(&built.request, &sigv4, SECRET, NULL), S3_E(None));
+    uint8_t hash[32];
+    char signature[65];
+    sha256("x-amz-checksum-crc32c:sOO8/Q==\n", 31, hash);
+    sigv4_trailer_signature(&sigv4, last, hash, signature);
+    assert_string_equal(signature,
+                        "d81f82fc3505edab99d459891051a732e8730629a2e4a59689829ca17fe2e435");
+}
+
+/* "Browser-based upload using HTTP POST", Amazon S3 API reference. */
+static void a_published_policy_is_signed_as_published(void **state)
+{
+    (void)state;
+    static const char policy[] =
+        "eyAiZXhwaXJhdGlvbiI6ICIyMDE1LTEyLTMwVDEyOjAwOjAwLjAwMFoiLA0KICAiY29uZGl0aW9ucyI6IFsNCiAg"
+        "ICB7ImJ1Y2tldCI6ICJzaWd2NGV4YW1wbGVidWNrZXQifSwNCiAgICBbInN0YXJ0cy13aXRoIiwgIiRrZXkiLCAi"
+        "dXNlci91c2VyMS8iXSwNCiAgICB7ImFjbCI6ICJwdWJsaWMtcmVhZCJ9LA0KICAgIHsic3VjY2Vzc19hY3Rpb25f"
+        "cmVkaXJlY3QiOiAiaHR0cDovL3NpZ3Y0ZXhhbXBsZWJ1Y2tldC5zMy5hbWF6b25hd3MuY29tL3N1Y2Nlc3NmdWxf"
+        "dXBsb2FkLmh0bWwifSwNCiAgICBbInN0YXJ0cy13aXRoIiwgIiRDb250ZW50LVR5cGUiLCAiaW1hZ2UvIl0sDQog"
+        "ICAgeyJ4LWFtei1tZXRhLXV1aWQiOiAiMTQzNjUxMjM2NTEyNzQifSwNCiAgICB7IngtYW16LXNlcnZlci1zaWRl"
+        "LWVuY3J5cHRpb24iOiAiQUVTMjU2In0sDQogICAgWyJzdGFydHMtd2l0aCIsICIkeC1hbXotbWV0YS10YWciLCAi"
+        "Il0sDQoNCiAgICB7IngtYW16LWNyZWRlbnRpYWwiOiAiQUtJQUlPU0ZPRE5ON0VYQU1QTEUvMjAxNTEyMjkvdXMt"
+        "ZWFzdC0xL3MzL2F3czRfcmVxdWVzdCJ9LA0KICAgIHsieC1hbXotYWxnb3JpdGhtIjogIkFXUzQtSE1BQy1TSEEy"
+        "NTYifSwNCiAgICB7IngtYW16LWRhdGUiOiAiMjAxNTEyMjlUMDAwMDAwWiIgfQ0KICBdDQp9";
+    struct sigv4_credential credential;
+    char signature[65];
+    assert_true(sigv4_credential_parse(
+        BYTES("AKIAIOSFODNN7EXAMPLE/20151229/us-east-1/s3/aws4_request"), &credential));
+    sigv4_policy_signature(&credential, SECRET, BYTES(policy), signature);
+    assert_string_equal(signature,
+                        "8afdbf4008c03f22c2cd3cdb72e4afbb1f6a588f3255ac628749a66d7f09699e");
+}
+
+/* Date, region and secret are three things, whatever they spell together. */
+static void a_cached_key_is_found_by_its_own_name_alone(void **state)
+{
+    (void)state;
+    static const struct {
+        struct bytes region, secret;
+    } rows[] = {
+        {{"us", 2}, {"-east-1secret", 13}},
+        {{"us-east-1", 9}, {"secret", 6}},
+        {{"us-east-1s", 10}, {"ecret", 5}},
+    };
+    struct sigv4_cache *cache = calloc(1, sizeof *cache);
+    for (size_t round = 0; round < 2; round++)
+        for (size_t i = 0; i < COUNT_OF(rows); i++) {
+            struct built built;
+            struct sigv4 with, without;
+            build(&examples[0], &built);
+            assert_int_equal(sigv4_parse(&built.request, &with), S3_E(None));
+            with.region = rows[i].region;
+            without = with;
+            (void)sigv4_verify(&built.request, &with, rows[i].secret, cache);
+            (void)sigv4_verify(&built.request, &without, rows[i].secret, NULL);
+            assert_memory_equal(with.signing_key, without.signing_key, 32);
+        }
+    free(cache);
+}
+
 /* ---- what is refused before any secret is asked for ---- */
 
 static enum s3_error parse_with(const char *header, const char *value, uint64_t now)
@@ -311,6 +401,9 @@ int main(void)
         cmocka_unit_test(published_examples_verify),
         cmocka_unit_test(a_change_anywhere_breaks_the_signature),
         cmocka_unit_test(a_chain_of_chunks_verifies),
+        cmocka_unit_test(a_trailer_ends_the_chain),
+        cmocka_unit_test(a_published_policy_is_signed_as_published),
+        cmocka_unit_test(a_cached_key_is_found_by_its_own_name_alone),
         cmocka_unit_test(clocks_apart_by_a_quarter_of_an_hour_are_refused),
         cmocka_unit_test(malformed_headers_are_refused),
         cmocka_unit_test(presigned_urls_expire),
