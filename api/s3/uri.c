@@ -77,6 +77,12 @@ static enum err query_decode(struct s3_query *query, struct bytes raw, struct by
     return ERR_OK;
 }
 
+/* Prefixes and markers are told back in XML, which can hold neither. */
+static bool is_text(struct bytes decoded)
+{
+    return bytes_find_char(decoded, 0, '\0') == SIZE_MAX && bytes_is_utf8(decoded);
+}
+
 static enum err query_add(struct s3_query *query, struct bytes raw)
 {
     if (query->count == S3_QUERY_PARAMS_MAX)
@@ -89,8 +95,7 @@ static enum err query_add(struct s3_query *query, struct bytes raw)
         e = query_decode(query, bytes_slice(raw, equals + 1, SIZE_MAX), &param->value);
     if (e)
         return e;
-    if (bytes_find_char(param->name, 0, '\0') != SIZE_MAX ||
-        bytes_find_char(param->value, 0, '\0') != SIZE_MAX)
+    if (!is_text(param->name) || !is_text(param->value))
         return ERR_BAD_SYNTAX;
     query->count++;
     return ERR_OK;
@@ -131,23 +136,29 @@ static struct bytes without_port(struct bytes host)
     return bytes_slice(host, 0, colon);
 }
 
-/* "photos.s3.example.com" in front of "s3.example.com" is the bucket photos. */
+/*
+ * "photos.s3.example.com" in front of "s3.example.com" is the bucket photos. Where one domain lies
+ * inside another the longest decides, and a host that is a domain itself names no bucket.
+ */
 static bool host_bucket(struct bytes host, const struct bytes *domains, size_t domain_count,
                         struct bytes *ret_bucket)
 {
     host = without_port(host);
+    size_t longest = 0;
     for (size_t i = 0; i < domain_count; i++) {
         struct bytes domain = domains[i];
-        if (host.size <= domain.size + 1)
+        if (bytes_equal_nocase(host, domain))
+            return false;
+        if (host.size <= domain.size + 1 || domain.size <= longest)
             continue;
         size_t dot = host.size - domain.size - 1;
-        if (host.data[dot] == '.' &&
-            bytes_equal_nocase(bytes_slice(host, dot + 1, SIZE_MAX), domain)) {
-            *ret_bucket = bytes_slice(host, 0, dot);
-            return true;
-        }
+        if (host.data[dot] != '.' ||
+            !bytes_equal_nocase(bytes_slice(host, dot + 1, SIZE_MAX), domain))
+            continue;
+        longest = domain.size;
+        *ret_bucket = bytes_slice(host, 0, dot);
     }
-    return false;
+    return longest > 0;
 }
 
 enum s3_target_fault s3_target_parse(struct bytes raw_path, struct bytes host,

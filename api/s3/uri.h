@@ -40,7 +40,7 @@ struct s3_query {
     struct s3_query_param params[S3_QUERY_PARAMS_MAX]; /* as they came */
     char text[S3_QUERY_TEXT_BYTES];
 };
-/* ERR_BAD_SYNTAX (percent-coding, NUL), ERR_TOO_LARGE (parameters, decoded text). The query borrows from raw. */
+/* ERR_BAD_SYNTAX (percent-coding, NUL, not UTF-8), ERR_TOO_LARGE (parameters, decoded text). The query borrows from raw. */
 enum err s3_query_parse(struct bytes raw, struct s3_query *ret_query) MUST_USE;
 /* First of that name (case-sensitive). A parameter without a value yields an empty one that is not NULL. */
 bool s3_query_find(const struct s3_query *query, struct bytes name, struct bytes *ret_value);
@@ -53,8 +53,9 @@ struct s3_target {
 };
 enum s3_target_fault { S3_TARGET_OK, S3_TARGET_BAD_URI, S3_TARGET_KEY_TOO_LONG };
 /*
- * Splits the raw path, and the host where it is a bucket's name in front of one of `domains`. `text`: KEY_BYTES_MAX + 1 bytes for the decoded
- * key; a bucket name that needed decoding in a path is malformed by itself.
+ * Splits the raw path, and the host where it is a bucket's name in front of one of `domains`, the
+ * longest that fits. `text`: KEY_BYTES_MAX + 1 bytes for the decoded key; a bucket name that needed
+ * decoding in a path is malformed by itself.
  */
 enum s3_target_fault s3_target_parse(struct bytes raw_path, struct bytes host, const struct bytes *domains, size_t domain_count,
                                      char text[KEY_BYTES_MAX + 1], struct s3_target *ret_target);

@@ -54,6 +54,34 @@ static void targets_split_into_bucket_and_key(void **state)
     }
 }
 
+/* One domain may lie inside another; the list's order means nothing. */
+static void the_longest_domain_is_the_nodes_name(void **state)
+{
+    (void)state;
+    static const struct bytes orders[][2] = {{{"example.com", 11}, {"s3.example.com", 14}},
+                                             {{"s3.example.com", 14}, {"example.com", 11}}};
+    static const struct {
+        const char *host, *bucket, *key;
+    } rows[] = {
+        {"s3.example.com", "x", "y"},
+        {"S3.Example.com:9000", "x", "y"},
+        {"b.s3.example.com", "b", "x/y"},
+        {"b.example.com", "b", "x/y"},
+        {"example.com", "x", "y"},
+    };
+    for (size_t order = 0; order < COUNT_OF(orders); order++)
+        for (size_t i = 0; i < COUNT_OF(rows); i++) {
+            char text[KEY_BYTES_MAX + 1];
+            struct s3_target target;
+            assert_int_equal(s3_target_parse(BYTES("/x/y"), bytes_of_string(rows[i].host),
+                                             orders[order], 2, text, &target),
+                             S3_TARGET_OK);
+            if (!bytes_equal(target.bucket, bytes_of_string(rows[i].bucket)) ||
+                !bytes_equal(target.key, bytes_of_string(rows[i].key)))
+                fail_msg("%s, order %zu", rows[i].host, order);
+        }
+}
+
 static void a_key_has_at_most_1024_bytes(void **state)
 {
     (void)state;
@@ -97,6 +125,11 @@ static void queries_are_lists(void **state)
     assert_false(s3_query_find(&query, BYTES("Prefix"), &value));
     assert_int_equal(s3_query_parse(BYTES("a=%"), &query), ERR_BAD_SYNTAX);
     assert_int_equal(s3_query_parse(BYTES("a=%00"), &query), ERR_BAD_SYNTAX);
+    /* what is told back in XML must be text */
+    assert_int_equal(s3_query_parse(BYTES("prefix=%FF"), &query), ERR_BAD_SYNTAX);
+    assert_int_equal(s3_query_parse(BYTES("%C3=a"), &query), ERR_BAD_SYNTAX);
+    assert_int_equal(s3_query_parse(BYTES("prefix=\xed\xa0\x80"), &query), ERR_BAD_SYNTAX);
+    assert_int_equal(s3_query_parse(BYTES("prefix=%C3%A9"), &query), ERR_OK);
     char many[3 * (S3_QUERY_PARAMS_MAX + 1)];
     for (size_t i = 0; i < sizeof many; i++)
         many[i] = i % 3 == 2 ? '&' : 'a';
@@ -173,6 +206,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(targets_split_into_bucket_and_key),
+        cmocka_unit_test(the_longest_domain_is_the_nodes_name),
         cmocka_unit_test(a_key_has_at_most_1024_bytes),
         cmocka_unit_test(bucket_names_follow_the_rules),
         cmocka_unit_test(queries_are_lists),
