@@ -32,11 +32,17 @@ static struct civil civil_of(uint64_t seconds)
     return c;
 }
 
+static unsigned days_of_month(int64_t year, unsigned month)
+{
+    static const unsigned char days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    bool is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    return days[month - 1] + (month == 2 && is_leap);
+}
+
 static bool civil_seconds(const struct civil *c, uint64_t *ret_seconds)
 {
-    static const unsigned char month_days[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     if (c->year < 1600 || c->year > 9999 || c->month < 1 || c->month > 12 || c->day < 1 ||
-        c->day > month_days[c->month - 1] || c->hour > 23 || c->minute > 59 || c->second > 60)
+        c->day > days_of_month(c->year, c->month) || c->hour > 23 || c->minute > 59 || c->second > 60)
         return false;
     int64_t y = c->year - (c->month <= 2), era = y / 400, yoe = y - era * 400;
     int64_t doy = (153 * ((int64_t)c->month + (c->month > 2 ? -3 : 9)) + 2) / 5 + c->day - 1;

@@ -72,6 +72,7 @@ struct reader {
     struct xml_complete complete;
     size_t capacity;
     struct xml_delete delete;
+    bool in_object; /* an Object of a Delete is open, not its Quiet */
     char *region;
 };
 
@@ -277,9 +278,10 @@ static enum err delete_open(struct reader *reader, struct bytes name)
 {
     struct xml_delete *delete = &reader->delete;
     if (reader->depth == 2) {
+        reader->in_object = bytes_equal(name, BYTES("Object"));
         if (bytes_equal(name, BYTES("Quiet")))
             return ERR_OK;
-        if (!bytes_equal(name, BYTES("Object")))
+        if (!reader->in_object)
             return ERR_BAD_SYNTAX;
         if (delete->count == DELETE_KEYS_MAX)
             return ERR_TOO_LARGE;
@@ -288,7 +290,7 @@ static enum err delete_open(struct reader *reader, struct bytes name)
             return e;
         delete->keys[delete->count++] = (struct xml_delete_key){0};
     }
-    return reader->depth > 3 ? ERR_BAD_SYNTAX : ERR_OK;
+    return reader->depth > 3 || !reader->in_object ? ERR_BAD_SYNTAX : ERR_OK;
 }
 
 /* An object's fields stand one level below it; a key's blanks are its own. */
@@ -302,19 +304,20 @@ static enum err delete_close(struct reader *reader, struct bytes name, struct by
         }
         return delete->keys[delete->count - 1].key.size > 0 ? ERR_OK : ERR_BAD_SYNTAX;
     }
-    if (delete->count == 0)
-        return ERR_BAD_SYNTAX;
     struct xml_delete_key *key = &delete->keys[delete->count - 1];
-    if (bytes_equal(name, BYTES("Key")))
+    if (bytes_equal(name, BYTES("Key"))) {
+        if (key->key.size > 0) /* which one would it be? */
+            return ERR_BAD_SYNTAX;
         key->key = text;
-    else if (bytes_equal(name, BYTES("VersionId")))
+    } else if (bytes_equal(name, BYTES("VersionId"))) {
         key->version = bytes_trim(text);
-    else if (bytes_equal(name, BYTES("ETag")))
+    } else if (bytes_equal(name, BYTES("ETag"))) {
         key->etag = bytes_trim(text);
-    else if (!bytes_equal(name, BYTES("LastModifiedTime")) && !bytes_equal(name, BYTES("Size")))
-        return ERR_BAD_SYNTAX;
-    else
+    } else if (bytes_equal(name, BYTES("LastModifiedTime")) || bytes_equal(name, BYTES("Size"))) {
         return ERR_UNSUPPORTED; /* a condition that would not be kept must not be passed over */
+    } else {
+        return ERR_BAD_SYNTAX;
+    }
     return ERR_OK;
 }
 

@@ -85,6 +85,15 @@ static void keys_to_delete_keep_their_bytes(void **state)
     xml_delete_free(&delete);
     assert_int_equal(xml_read_delete(BYTES("<Delete><Object><Key></Key></Object></Delete>"), &delete), ERR_BAD_SYNTAX);
     assert_int_equal(xml_read_delete(BYTES("<Delete><Quiet>true</Quiet></Delete>"), &delete), ERR_BAD_SYNTAX);
+    /* never another key than the one meant */
+    static const char *const ambiguous[] = {
+        "<Delete><Object><Key>a</Key></Object><Quiet><Key>b</Key></Quiet></Delete>",
+        "<Delete><Object><Key>a</Key><Key>b</Key></Object></Delete>",
+        "<Delete><Object>a</Object></Delete>",
+    };
+    for (size_t i = 0; i < COUNT_OF(ambiguous); i++)
+        if (xml_read_delete(bytes_of_string(ambiguous[i]), &delete) != ERR_BAD_SYNTAX)
+            fail_msg("%s", ambiguous[i]);
 }
 
 static void a_thousand_keys_and_not_one_more(void **state)
@@ -173,7 +182,8 @@ static void all_three_forms_of_http_dates_mean_the_same(void **state)
         assert_int_equal(seconds, 784111777);
     }
     static const char *const bad[] = {"", "now", "Sun, 31 Feb 1994 08:49:37 GMT x", "Sun, 06 Foo 1994 08:49:37 GMT",
-                                      "Sun, 06 Nov 1994 25:49:37 GMT", "Sun, 06 Nov 1994 08:49:37"};
+                                      "Sun, 06 Nov 1994 25:49:37 GMT", "Wed, 29 Feb 2023 00:00:00 GMT",
+                                      "Thu, 29 Feb 1900 00:00:00 GMT", "Wed, 31 Apr 2024 00:00:00 GMT", "Sun, 06 Nov 1994 08:49:37"};
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         uint64_t seconds;
         assert_int_equal(s3_time_parse_http(bytes_of_string(bad[i]), &seconds), ERR_BAD_SYNTAX);
