@@ -63,6 +63,24 @@ static enum exit_code volume_status_run(struct cli *cli, int argc, char *argv[])
     return EXIT_DONE;
 }
 
+/* Its first opening makes the index: done here, so that the volume can be looked at and checked
+ * before a node ever serves it. */
+static enum err volume_make(const char *dir, uint64_t segment_bytes, enum volume_direct direct,
+                            struct err_trail *trail)
+{
+    struct volume *volume = NULL;
+    enum err e = volume_format(&(struct volume_format_options){.dir = dir,
+                                                               .segment_bytes = segment_bytes,
+                                                               .direct = direct},
+                               trail);
+    if (e == ERR_OK)
+        e = volume_open(
+            &(struct volume_options){.dir = dir, .direct = direct, .threads = VOLUME_NO_THREADS},
+            &volume, trail);
+    volume_close(volume);
+    return e;
+}
+
 static enum exit_code volume_format_run(struct cli *cli, int argc, char *argv[])
 {
     const char *dir[1], *segment_text = NULL;
@@ -85,20 +103,14 @@ static enum exit_code volume_format_run(struct cli *cli, int argc, char *argv[])
                         "--segment-size %.40s is not a power of two from 16MiB to 16GiB",
                         segment_text);
     struct err_trail trail = {0};
-    enum err e = volume_format(
-        &(struct volume_format_options){
-            .dir = dir[0],
-            .segment_bytes = segment_bytes,
-            .direct = allow_buffered ? VOLUME_DIRECT_ANY : VOLUME_DIRECT_REQUIRED,
-        },
-        &trail);
+    enum volume_direct direct = allow_buffered ? VOLUME_DIRECT_ANY : VOLUME_DIRECT_REQUIRED;
+    enum err e = volume_make(dir[0], segment_bytes, direct, &trail);
     if (e)
         return cli_fail(
             cli, EXIT_REFUSED, err_name(e),
             e == ERR_FILE_EXISTS
                 ? "only an empty or absent directory is made a volume; nothing is ever overwritten"
-            : e == ERR_NO_DIRECT_IO ? "use XFS or ext4, or accept this one: --allow-buffered"
-                                    : NULL,
+                : NULL,
             "%s", err_trail_text(&trail, e));
     if (cli->json)
         printf("{\"formatted\": true}\n");
