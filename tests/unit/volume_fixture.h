@@ -17,7 +17,6 @@
 #include "base/arena.h"
 #include "base/check.h"
 #include "base/digest.h"
-#include "base/log.h"
 #include "storage/body_priv.h"
 #include "storage/keys.h"
 #include "storage/object_priv.h"
@@ -45,7 +44,6 @@ struct fixture {
 static inline void fixture_init(struct fixture *f, uint64_t disk_bytes)
 {
     memset(f, 0, sizeof *f);
-    log_threshold = (enum log_level) - 1; /* what goes wrong here is meant to */
     rand_seeded_init(&f->chances, 1);
     clock_manual_init(&f->clock, 1700000000 * NS_PER_SECOND);
     assert_int_equal(loop_open(&(struct loop_options){.clock = &f->clock.clock,
