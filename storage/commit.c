@@ -120,6 +120,11 @@ void volume_commit(struct volume *volume, struct mutation *m)
         CHECK(!m->body->is_waiting);
         CHECK(m->body->volume == volume);
     }
+    if (volume->read_only) { /* there is no committer */
+        m->err = volume__tell_state(volume, ERR_READ_ONLY, &m->trail);
+        answer(m);
+        return;
+    }
     m->err = ERR_OK;
     m->queued_ns = clock_mono_ns(volume->clock);
     m->next = atomic_load_explicit(&commit->queue, memory_order_relaxed);
@@ -492,12 +497,14 @@ static void write_failed(struct volume *volume, struct round *round, enum err e,
     refuse_failed(volume, round);
 }
 
-static bool has_work(struct commit *commit)
+static bool has_work(struct volume *volume)
 {
+    struct commit *commit = &volume->commit;
     if (commit->first != NULL || atomic_load(&commit->probe_wanted))
         return true;
-    return !commit->is_blocked &&
-           (atomic_load(&commit->gc_wanted) || atomic_load(&commit->flush_wanted));
+    if (commit->is_blocked || volume->is_damaged || volume->read_only)
+        return false;
+    return atomic_load(&commit->gc_wanted) || atomic_load(&commit->flush_wanted);
 }
 
 static void let_keeper_look(struct volume *volume)
@@ -527,7 +534,7 @@ static void run_batch(struct volume *volume, struct round *round)
     round->must_write = atomic_exchange(&commit->flush_wanted, false) || is_probe;
     round->next_bucket_id = commit->apply.next_bucket_id;
     gather(volume, round);
-    if (!volume->is_damaged && !(commit->is_blocked && !is_probe))
+    if (!volume->is_damaged && !volume->read_only && !(commit->is_blocked && !is_probe))
         add_gc(volume, round);
     if (kv_batch_count(commit->batch) > 0 || round->must_write) {
         e = write_batch(volume, round, &trail);
@@ -554,7 +561,7 @@ bool commit_step(struct volume *volume)
         refuse_failed(volume, &round);
         return had;
     }
-    if (!has_work(commit))
+    if (!has_work(volume))
         return false;
     run_batch(volume, &round);
     return true;
@@ -562,12 +569,13 @@ bool commit_step(struct volume *volume)
 
 /* ---- the thread ---- */
 
-static void sleep_until_woken(struct commit *commit)
+static void sleep_until_woken(struct volume *volume)
 {
+    struct commit *commit = &volume->commit;
     pthread_mutex_lock(&commit->lock);
     for (;;) {
         atomic_store(&commit->is_asleep, true);
-        bool has = atomic_load(&commit->queue) != NULL || has_work(commit) ||
+        bool has = atomic_load(&commit->queue) != NULL || has_work(volume) ||
                    atomic_load(&commit->is_stopping);
         if (has)
             break;
@@ -584,7 +592,7 @@ void *commit_run(void *context)
     (void)pthread_setname_np(pthread_self(), "committer");
     while (!atomic_load(&commit->is_stopping))
         if (!commit_step(volume))
-            sleep_until_woken(commit);
+            sleep_until_woken(volume);
     return NULL;
 }
 
