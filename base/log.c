@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -134,12 +135,12 @@ void log_write(enum log_level level, const char *module, const char *format, ...
 bool log_limit_allows(struct log_limit *limit, uint32_t *ret_suppressed)
 {
     uint64_t second = clock_mono_ns(clock_system()) / NS_PER_SECOND;
-    if (__atomic_exchange_n(&limit->window, second, __ATOMIC_RELAXED) != second)
-        __atomic_store_n(&limit->count, 0, __ATOMIC_RELAXED);
-    if (__atomic_add_fetch(&limit->count, 1, __ATOMIC_RELAXED) > LINES_PER_SECOND) {
-        __atomic_add_fetch(&limit->suppressed, 1, __ATOMIC_RELAXED);
+    if (atomic_exchange_explicit(&limit->window, second, memory_order_relaxed) != second)
+        atomic_store_explicit(&limit->count, 0, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&limit->count, 1, memory_order_relaxed) >= LINES_PER_SECOND) {
+        atomic_fetch_add_explicit(&limit->suppressed, 1, memory_order_relaxed);
         return false;
     }
-    *ret_suppressed = __atomic_exchange_n(&limit->suppressed, 0, __ATOMIC_RELAXED);
+    *ret_suppressed = atomic_exchange_explicit(&limit->suppressed, 0, memory_order_relaxed);
     return true;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,6 +48,7 @@ struct loop {
     /* Other threads' part, on a cache line of its own. */
     _Alignas(64) _Atomic(struct loop_msg *) mailbox;
     atomic_bool is_asleep;
+    atomic_uint posters; /* threads inside loop_post() */
     atomic_bool is_stopping;
 };
 
@@ -131,6 +133,9 @@ void loop_close(struct loop *loop)
     if (loop == NULL)
         return;
     CHECK(atomic_load(&loop->mailbox) == NULL); /* a message that would never be delivered */
+    /* Whoever waited for one message alone may be here while its poster is still about to wake us. */
+    while (atomic_load(&loop->posters) > 0)
+        sched_yield();
     if (loop->ring) {
         ring__abandon(loop->ring, &loop->wake_op);
         ring_close(loop->ring);
@@ -171,11 +176,13 @@ struct clock *loop_clock(const struct loop *loop)
 void loop_post(struct loop *loop, struct loop_msg *msg)
 {
     CHECK(msg->deliver != NULL);
+    atomic_fetch_add(&loop->posters, 1);
     struct loop_msg *head = atomic_load_explicit(&loop->mailbox, memory_order_relaxed);
     do
         msg->next = head;
     while (!atomic_compare_exchange_weak(&loop->mailbox, &head, msg));
     wake_if_asleep(loop);
+    atomic_fetch_sub(&loop->posters, 1); /* the last touch: see loop_close() */
 }
 
 static void deliver_messages(struct loop *loop)

@@ -339,6 +339,12 @@ static enum err remember_upload(struct upload_set *uploads, const struct upload_
     return ERR_OK;
 }
 
+static bool is_upload(const struct upload_set *uploads, const struct upload_id *id)
+{
+    return uploads->count > 0 &&
+           bsearch(id, uploads->ids, uploads->count, sizeof *id, compare_uploads) != NULL;
+}
+
 static bool is_queued(struct fsck *fsck, const struct kv_key *key)
 {
     struct kv_value value;
@@ -389,8 +395,7 @@ static enum err check_part(struct fsck *fsck, struct bytes key, struct bytes val
     char hex[33], name[64];
     hex_encode(id.bytes, sizeof id.bytes, hex);
     snprintf(name, sizeof name, "part %u of upload %s", number, hex);
-    if (bsearch(&id, fsck->uploads.ids, fsck->uploads.count, sizeof id, compare_uploads) == NULL &&
-        !parts_are_going(fsck, &id))
+    if (!is_upload(&fsck->uploads, &id) && !parts_are_going(fsck, &id))
         fsck__find(fsck, FSCK_UPLOAD, "%s", name);
     uint64_t size = 0;
     for (uint32_t i = 0; i < part.piece_count; i++) {
