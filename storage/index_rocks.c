@@ -24,6 +24,7 @@
  * is flushed: nothing is written or flushed any more, and close is only a close. ENOSPC is the
  * exception: RocksDB recovers from it by itself when space comes back.
  */
+#include "base/log.h"
 #include "storage/kv.h"
 
 #include <rocksdb/c.h>
@@ -254,12 +255,25 @@ static enum err rocks_get(struct kv *kv, enum kv_family family, struct bytes key
     rocksdb_readoptions_t *options = tier == KV_MEMORY_ONLY ? rocks->read_memory : rocks->read_any;
     rocksdb_pinnableslice_t *slice = rocksdb_get_pinned_cf(
         rocks->db, options, rocks->families[family], key.data, key.size, &message);
-    if (message != NULL)
-        return judge(message, NULL, "");
+    if (message != NULL) {
+        struct err_trail trail = {0};
+        enum err e = judge(message, &trail, kv_family_names[family]);
+        if (e != ERR_WOULD_BLOCK)
+            LOG_LIMITED(LOG_ERROR, "index", "read failed tier=%s: %s",
+                        tier == KV_MEMORY_ONLY ? "memory" : "any", trail.text);
+        return e;
+    }
     if (slice == NULL)
         return ERR_NO_SUCH_OBJECT;
     size_t size;
     const char *data = rocksdb_pinnableslice_value(slice, &size);
+    /* Where a table is not open, RocksDB's block-cache tier says "found" with an empty value,
+     * meaning "may exist" (TableCache::Get, GetContext::MarkKeyMayExist). None of our records is
+     * empty. */
+    if (size == 0 && tier == KV_MEMORY_ONLY) {
+        rocksdb_pinnableslice_destroy(slice);
+        return ERR_WOULD_BLOCK;
+    }
     *ret_value = (struct kv_value){.bytes = bytes_of(data, size), .pin = slice, .kv = kv};
     return ERR_OK;
 }
