@@ -2,15 +2,17 @@
 #include "api/http/measure.h"
 
 /*
- * A request's body on its way in. The framing says how many payload bytes come next; they are received straight into the slot being
- * filled, and what may follow them (framing, the next chunk's beginning) into the small stash, from where payload is copied.
+ * A request's body on its way in. The framing says how many payload bytes come next; they are
+ * received straight into the slot being filled, and what may follow them (framing, the next chunk's
+ * beginning) into the small stash, from where payload is copied.
  *
- *     UNREAD --http_body_read/collect--> ACTIVE --over or failed--> OVER (the sink's end() was called)
+ *     UNREAD --http_body_read/collect--> ACTIVE --over or failed, end() called--> OVER
  */
 
 static const char continue_line[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
-#define COARSE_RUN_BYTES KIB(16) /* payload runs from here on are chunks worth a small stash: less is copied */
+#define COARSE_RUN_BYTES                                                                           \
+    KIB(16) /* payload runs from here on are chunks worth a small stash: less is copied */
 #define COARSE_STASH_BYTES 256u
 
 static bool has_body(const struct http_request *r)
@@ -68,7 +70,8 @@ void http_body_read(struct exchange *x, struct http_body_sink *sink)
     CHECK(sink->slots_max >= 1 && sink->slots_max <= 8);
     x->body.sink = sink;
     x->body.total = sink->expected_size;
-    begin_reading(x, sink->aws, sink->size_max < sink->expected_size ? sink->size_max : sink->expected_size);
+    begin_reading(x, sink->aws,
+                  sink->size_max < sink->expected_size ? sink->size_max : sink->expected_size);
     if (!x->body.err && x->body.total < sink->expected_size && sink->expected_size != UINT64_MAX)
         x->body.err = ERR_TOO_SMALL; /* the message is known to be shorter than it says it is */
 }
@@ -121,7 +124,8 @@ static enum slot_size slot_size_for(const struct exchange *x, const struct arena
     return share->total_count[wanted] > 0 ? wanted : is_small ? SLOT_LARGE : SLOT_SMALL;
 }
 
-/* A slot to fill. False: the sink has all it may have, or the arena is empty and we stand in line. */
+/* A slot to fill. False: the sink has all it may have, or the arena is empty and we stand in line.
+ */
 static bool has_slot(struct exchange *x)
 {
     struct request_body *body = &x->body;
@@ -207,7 +211,8 @@ static void body_received(struct ring_op *op, enum err e, uint32_t count)
     struct exchange *x = c->x;
     struct request_body *body = &x->body;
     if (e || count == 0) {
-        /* A client that closed its half may still read what we make of it; one that reset the connection will not. */
+        /* A client that closed its half may still read what we make of it; one that reset the
+         * connection will not. */
         c->is_gone |= e != ERR_OK && e != ERR_CANCELLED;
         body->err = body->err ? body->err : ERR_PEER_CLOSED;
     } else {
@@ -228,7 +233,8 @@ static void say_continue(struct exchange *x)
     if (x->body.was_continued)
         return;
     x->body.was_continued = true;
-    /* So few bytes into an empty buffer go at once, or the connection is dead, which the receive will tell. */
+    /* So few bytes into an empty buffer go at once, or the connection is dead, which the receive
+     * will tell. */
     (void)send(x->conn->fd, continue_line, sizeof continue_line - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
@@ -241,7 +247,8 @@ static enum step receive(struct exchange *x)
     uint64_t run = framing_run(&body->framing);
     body->slot_room = 0;
     if (body->sink == NULL || run == 0) {
-        /* Never beyond the message when its length is known: what follows stays in the socket for the next head. */
+        /* Never beyond the message when its length is known: what follows stays in the socket for
+         * the next head. */
         uint64_t left = framing_left(&body->framing);
         uint32_t size = left < STASH_BYTES ? (uint32_t)left : STASH_BYTES;
         ring_recv(ring, &c->in_op, c->fd, x->stash, size, body_received);

@@ -58,9 +58,11 @@ bool conn__progress(struct conn *c, uint64_t bytes)
     c->rate_bytes += bytes;
     c->out_queued = UINT32_MAX;
     conn__deadline(c, limits_of(c)->body_timeout_ns);
-    if (passed_ns < RATE_WINDOW_NS)
+    uint64_t window_ns =
+        limits_of(c)->rate_window_ns ? limits_of(c)->rate_window_ns : RATE_WINDOW_NS;
+    if (passed_ns < window_ns)
         return true;
-    bool is_fast = c->rate_bytes >= limits_of(c)->body_rate_min * (passed_ns / NS_PER_SECOND);
+    bool is_fast = c->rate_bytes >= limits_of(c)->body_rate_min * (passed_ns / NS_PER_MS) / 1000;
     conn__rate_start(c);
     return is_fast;
 }
@@ -75,9 +77,11 @@ static void refuse(struct conn *c, enum http_refusal why)
 }
 
 /*
- * The socket says that it takes more only after a third of its buffer has drained, which is megabytes: a slow but honest reader may need longer
- * for that than a deadline lasts. So when one passes the kernel is asked how much is queued, and the reader goes on as long as that shrinks
- * fast enough. The first time there is nothing to compare with; a reader that stands still is cut off after two deadlines at most.
+ * The socket says that it takes more only after a third of its buffer has drained, which is
+ * megabytes: a slow but honest reader may need longer for that than a deadline lasts. So when one
+ * passes the kernel is asked how much is queued, and the reader goes on as long as that shrinks
+ * fast enough. The first time there is nothing to compare with; a reader that stands still is cut
+ * off after two deadlines at most.
  */
 static bool reader_goes_on(struct conn *c)
 {
@@ -90,6 +94,18 @@ static bool reader_goes_on(struct conn *c)
     bool goes_on = is_first || (uint64_t)queued + wanted <= c->out_queued;
     c->out_queued = (uint32_t)queued;
     return goes_on;
+}
+
+/* A path that ends at once must not end the connection below its caller, who runs it afterwards. */
+static void cancel_path(struct conn *c, enum err why)
+{
+    struct path_send *send = &c->x->send;
+    bool was_running = c->is_running;
+    c->is_running = true;
+    if (!send->err)
+        send->err = why;
+    send->path->cancel(send);
+    c->is_running = was_running;
 }
 
 static void timed_out(struct conn *c)
@@ -111,8 +127,7 @@ static void timed_out(struct conn *c)
         /* A path that has sent nothing and only waits for memory can still be answered for. */
         bool only_waits = c->x->send.is_in_line && !c->x->send.has_sent;
         if (only_waits) {
-            c->x->send.err = ERR_BUSY;
-            c->x->send.path->cancel(&c->x->send);
+            cancel_path(c, ERR_BUSY);
         } else if (!c->x->send.is_in_line && reader_goes_on(c)) {
             conn__deadline(c, limits_of(c)->body_timeout_ns);
         } else {
@@ -223,7 +238,8 @@ static enum step head_step(struct conn *c)
         if (c->head_size == c->head_capacity)
             return head_grow(c);
     }
-    ring_recv(c->worker->ring, &c->in_op, c->fd, c->head + c->head_size, c->head_capacity - c->head_size, head_received);
+    ring_recv(c->worker->ring, &c->in_op, c->fd, c->head + c->head_size,
+              c->head_capacity - c->head_size, head_received);
     return STEP_WAIT;
 }
 
@@ -344,7 +360,7 @@ static enum step lingering_step(struct conn *c)
 {
     if (!c->has_shut) {
         c->has_shut = true;
-        (void)shutdown(c->fd, SHUT_WR); /* fails when the client has gone, which the next read tells */
+        (void)shutdown(c->fd, SHUT_WR); /* fails when the client has gone: the read tells */
         c->skip_left = LINGER_BYTES_MAX;
         conn__deadline(c, LINGER_NS);
     }
@@ -372,7 +388,8 @@ static enum step refusing_step(struct conn *c)
         return STEP_WAIT;
     uint32_t left = (uint32_t)c->refusal.size - c->refusal_sent;
     if (left > 0) {
-        ring_send(c->worker->ring, &c->out_op, c->fd, c->refusal.data + c->refusal_sent, left, 0, refusal_sent);
+        ring_send(c->worker->ring, &c->out_op, c->fd, c->refusal.data + c->refusal_sent, left, 0,
+                  refusal_sent);
         return STEP_WAIT;
     }
     text_free(&c->refusal);
@@ -433,7 +450,8 @@ static const struct conn_step {
     [CONN_HEAD] = {"head", head_step, TO(CONN_SERVICE) | TO(CONN_REFUSING) | TO(CONN_CLOSING)},
     [CONN_SERVICE] = {"service", service_step, TO(CONN_SENDING)},
     [CONN_SENDING] = {"sending", sending_step, TO(CONN_ENDING)},
-    [CONN_ENDING] = {"ending", ending_step, TO(CONN_HEAD) | TO(CONN_DISCARDING) | TO(CONN_LINGERING) | TO(CONN_CLOSING)},
+    [CONN_ENDING] = {"ending", ending_step,
+                     TO(CONN_HEAD) | TO(CONN_DISCARDING) | TO(CONN_LINGERING) | TO(CONN_CLOSING)},
     [CONN_DISCARDING] = {"discarding", discarding_step, TO(CONN_HEAD) | TO(CONN_CLOSING)},
     [CONN_REFUSING] = {"refusing", refusing_step, TO(CONN_LINGERING) | TO(CONN_CLOSING)},
     [CONN_LINGERING] = {"lingering", lingering_step, TO(CONN_CLOSING)},
@@ -475,8 +493,8 @@ void conn__wake(struct conn *c)
 }
 
 /*
- * Shutting the socket down makes every pending operation on it end by itself, on either backend; what the connection was doing then
- * finds it gone.
+ * Shutting the socket down makes every pending operation on it end by itself, on either backend;
+ * what the connection was doing then finds it gone.
  */
 void conn__cut(struct conn *c)
 {
@@ -489,10 +507,8 @@ void conn__cut(struct conn *c)
         request_body__fail(c->x, ERR_PEER_CLOSED);
         break;
     case CONN_SENDING:
-        if (!c->x->is_sent && !c->x->send.is_cancelled) {
-            c->x->send.err = c->x->send.err ? c->x->send.err : ERR_PEER_CLOSED;
-            c->x->send.path->cancel(&c->x->send);
-        }
+        if (!c->x->is_sent && !c->x->send.is_cancelled)
+            cancel_path(c, ERR_PEER_CLOSED);
         break;
     case CONN_ENDING:
     case CONN_CLOSED:

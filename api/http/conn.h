@@ -1,19 +1,23 @@
 /*
- * Inside the engine: a connection, the exchange it is busy with, the worker both live on. A connection is a small thing; an exchange is
- * large and taken from the worker's pool only while a request is there, so that idle connections are cheap.
+ * Inside the engine: a connection, the exchange it is busy with, the worker both live on. A
+ * connection is a small thing; an exchange is large and taken from the worker's pool only while a
+ * request is there, so that idle connections are cheap.
  *
- *     HEAD --complete--> SERVICE --answered--> SENDING --> ENDING --keep-alive--> [DISCARDING] --> HEAD
+ *     HEAD --complete--> SERVICE --answered--> SENDING --> ENDING --> [DISCARDING] --> HEAD
  *       |                                                    |
- *       +--refused--> REFUSING --> LINGERING <--unread-------+
+ *       +--refused--> REFUSING --> LINGERING <---unread------+
  *                                      |                     |
  *                                      +------> CLOSING <----+
  *
- * conn__run() is the only loop: it runs the phase's step until that has to wait. Callbacks store what came and call it; a
- * service calling in from inside a step finds it running and returns at once, from elsewhere it is woken by a message. So no callback
- * of the service is ever called from inside a http_*() function.
+ * conn__run() is the only loop: it runs the phase's step until that has to wait. Callbacks store
+ * what came and call it; a service calling in from inside a step finds it running and returns at
+ * once, from elsewhere it is woken by a message. So no callback of the service is ever called from
+ * inside a http_*() function.
  *
- *   conn.c     phases, deadlines, heads          body.c      request bodies          respond.c  response heads, paths' other end
- *   server.c   listeners, workers, drain         exchange.c  what a service may ask  measure.c  metrics and the access log
+ *   conn.c     phases, deadlines, heads        body.c      request bodies
+ *   respond.c  response heads, refusals        path_*.c    object bytes
+ *   server.c   listeners, workers, drain       exchange.c  what a service may ask
+ *   measure.c  metrics and the access log
  */
 #ifndef API_HTTP_CONN_H
 #define API_HTTP_CONN_H
@@ -24,16 +28,16 @@
 #include "api/http/path.h"
 #include "api/http/verified.h"
 
-#define CONN_SMALL_BYTES 2048u    /* most heads fit; longer ones move to the exchange's buffer */
-#define STASH_BYTES 4096u
-#define OUT_PREFIX_BYTES 512u     /* status line and the engine's own headers, put before the service's at the end */
-#define ACCEPTS 4u                /* accepts outstanding a worker */
-#define REFUSED_CONNS_MAX 64u     /* a worker's connections over the limit that get a polite answer */
-#define RATE_WINDOW_NS (30 * NS_PER_SECOND)
-#define LINGER_NS (5 * NS_PER_SECOND)
-#define LINGER_BYTES_MAX MIB(64)
+#define CONN_SMALL_BYTES  2048u /* most heads fit; longer ones move to the exchange's buffer */
+#define STASH_BYTES       4096u
+#define OUT_PREFIX_BYTES  512u /* status line and our own headers, put before the service's */
+#define ACCEPTS           4u   /* accepts outstanding a worker */
+#define REFUSED_CONNS_MAX 64u  /* a worker's connections over the limit that get a polite answer */
+#define RATE_WINDOW_NS    (30 * NS_PER_SECOND)
+#define LINGER_NS         (5 * NS_PER_SECOND)
+#define LINGER_BYTES_MAX  MIB(64)
 #define DISCARD_BYTES_MAX KIB(64)
-#define DISCARD_NS (5 * NS_PER_SECOND)
+#define DISCARD_NS        (5 * NS_PER_SECOND)
 
 enum step { STEP_WAIT, STEP_ON };
 
@@ -41,18 +45,18 @@ enum step { STEP_WAIT, STEP_ON };
 enum body_state { BODY_UNREAD, BODY_ACTIVE, BODY_OVER };
 
 struct request_body {
-    uint8_t state; /* enum body_state */
-    bool was_continued;       /* 100 Continue went out, or need not */
-    bool is_in_line;          /* for a slot */
-    enum err err;             /* why it ends before its end */
+    uint8_t state;      /* enum body_state */
+    bool was_continued; /* 100 Continue went out, or need not */
+    bool is_in_line;    /* for a slot */
+    enum err err;       /* why it ends before its end */
     unsigned slots_out;
-    uint32_t fill;            /* bytes in `slot` */
-    uint32_t slot_room;       /* of the receive under way: how much of it goes to the slot */
-    uint64_t received;        /* payload */
-    uint64_t total;           /* payload if known, else UINT64_MAX */
-    struct http_body_sink *sink;   /* borrowed; NULL: collected */
-    struct http_collect *collect;  /* borrowed */
-    struct slot *slot;        /* owned: being filled */
+    uint32_t fill;                /* bytes in `slot` */
+    uint32_t slot_room;           /* of the receive under way: how much of it goes to the slot */
+    uint64_t received;            /* payload */
+    uint64_t total;               /* payload if known, else UINT64_MAX */
+    struct http_body_sink *sink;  /* borrowed; NULL: collected */
+    struct http_collect *collect; /* borrowed */
+    struct slot *slot;            /* owned: being filled */
     struct arena_waiter waiter;
     struct iovec iov[2];
     struct msghdr msg;
@@ -66,35 +70,36 @@ enum answer { ANSWER_NONE, ANSWER_EMPTY, ANSWER_HEAD, ANSWER_TEXT, ANSWER_OBJECT
 struct exchange {
     /* Zeroed for each request, down to `headers`. */
     uint32_t magic;
-    struct conn *conn;          /* borrowed */
-    struct list link;           /* worker's, while free */
+    struct conn *conn; /* borrowed */
+    struct list link;  /* worker's, while free */
     struct http_request request;
     uint64_t begun_ns;
-    uint64_t content_length;    /* of the answer */
-    uint64_t bytes_out;         /* head included */
-    uint32_t head_size;         /* of the answer */
+    uint64_t content_length; /* of the answer */
+    uint64_t bytes_out;      /* head included */
+    uint32_t head_size;      /* of the answer */
     int status;
-    uint8_t answer;             /* enum answer */
-    bool closes_after;          /* asked for by the service */
-    bool keeps;                 /* the connection goes on after this response */
-    bool has_begun;             /* begin() was called and end() is due */
-    bool is_sent, is_refused;   /* path_done() came; the answer was replaced by a refusal */
+    uint8_t answer;           /* enum answer */
+    bool closes_after;        /* asked for by the service */
+    bool keeps;               /* the connection goes on after this response */
+    bool has_begun;           /* begin() was called and end() is due */
+    bool is_sent, is_refused; /* path_done() came; the answer was replaced by a refusal */
     bool receipt;
     char id[17];
-    const char *operation;      /* for the access log; borrowed until end() */
-    struct bytes access_key;    /* likewise */
-    const struct path *path;    /* the one begun with, for the log */
-    struct text_buf text;       /* owned */
+    const char *operation;   /* for the access log; borrowed until end() */
+    struct bytes access_key; /* likewise */
+    const struct path *path; /* the one begun with, for the log */
+    struct text_buf text;    /* owned */
     struct request_body body;
     struct path_send send;
-    uint32_t out_size;          /* of `out`, the room for the prefix included */
+    uint32_t out_size; /* of `out`, the room for the prefix included */
 
     struct http_header headers[HTTP_HEADERS_MAX];
     _Alignas(16) uint8_t state[HTTP_STATE_BYTES]; /* the service's, zeroed for each request */
     char out[OUT_PREFIX_BYTES + HTTP_RESPONSE_HEAD_BYTES_MAX];
     uint8_t stash[STASH_BYTES]; /* received bytes that are not (or not surely) payload */
-    uint8_t head[HTTP_HEAD_BYTES_MAX + 1]; /* a head of more than CONN_SMALL_BYTES; one more tells that it is too long */
-    struct group_ask ask;       /* for the rare plan that has to be loaded */
+    /* A head of more than CONN_SMALL_BYTES; one byte more tells that it is too long. */
+    uint8_t head[HTTP_HEAD_BYTES_MAX + 1];
+    struct group_ask ask; /* for the rare plan that has to be loaded */
 };
 
 /* ---- connections ---- */
@@ -115,32 +120,33 @@ enum conn_phase {
 struct conn {
     uint32_t magic;
     int fd;
-    uint8_t phase;           /* enum conn_phase */
-    bool is_running;         /* conn__run() is on the stack */
-    bool is_woken;           /* `wake` is posted */
-    bool is_gone;            /* the client is known to be away */
-    bool is_surplus;         /* over connections_max: answered 503 and closed */
-    bool has_shut;           /* our side of the stream is closed */
-    bool must_reset;         /* close with RST: what is unsent is not worth keeping */
-    struct worker *worker;   /* borrowed */
-    struct exchange *x;      /* owned while there; NULL: idle */
-    struct list link;        /* worker's connections */
+    uint8_t phase;            /* enum conn_phase */
+    bool is_running;          /* conn__run() is on the stack */
+    bool is_woken;            /* `wake` is posted */
+    bool is_gone;             /* the client is known to be away */
+    bool is_surplus;          /* over connections_max: answered 503 and closed */
+    bool has_shut;            /* our side of the stream is closed */
+    bool must_reset;          /* close with RST: what is unsent is not worth keeping */
+    struct worker *worker;    /* borrowed */
+    struct exchange *x;       /* owned while there; NULL: idle */
+    struct list link;         /* worker's connections */
     struct list starved_link; /* worker's, waiting for an exchange */
     struct ring_op in_op, out_op;
     struct timer timer;
-    uint64_t deadline_ns;    /* UINT64_MAX: none. The timer may fire earlier and looks here */
+    uint64_t deadline_ns; /* UINT64_MAX: none. The timer may fire earlier and looks here */
     uint64_t rate_since_ns, rate_bytes;
-    uint32_t out_queued;     /* bytes in the socket when the last deadline passed; UINT32_MAX: there was progress since */
-    uint64_t skip_left;      /* bytes to be read and dropped */
-    const uint8_t *in;       /* received and not consumed: in `head` or the stash */
+    /* Bytes in the socket when the last deadline passed; UINT32_MAX: there was progress since. */
+    uint32_t out_queued;
+    uint64_t skip_left; /* bytes to be read and dropped */
+    const uint8_t *in;  /* received and not consumed: in `head` or the stash */
     uint32_t in_size;
-    uint8_t *head;           /* `small`, or the exchange's */
+    uint8_t *head; /* `small`, or the exchange's */
     uint32_t head_size, head_capacity;
     struct head_scan scan;
     struct loop_msg wake;
     struct text_buf refusal; /* owned */
     uint32_t refusal_sent;
-    char peer[56];           /* "" until asked for */
+    char peer[56]; /* "" until asked for */
     uint8_t small[CONN_SMALL_BYTES];
 };
 
@@ -150,22 +156,22 @@ struct worker {
     struct loop *loop;          /* borrowed */
     struct ring *ring;          /* borrowed from loop */
     unsigned index;
-    int listen_fd;              /* owned; -1: closed */
+    int listen_fd; /* owned; -1: closed */
     struct worker_accept {
         struct worker *worker;
         struct ring_op op;
     } accepts[ACCEPTS];
     unsigned accepts_pending;
-    struct timer accept_timer;  /* after running out of descriptors */
+    struct timer accept_timer; /* after running out of descriptors */
     bool is_draining, is_drained;
     struct timer grace_timer;
     struct loop_msg start_msg, drain_msg;
     struct list conns, free_conns, free_exchanges, starved;
     uint32_t conn_count, surplus_count, exchange_count, exchanges_max;
     uint64_t request_count;
-    uint64_t date_until_ns;     /* mono: when `date` is to be written anew */
+    uint64_t date_until_ns; /* mono: when `date` is to be written anew */
     char date[32];
-    struct verified *verified;  /* owned */
+    struct verified *verified; /* owned */
 };
 
 struct http_server {
@@ -187,10 +193,10 @@ struct http_server {
 /* conn.c */
 void conn__open(struct worker *worker, int fd, bool is_surplus); /* takes fd, also when it fails */
 void conn__run(struct conn *conn);
-void conn__wake(struct conn *conn);          /* runs it, soon */
-void conn__cut(struct conn *conn);           /* the connection is lost, or to be */
-void conn__drain(struct conn *conn);         /* closes it if it is idle */
-void conn__free(struct conn *conn);          /* at the server's end */
+void conn__wake(struct conn *conn);  /* runs it, soon */
+void conn__cut(struct conn *conn);   /* it is lost, or to be; to be run or woken afterwards */
+void conn__drain(struct conn *conn); /* closes it if it is idle */
+void conn__free(struct conn *conn);  /* at the server's end */
 void conn__deadline(struct conn *conn, uint64_t delay_ns);
 static inline void conn__no_deadline(struct conn *conn)
 {
@@ -208,9 +214,11 @@ void request_body__fail(struct exchange *x, enum err e); /* a deadline has passe
 uint64_t request_body__unread(const struct exchange *x);
 
 /* respond.c */
-void respond__start(struct exchange *x);     /* the answer's head and path; then path_done() */
-bool respond__replace(struct exchange *x);   /* nothing has left yet and it failed: sends a refusal instead */
-void respond__refusal(struct conn *conn, enum http_refusal why); /* writes conn->refusal, head and body */
+void respond__start(struct exchange *x); /* the answer's head and path; then path_done() */
+/* It failed before anything left: sends a refusal instead. False: too late, or no memory. */
+bool respond__replace(struct exchange *x);
+/* Writes conn->refusal, head and body. */
+void respond__refusal(struct conn *conn, enum http_refusal why);
 const char *respond__date(struct worker *worker);
 
 /* server.c */

@@ -3,9 +3,13 @@
 #include "api/http/head.h"
 
 /*
- * outer:  IDENTITY                                    or
- *         SIZE -> [EXTENSION] -> SIZE_LF -> DATA -> DATA_CR -> DATA_LF -> SIZE ...
- *                                        \-> (size 0) TRAILER -> [NAME -> VALUE -> VALUE_LF -> TRAILER ...] -> END_LF -> DONE
+ * outer:  IDENTITY, or
+ *
+ *     SIZE -> [EXTENSION] -> SIZE_LF -> DATA -> DATA_CR -> DATA_LF -> SIZE ...
+ *                               |
+ *                               +size 0-> TRAILER -> END_LF -> DONE
+ *                                         |     ^
+ *                                         +-> NAME -> VALUE -> VALUE_LF
  */
 enum outer_state {
     OUTER_IDENTITY,
@@ -23,8 +27,16 @@ enum outer_state {
     OUTER_DONE,
 };
 
-/* inner:  NONE   or   LINE -> DATA -> DATA_CR -> DATA_LF -> LINE ... -> (size 0) TRAILER -> TRAILER ... -> DONE */
-enum inner_state { INNER_NONE, INNER_LINE, INNER_DATA, INNER_DATA_CR, INNER_DATA_LF, INNER_TRAILER, INNER_DONE };
+/* inner:  NONE, or LINE -> DATA -> DATA_CR -> DATA_LF -> LINE ... -> TRAILER -> DONE */
+enum inner_state {
+    INNER_NONE,
+    INNER_LINE,
+    INNER_DATA,
+    INNER_DATA_CR,
+    INNER_DATA_LF,
+    INNER_TRAILER,
+    INNER_DONE
+};
 
 enum err framing_init(struct framing *f, const struct framing_options *options)
 {
@@ -119,7 +131,8 @@ static enum err announce(struct framing *f, uint64_t size)
 
 /* ---- inner: whole lines, kept until their end has come ---- */
 
-/* hex-size[;chunk-signature=...] without its CR LF; `left`: of what the outer framing holds behind the line */
+/* hex-size[;chunk-signature=...] without its CR LF; `left`: of what the outer framing holds behind
+ * the line */
 static enum err inner_chunk_line(struct framing *f, uint64_t left)
 {
     struct bytes rest = {f->line, f->inner_line_size};
@@ -171,7 +184,8 @@ static enum err inner_trailer_line(struct framing *f, bool has_cr)
     f->may_end = false;
     struct bytes value = {f->line, f->inner_line_size};
     struct bytes name = bytes_split(&value, ':');
-    bool is_trailer = name.size < f->inner_line_size && head_is_token(name) && head_is_field_text(value);
+    bool is_trailer =
+        name.size < f->inner_line_size && head_is_token(name) && head_is_field_text(value);
     if (!is_trailer || !f->aws->has_trailer || ++f->trailer_count > HTTP_TRAILERS_MAX)
         return ERR_BAD_SYNTAX;
     return f->aws->trailer(f->aws, name, bytes_trim(value));
@@ -261,7 +275,8 @@ static enum err outer_chunk_begins(struct framing *f)
         return ERR_OK;
     }
     f->outer = OUTER_DATA;
-    uint64_t honest = f->outer_left > HTTP_CHUNK_WASTE_BYTES_MAX ? UINT32_MAX : 16 + 2 * f->outer_left;
+    uint64_t honest =
+        f->outer_left > HTTP_CHUNK_WASTE_BYTES_MAX ? UINT32_MAX : 16 + 2 * f->outer_left;
     f->waste -= f->waste < honest ? f->waste : (uint32_t)honest;
     return f->inner == INNER_NONE ? announce(f, f->outer_left) : ERR_OK;
 }
@@ -274,7 +289,9 @@ static enum err outer_trailer_begins(struct framing *f, uint8_t c)
     }
     f->outer = OUTER_NAME;
     f->line_size = 1;
-    return head_is_token(bytes_of(&c, 1)) && ++f->trailer_count <= HTTP_TRAILERS_MAX ? ERR_OK : ERR_BAD_SYNTAX;
+    return head_is_token(bytes_of(&c, 1)) && ++f->trailer_count <= HTTP_TRAILERS_MAX
+               ? ERR_OK
+               : ERR_BAD_SYNTAX;
 }
 
 static enum err outer_name(struct framing *f, uint8_t c)
@@ -283,7 +300,9 @@ static enum err outer_name(struct framing *f, uint8_t c)
         f->outer = OUTER_VALUE;
         return ERR_OK;
     }
-    return head_is_token(bytes_of(&c, 1)) && ++f->line_size <= HTTP_TRAILER_LINE_BYTES_MAX ? ERR_OK : ERR_BAD_SYNTAX;
+    return head_is_token(bytes_of(&c, 1)) && ++f->line_size <= HTTP_TRAILER_LINE_BYTES_MAX
+               ? ERR_OK
+               : ERR_BAD_SYNTAX;
 }
 
 static enum err outer_expect(struct framing *f, uint8_t c, uint8_t wanted, enum outer_state after)

@@ -4,16 +4,17 @@
 
 /* Token characters: RFC 9110, 5.6.2. */
 static const bool token_chars[256] = {
-    ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\''] = 1, ['*'] = 1, ['+'] = 1,
-    ['-'] = 1, ['.'] = 1, ['^'] = 1, ['_'] = 1, ['`'] = 1, ['|'] = 1, ['~'] = 1,
-    ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
+    ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1,         ['&'] = 1,         ['\''] = 1,
+    ['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1,         ['^'] = 1,         ['_'] = 1,
+    ['`'] = 1, ['|'] = 1, ['~'] = 1, ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
 };
 
 /* What a host may be made of: a name, an IPv4 address or [IPv6], and a port (RFC 3986, 3.2.2). */
 static const bool host_chars[256] = {
-    ['-'] = 1, ['.'] = 1, ['_'] = 1, ['~'] = 1, ['%'] = 1, [':'] = 1, ['['] = 1, [']'] = 1,
-    ['!'] = 1, ['$'] = 1, ['&'] = 1, ['\''] = 1, ['('] = 1, [')'] = 1, ['*'] = 1, ['+'] = 1,
-    [';'] = 1, ['='] = 1, ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
+    ['-'] = 1,         ['.'] = 1,         ['_'] = 1,         ['~'] = 1, ['%'] = 1, [':'] = 1,
+    ['['] = 1,         [']'] = 1,         ['!'] = 1,         ['$'] = 1, ['&'] = 1, ['\''] = 1,
+    ['('] = 1,         [')'] = 1,         ['*'] = 1,         ['+'] = 1, [';'] = 1, ['='] = 1,
+    ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
 };
 
 bool head_is_token(struct bytes text)
@@ -26,7 +27,8 @@ bool head_is_token(struct bytes text)
 
 #define ONES 0x0101010101010101ull
 
-/* Eight bytes at a time: whether one of them is below 0x20 or is 0x7f. Exact for "any", which is all that is asked. */
+/* Eight bytes at a time: whether one of them is below 0x20 or is 0x7f. Exact for "any", which is
+ * all that is asked. */
 static bool word_has_control(uint64_t word)
 {
     uint64_t del = word ^ ONES * 0x7f;
@@ -59,12 +61,14 @@ bool head_is_field_text(struct bytes text)
 static enum http_refusal too_long(const struct head_scan *scan, size_t size)
 {
     bool in_request_line = scan->line_count == 0;
-    if (in_request_line && size - scan->line_start > HTTP_METHOD_BYTES_MAX + HTTP_URI_BYTES_MAX + sizeof " HTTP/1.1\r")
+    if (in_request_line &&
+        size - scan->line_start > HTTP_METHOD_BYTES_MAX + HTTP_URI_BYTES_MAX + sizeof " HTTP/1.1\r")
         return HTTP_REFUSE_URI_TOO_LONG;
     return size > HTTP_HEAD_BYTES_MAX ? HTTP_REFUSE_HEAD_TOO_LARGE : HTTP_REFUSE_NONE;
 }
 
-enum http_refusal head_scan(struct head_scan *scan, const char *data, size_t size, uint32_t *ret_size)
+enum http_refusal head_scan(struct head_scan *scan, const char *data, size_t size,
+                            uint32_t *ret_size)
 {
     *ret_size = scan->head_size;
     if (scan->head_size > 0)
@@ -74,7 +78,8 @@ enum http_refusal head_scan(struct head_scan *scan, const char *data, size_t siz
         return HTTP_REFUSE_BAD_SYNTAX;
     size_t limit = size < HTTP_HEAD_BYTES_MAX ? size : HTTP_HEAD_BYTES_MAX;
     const char *newline;
-    while (scan->scanned < limit && (newline = memchr(data + scan->scanned, '\n', limit - scan->scanned))) {
+    while (scan->scanned < limit &&
+           (newline = memchr(data + scan->scanned, '\n', limit - scan->scanned))) {
         uint32_t at = (uint32_t)(newline - data);
         if (at == 0 || data[at - 1] != '\r')
             return HTTP_REFUSE_BAD_SYNTAX;
@@ -107,7 +112,8 @@ static enum http_method method_of(struct bytes name)
         {{"POST", 4}, HTTP_POST}, {{"DELETE", 6}, HTTP_DELETE}, {{"OPTIONS", 7}, HTTP_OPTIONS},
     };
     for (size_t i = 0; i < COUNT_OF(methods); i++)
-        if (name.size == methods[i].name.size && memcmp(name.data, methods[i].name.data, name.size) == 0)
+        if (name.size == methods[i].name.size &&
+            memcmp(name.data, methods[i].name.data, name.size) == 0)
             return methods[i].method;
     return HTTP_METHOD_OTHER;
 }
@@ -133,7 +139,7 @@ static enum http_refusal split_absolute(struct bytes *rest, struct bytes *ret_ho
 {
     size_t scheme = bytes_start_with_nocase(*rest, BYTES("http://"))    ? 7
                     : bytes_start_with_nocase(*rest, BYTES("https://")) ? 8
-                                                                       : 0;
+                                                                        : 0;
     if (scheme == 0)
         return HTTP_REFUSE_BAD_SYNTAX;
     size_t end = scheme;
@@ -170,12 +176,13 @@ static enum http_refusal parse_target(struct http_request *r)
 
 static enum http_refusal parse_version(struct bytes text, uint8_t *ret_minor)
 {
-    bool is_version = text.size == 8 && memcmp(text.data, "HTTP/", 5) == 0 && text.data[5] >= '0' && text.data[5] <= '9' &&
-                      text.data[6] == '.' && text.data[7] >= '0' && text.data[7] <= '9';
+    bool is_version = text.size == 8 && memcmp(text.data, "HTTP/", 5) == 0 && text.data[5] >= '0' &&
+                      text.data[5] <= '9' && text.data[6] == '.' && text.data[7] >= '0' &&
+                      text.data[7] <= '9';
     if (!is_version)
         return HTTP_REFUSE_BAD_SYNTAX;
     if (text.data[5] != '1')
-        return HTTP_REFUSE_BAD_VERSION; /* the preface of HTTP/2 ends here */
+        return HTTP_REFUSE_BAD_VERSION;       /* the preface of HTTP/2 ends here */
     *ret_minor = text.data[7] == '0' ? 0 : 1; /* a higher minor is answered as 1.1: RFC 9110, 2.5 */
     return HTTP_REFUSE_NONE;
 }
@@ -193,7 +200,8 @@ static enum http_refusal parse_request_line(struct bytes line, struct http_reque
     if (target_end == SIZE_MAX)
         return HTTP_REFUSE_BAD_SYNTAX;
     r->target = bytes_slice(line, method_end + 1, target_end - method_end - 1);
-    enum http_refusal why = parse_version(bytes_slice(line, target_end + 1, SIZE_MAX), &r->minor_version);
+    enum http_refusal why =
+        parse_version(bytes_slice(line, target_end + 1, SIZE_MAX), &r->minor_version);
     return why ? why : parse_target(r);
 }
 
@@ -218,7 +226,8 @@ static void note_connection(struct framing_headers *seen, struct bytes value)
     }
 }
 
-static enum http_refusal note_host(struct framing_headers *seen, struct http_request *r, struct bytes value)
+static enum http_refusal note_host(struct framing_headers *seen, struct http_request *r,
+                                   struct bytes value)
 {
     if (seen->has_host || !is_host(value))
         return HTTP_REFUSE_BAD_HOST;
@@ -230,13 +239,15 @@ static enum http_refusal note_host(struct framing_headers *seen, struct http_req
 
 static enum http_refusal note_length(struct http_request *r, struct bytes value)
 {
-    if (r->has_content_length || bytes_to_u64(value, &r->content_length) || r->content_length > INT64_MAX)
+    if (r->has_content_length || bytes_to_u64(value, &r->content_length) ||
+        r->content_length > INT64_MAX)
         return HTTP_REFUSE_BAD_LENGTH;
     r->has_content_length = true;
     return HTTP_REFUSE_NONE;
 }
 
-static enum http_refusal note_transfer_encoding(struct framing_headers *seen, struct http_request *r, struct bytes value)
+static enum http_refusal note_transfer_encoding(struct framing_headers *seen,
+                                                struct http_request *r, struct bytes value)
 {
     if (seen->has_transfer_encoding || value.size == 0 || r->minor_version == 0)
         return HTTP_REFUSE_BAD_LENGTH;
@@ -247,32 +258,38 @@ static enum http_refusal note_transfer_encoding(struct framing_headers *seen, st
     return HTTP_REFUSE_NONE;
 }
 
-static enum http_refusal note_header(struct framing_headers *seen, struct http_request *r, const struct http_header *h)
+static enum http_refusal note_header(struct framing_headers *seen, struct http_request *r,
+                                     const struct http_header *h)
 {
     /* The length tells most headers apart from the five that matter here. */
     switch (h->name.size) {
     case 4:
-        return bytes_equal_nocase(h->name, BYTES("host")) ? note_host(seen, r, h->value) : HTTP_REFUSE_NONE;
+        return bytes_equal_nocase(h->name, BYTES("host")) ? note_host(seen, r, h->value)
+                                                          : HTTP_REFUSE_NONE;
     case 6:
         if (!bytes_equal_nocase(h->name, BYTES("expect")) || r->minor_version == 0)
             return HTTP_REFUSE_NONE;
         r->expects_continue = true;
-        return bytes_equal_nocase(h->value, BYTES("100-continue")) ? HTTP_REFUSE_NONE : HTTP_REFUSE_EXPECTATION;
+        return bytes_equal_nocase(h->value, BYTES("100-continue")) ? HTTP_REFUSE_NONE
+                                                                   : HTTP_REFUSE_EXPECTATION;
     case 10:
         if (bytes_equal_nocase(h->name, BYTES("connection")))
             note_connection(seen, h->value);
         return HTTP_REFUSE_NONE;
     case 14:
-        return bytes_equal_nocase(h->name, BYTES("content-length")) ? note_length(r, h->value) : HTTP_REFUSE_NONE;
+        return bytes_equal_nocase(h->name, BYTES("content-length")) ? note_length(r, h->value)
+                                                                    : HTTP_REFUSE_NONE;
     case 17:
-        return bytes_equal_nocase(h->name, BYTES("transfer-encoding")) ? note_transfer_encoding(seen, r, h->value)
-                                                                       : HTTP_REFUSE_NONE;
+        return bytes_equal_nocase(h->name, BYTES("transfer-encoding"))
+                   ? note_transfer_encoding(seen, r, h->value)
+                   : HTTP_REFUSE_NONE;
     default:
         return HTTP_REFUSE_NONE;
     }
 }
 
-/* A first character that is a blank would be folding; it is no token character, so it is refused like any other bad name. */
+/* A first character that is a blank would be folding; it is no token character, so it is refused
+ * like any other bad name. */
 static enum http_refusal parse_header_line(struct bytes line, struct http_header *ret_header)
 {
     size_t colon = 0;
@@ -311,7 +328,8 @@ static enum http_refusal judge(const struct framing_headers *seen, struct http_r
     return HTTP_REFUSE_NONE;
 }
 
-enum http_refusal head_parse(const char *data, size_t size, struct http_request *ret_request, struct http_header *headers)
+enum http_refusal head_parse(const char *data, size_t size, struct http_request *ret_request,
+                             struct http_header *headers)
 {
     struct http_request *r = ret_request;
     *r = (struct http_request){.headers = headers};

@@ -4,59 +4,79 @@
 #include "base/log.h"
 #include "base/metric.h"
 
-#define METHODS(X)              \
-    X(HTTP_GET, "GET")          \
-    X(HTTP_HEAD, "HEAD")        \
-    X(HTTP_PUT, "PUT")          \
-    X(HTTP_POST, "POST")        \
-    X(HTTP_DELETE, "DELETE")    \
-    X(HTTP_OPTIONS, "OPTIONS")  \
+#define METHODS(X)                                                                                 \
+    X(HTTP_GET, "GET")                                                                             \
+    X(HTTP_HEAD, "HEAD")                                                                           \
+    X(HTTP_PUT, "PUT")                                                                             \
+    X(HTTP_POST, "POST")                                                                           \
+    X(HTTP_DELETE, "DELETE")                                                                       \
+    X(HTTP_OPTIONS, "OPTIONS")                                                                     \
     X(HTTP_METHOD_OTHER, "other")
 
 #define METHOD_COUNT (HTTP_METHOD_OTHER + 1)
-#define CLASS_COUNT 4 /* 2xx to 5xx */
+#define CLASS_COUNT  4 /* 2xx to 5xx */
 
-#define REQUESTS(method, class_text)                                                                          \
-    {                                                                                                         \
-        .name = "sluice_http_requests_total", .labels = "method=\"" method "\",status=\"" class_text "\"",    \
-        .help = "Requests answered", .kind = METRIC_COUNTER                                                   \
+#define REQUESTS(method, class_text)                                                               \
+    {                                                                                              \
+        .name = "sluice_http_requests_total",                                                      \
+        .labels = "method=\"" method "\",status=\"" class_text "\"", .help = "Requests answered",  \
+        .kind = METRIC_COUNTER                                                                     \
     }
 
 static struct metric requests[METHOD_COUNT][CLASS_COUNT] = {
-#define X(method, text) [method] = {REQUESTS(text, "2xx"), REQUESTS(text, "3xx"), REQUESTS(text, "4xx"), REQUESTS(text, "5xx")},
+#define X(method, text)                                                                            \
+    [method] = {REQUESTS(text, "2xx"), REQUESTS(text, "3xx"), REQUESTS(text, "4xx"),               \
+                REQUESTS(text, "5xx")},
     METHODS(X)
 #undef X
 };
 
 static struct metric fallbacks[FALLBACK_COUNT] = {
-#define X(reason, label) [FALLBACK_##reason] = {                                            \
-    .name = "sluice_http_path_fallbacks_total", .labels = "reason=\"" label "\"",          \
-    .help = "Responses that left the sendfile path before their end", .kind = METRIC_COUNTER},
+#define X(reason, label)                                                                           \
+    [FALLBACK_##reason] = {.name = "sluice_http_path_fallbacks_total",                             \
+                           .labels = "reason=\"" label "\"",                                       \
+                           .help = "Responses that left the sendfile path before their end",       \
+                           .kind = METRIC_COUNTER},
     FALLBACK_REASONS(X)
 #undef X
 };
 
 static const struct path *const paths[] = {&path_inline, &path_sendfile, &path_direct};
 static struct metric path_bytes[] = {
-    {.name = "sluice_http_path_bytes_total", .labels = "path=\"inline\"", .help = "Object bytes sent", .kind = METRIC_COUNTER},
-    {.name = "sluice_http_path_bytes_total", .labels = "path=\"sendfile\"", .help = "Object bytes sent", .kind = METRIC_COUNTER},
-    {.name = "sluice_http_path_bytes_total", .labels = "path=\"direct\"", .help = "Object bytes sent", .kind = METRIC_COUNTER},
+    {.name = "sluice_http_path_bytes_total",
+     .labels = "path=\"inline\"",
+     .help = "Object bytes sent",
+     .kind = METRIC_COUNTER},
+    {.name = "sluice_http_path_bytes_total",
+     .labels = "path=\"sendfile\"",
+     .help = "Object bytes sent",
+     .kind = METRIC_COUNTER},
+    {.name = "sluice_http_path_bytes_total",
+     .labels = "path=\"direct\"",
+     .help = "Object bytes sent",
+     .kind = METRIC_COUNTER},
 };
 
-static struct metric refused = {
-    .name = "sluice_http_refused_total", .help = "Requests refused before they were understood", .kind = METRIC_COUNTER};
+static struct metric refused = {.name = "sluice_http_refused_total",
+                                .help = "Requests refused before they were understood",
+                                .kind = METRIC_COUNTER};
 static struct metric connections = {
     .name = "sluice_http_connections", .help = "Open connections", .kind = METRIC_GAUGE};
-static struct metric slots_waiting = {
-    .name = "sluice_http_slots_waiting", .help = "Exchanges waiting for an arena slot", .kind = METRIC_GAUGE};
-static struct metric promotions = {
-    .name = "sluice_http_promotions_total", .help = "Windows read into the page cache and checked", .kind = METRIC_COUNTER};
-static struct metric rereads = {
-    .name = "sluice_http_rereads_total", .help = "Windows read again because a checksum differed", .kind = METRIC_COUNTER};
-static struct metric cut_offs = {
-    .name = "sluice_http_slow_peers_total", .help = "Connections cut because the peer took too long", .kind = METRIC_COUNTER};
-static struct metric headers_left_out = {
-    .name = "sluice_http_headers_left_out_total", .help = "Response headers that could not be sent", .kind = METRIC_COUNTER};
+static struct metric slots_waiting = {.name = "sluice_http_slots_waiting",
+                                      .help = "Exchanges waiting for an arena slot",
+                                      .kind = METRIC_GAUGE};
+static struct metric promotions = {.name = "sluice_http_promotions_total",
+                                   .help = "Windows read into the page cache and checked",
+                                   .kind = METRIC_COUNTER};
+static struct metric rereads = {.name = "sluice_http_rereads_total",
+                                .help = "Windows read again because a checksum differed",
+                                .kind = METRIC_COUNTER};
+static struct metric cut_offs = {.name = "sluice_http_slow_peers_total",
+                                 .help = "Connections cut because the peer took too long",
+                                 .kind = METRIC_COUNTER};
+static struct metric headers_left_out = {.name = "sluice_http_headers_left_out_total",
+                                         .help = "Response headers that could not be sent",
+                                         .kind = METRIC_COUNTER};
 static struct metric durations = {
     .name = "sluice_http_request_seconds",
     .help = "From the end of the request's head to the last byte of the response",
@@ -74,7 +94,7 @@ void measure_register(void)
         metric_register(&fallbacks[i]);
     for (size_t i = 0; i < COUNT_OF(path_bytes); i++)
         metric_register(&path_bytes[i]);
-    struct metric *const rest[] = {&refused,  &connections, &slots_waiting,    &promotions,
+    struct metric *const rest[] = {&refused, &connections, &slots_waiting,    &promotions,
                                    &rereads, &cut_offs,    &headers_left_out, &durations};
     for (size_t i = 0; i < COUNT_OF(rest); i++)
         metric_register(rest[i]);
@@ -82,7 +102,8 @@ void measure_register(void)
 
 /* ---- the access log ---- */
 
-/* What a client sent, fit for a line of `key=value`: everything but plain characters is %-coded, and it ends at the buffer's end. */
+/* What a client sent, fit for a line of `key=value`: everything but plain characters is %-coded,
+ * and it ends at the buffer's end. */
 static const char *plain(struct bytes text, char *out, size_t out_size)
 {
     static const char digits[] = "0123456789ABCDEF";
@@ -106,10 +127,14 @@ static void log_exchange(struct exchange *x, uint64_t duration_ns)
 {
     char method[HTTP_METHOD_BYTES_MAX + 4], target[512], key[64];
     struct bytes target_path = x->request.path;
-    LOG(LOG_INFO, "http", "request id=%s peer=%s method=%s path=%s status=%d in=%llu out=%llu us=%llu via=%s operation=%s key=%s",
-        x->id, conn__peer(x->conn), plain(x->request.method_name, method, sizeof method), plain(target_path, target, sizeof target),
-        x->status, (unsigned long long)x->body.received, (unsigned long long)x->bytes_out, (unsigned long long)(duration_ns / 1000),
-        x->path ? x->path->name : "-", x->operation ? x->operation : "-", plain(x->access_key, key, sizeof key));
+    LOG(LOG_INFO, "http",
+        "request id=%s peer=%s method=%s path=%s status=%d in=%llu out=%llu us=%llu via=%s "
+        "operation=%s key=%s",
+        x->id, conn__peer(x->conn), plain(x->request.method_name, method, sizeof method),
+        plain(target_path, target, sizeof target), x->status, (unsigned long long)x->body.received,
+        (unsigned long long)x->bytes_out, (unsigned long long)(duration_ns / 1000),
+        x->path ? x->path->name : "-", x->operation ? x->operation : "-",
+        plain(x->access_key, key, sizeof key));
 }
 
 static void count_request(enum http_method method, int status)

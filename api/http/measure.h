@@ -1,5 +1,6 @@
 /*
- * What the engine counts and writes down: metrics (base/metric.h) and the access log's line. Any worker's thread.
+ * What the engine counts and writes down: metrics (base/metric.h) and the access log's line. Any
+ * worker's thread.
  */
 #ifndef API_HTTP_MEASURE_H
 #define API_HTTP_MEASURE_H
@@ -9,16 +10,16 @@
 struct path;
 
 /* X(name, label): why a response was not served the way it began. */
-#define FALLBACK_REASONS(X)                                                                      \
-    X(NOT_RESIDENT, "not_resident") /* sendfile met pages that are gone or were never checked */ \
-    X(NOT_KEPT, "not_kept")         /* promoted, and the cache did not keep it or it was bad */  \
+#define FALLBACK_REASONS(X)                                                                        \
+    X(NOT_RESIDENT, "not_resident") /* sendfile met pages that are gone or were never checked */   \
+    X(NOT_KEPT, "not_kept")         /* promoted, and the cache did not keep it or it was bad */    \
     X(NO_SLOT, "no_slot")           /* no memory to promote with */
 
 enum fallback_reason {
 #define X(name, label) FALLBACK_##name,
     FALLBACK_REASONS(X)
 #undef X
-    FALLBACK_COUNT
+        FALLBACK_COUNT
 };
 
 void measure_register(void); /* once a process; more often does nothing */
@@ -31,7 +32,7 @@ void measure_promotion(void);
 void measure_reread(void);
 void measure_connections(int change);
 void measure_slot_wait(int change);
-void measure_cut_off(void);     /* a peer too slow */
+void measure_cut_off(void); /* a peer too slow */
 void measure_header_left_out(void);
 
 #endif

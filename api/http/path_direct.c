@@ -3,18 +3,20 @@
 #include "api/http/measure.h"
 
 /*
- * O_DIRECT into arena slots, two windows in turn: one is read and checked while the other is sent. The plan runs ahead of what is sent, so
- * a window keeps what it needs of its span.
+ * O_DIRECT into arena slots, two windows in turn: one is read and checked while the other is sent.
+ * The plan runs ahead of what is sent, so a window keeps what it needs of its span.
  *
- *     window:  EMPTY --slot, span--> READING --equals its sums--> READY --its turn--> SENDING --> EMPTY
- *                                       |  ^
- *                                       +--+ differs: read again, twice at most
+ *     EMPTY --slot, span--> READING --equals its sums--> READY --its turn--> SENDING --> EMPTY
+ *                            |   ^
+ *                            +---+ differs: read again, twice at most
  *
- * Nothing of a window leaves before all of it was checked, and the head leaves with the first: bad bytes are told as an error
- * whenever they can be, and otherwise by a connection that ends short.
+ * Nothing of a window leaves before all of it was checked, and the head leaves with the first: bad
+ * bytes are told as an error whenever they can be, and otherwise by a connection that ends short.
  */
 
-#define ATTEMPTS_MAX 3u /* bits that flip on the way are rare and read right the second time; those on the disk are not */
+#define ATTEMPTS_MAX                                                                               \
+    3u /* bits that flip on the way are rare and read right the second time; those on the disk are \
+          not */
 
 static void direct_go(struct path_send *send);
 
@@ -50,8 +52,9 @@ static void window_read(struct path_window *window)
 {
     struct disk_file *file = window->span.direct;
     window->state = WINDOW_READING;
-    file->disk->ops->read(file, window->send->loop, &window->io, window->slot->data, path__window_read_size(window),
-                          window->span.chunk_file_offset, window_was_read);
+    file->disk->ops->read(file, window->send->loop, &window->io, window->slot->data,
+                          path__window_read_size(window), window->span.chunk_file_offset,
+                          window_was_read);
 }
 
 static void slot_ready(struct arena_waiter *waiter, struct slot *slot)
@@ -65,12 +68,13 @@ static void slot_ready(struct arena_waiter *waiter, struct slot *slot)
 }
 
 /*
- * A slot for the next window. Only the first has to be waited for: with one the response goes on, slower, and so the ones that wait get
- * the second.
+ * A slot for the next window. Only the first has to be waited for: with one the response goes on,
+ * slower, and so the ones that wait get the second.
  */
 static bool has_slot(struct path_send *send)
 {
-    struct path_window *window = &send->windows[send->to_read], *other = &send->windows[send->to_read ^ 1];
+    struct path_window *window = &send->windows[send->to_read],
+                       *other = &send->windows[send->to_read ^ 1];
     if (window->slot || send->is_in_line)
         return window->slot != NULL;
     if (other->state == WINDOW_EMPTY && other->slot) {
@@ -89,7 +93,8 @@ static bool has_slot(struct path_send *send)
     return window->slot != NULL;
 }
 
-/* Starts reading the next window, if there is one and room for it. True: something was started that may allow more. */
+/* Starts reading the next window, if there is one and room for it. True: something was started that
+ * may allow more. */
 static bool read_ahead(struct path_send *send)
 {
     struct path_window *window = &send->windows[send->to_read];
@@ -164,7 +169,8 @@ static void release_all(struct path_send *send)
 
 static bool is_busy(const struct path_send *send)
 {
-    return send->is_loading || any_in_state(send, WINDOW_READING) || any_in_state(send, WINDOW_SENDING);
+    return send->is_loading || any_in_state(send, WINDOW_READING) ||
+           any_in_state(send, WINDOW_SENDING);
 }
 
 static void direct_go(struct path_send *send)
@@ -178,7 +184,8 @@ static void direct_go(struct path_send *send)
         return;
     release_all(send);
     if (!send->err && read_plan_left(send->plan) > 0)
-        path_hand_over(send, &path_inline); /* an inline end: the only thing read_ahead() leaves alone with a slot at hand */
+        path_hand_over(send, &path_inline); /* an inline end: the only thing read_ahead() leaves
+                                               alone with a slot at hand */
     else
         path_done(send, send->err);
 }
@@ -200,4 +207,5 @@ static void direct_cancel(struct path_send *send)
         direct_go(send); /* nothing else is under way that would end */
 }
 
-const struct path path_direct = {.name = "direct", .copies = 0, .start = direct_start, .cancel = direct_cancel};
+const struct path path_direct = {
+    .name = "direct", .copies = 0, .start = direct_start, .cancel = direct_cancel};

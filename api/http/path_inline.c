@@ -1,8 +1,9 @@
 #include "api/http/path.h"
 
 /*
- * Bytes that are in memory anyway leave with the head in one sendmsg: a text, or what the index record holds of a small object. The end of
- * a multipart object may be inline too, so this path takes over from others and hands back.
+ * Bytes that are in memory anyway leave with the head in one sendmsg: a text, or what the index
+ * record holds of a small object. The end of a multipart object may be inline too, so this path
+ * takes over from others and hands back.
  */
 
 static void inline_go(struct path_send *send);
@@ -48,7 +49,9 @@ static void inline_go(struct path_send *send)
 
 static void inline_cancel(struct path_send *send)
 {
-    send->is_cancelled = true; /* what is under way ends by itself: a send on a socket that is shut down, or a short load */
+    send->is_cancelled = true; /* what is under way ends by itself: a send on a socket that is shut
+                                  down, or a short load */
 }
 
-const struct path path_inline = {.name = "inline", .copies = 1, .start = inline_go, .cancel = inline_cancel};
+const struct path path_inline = {
+    .name = "inline", .copies = 1, .start = inline_go, .cancel = inline_cancel};

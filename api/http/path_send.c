@@ -122,6 +122,8 @@ enum slot_size path__slot_size(const struct path_send *send, uint64_t bytes)
 
 void path__log_corrupt(const struct path_window *window)
 {
-    LOG_LIMITED(LOG_ERROR, "http", "object bytes do not match their checksums segment=%u unit=%u offset=%llu size=%u",
-                window->span.segment, window->span.unit, (unsigned long long)window->span.chunk_file_offset, window->checked_size);
+    LOG_LIMITED(LOG_ERROR, "http",
+                "object bytes do not match their checksums segment=%u unit=%u offset=%llu size=%u",
+                window->span.segment, window->span.unit,
+                (unsigned long long)window->span.chunk_file_offset, window->checked_size);
 }

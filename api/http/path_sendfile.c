@@ -8,17 +8,21 @@
 #include "api/http/verified.h"
 
 /*
- * Page cache to socket by sendfile(2), called right here: the socket does not block and the pages are known to be there, so it never
- * waits for a disk. Before each window two questions are asked, in this order:
+ * Page cache to socket by sendfile(2), called right here: the socket does not block and the pages
+ * are known to be there, so it never waits for a disk. Before each window two questions are asked,
+ * in this order:
  *
  *     checked?   every sum chunk of it was read through the cache and equalled its sum (verified.h)
- *     resident?  the pages are in the cache now; a page that is not would be read, unchecked, while the loop stands still
+ *     resident?  the pages are in the cache now; one that is not would be read while the loop
+ *                stands still, and sent unchecked
  *
- *   both yes -> sendfile        no, and hot -> promote: read through the cache into a slot, check, remember; then sendfile
- *                               no, and not hot, or promoted in vain -> the direct path goes on
+ *     both yes          sendfile
+ *     no, and hot       promote: read through the cache into a slot, check, remember; ask again
+ *     no otherwise      the direct path goes on; likewise when promoting was in vain
  *
- * Between the answer and the sendfile the kernel may still evict a page; then the loop waits for one read. Asking costs 0.6 us a window.
- * Not asking again for what was resident a moment ago would save them, and would turn memory pressure into unchecked bytes.
+ * Between the answer and the sendfile the kernel may still evict a page; then the loop waits for
+ * one read. Asking costs 0.6 us a window. Not asking again for what was resident a moment ago would
+ * save them, and would turn memory pressure into unchecked bytes.
  */
 
 #define TURN_BYTES_MAX MIB(4) /* then other connections have their turn */
@@ -49,7 +53,8 @@ static bool is_checked(const struct path_send *send, const struct read_span *spa
 bool path__may_sendfile(const struct path_send *send, const struct read_span *span)
 {
     struct disk_file *file = span->buffered;
-    return span->fd >= 0 && is_checked(send, span) && file->disk->ops->is_resident(file, span->file_offset, span->size);
+    return span->fd >= 0 && is_checked(send, span) &&
+           file->disk->ops->is_resident(file, span->file_offset, span->size);
 }
 
 /* ---- promotion ---- */
@@ -64,7 +69,8 @@ static void promoted(struct disk_io *io, enum err e, uint32_t count)
         verified_add(send->verified, &chunk);
     }
     slot_put(TAKE(window->slot));
-    /* Wrong or unreadable through the cache: the direct path has a look at the disk itself, and the last word. */
+    /* Wrong or unreadable through the cache: the direct path has a look at the disk itself, and the
+     * last word. */
     if (e)
         send->is_hot = false;
     sendfile_go(send);
@@ -77,8 +83,8 @@ static void promote(struct path_send *send)
     send->promoted_to = send->plan->offset + window->size;
     window->send = send;
     measure_promotion();
-    file->disk->ops->read(file, send->loop, &window->io, window->slot->data, path__window_read_size(window),
-                          window->span.chunk_file_offset, promoted);
+    file->disk->ops->read(file, send->loop, &window->io, window->slot->data,
+                          path__window_read_size(window), window->span.chunk_file_offset, promoted);
 }
 
 /* ---- sending ---- */
@@ -101,12 +107,14 @@ static bool is_transient(int errnum)
     return errnum == EAGAIN || errnum == EINTR;
 }
 
-/* Puts the head into the socket, which holds it back until the body's first bytes join it. False: wait, or it failed. */
+/* Puts the head into the socket, which holds it back until the body's first bytes join it. False:
+ * wait, or it failed. */
 static bool sent_head(struct path_send *out)
 {
     enum err e = ERR_OK;
     while (out->head.size > 0 && !e) {
-        ssize_t sent = send(out->fd, out->head.data, out->head.size, MSG_MORE | MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t sent =
+            send(out->fd, out->head.data, out->head.size, MSG_MORE | MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent < 0 && errno == EAGAIN) {
             wait_writable(out);
             return false;
@@ -164,7 +172,9 @@ static void cannot_send(struct path_send *send, const struct read_span *span)
         promote(send);
         return;
     }
-    measure_fallback(!send->is_hot ? FALLBACK_NOT_RESIDENT : was_tried ? FALLBACK_NOT_KEPT : FALLBACK_NO_SLOT);
+    measure_fallback(!send->is_hot ? FALLBACK_NOT_RESIDENT
+                     : was_tried   ? FALLBACK_NOT_KEPT
+                                   : FALLBACK_NO_SLOT);
     path_hand_over(send, &path_direct);
 }
 
@@ -186,7 +196,8 @@ static bool sendfile_window(struct path_send *send, uint64_t *budget)
         path_hand_over(send, &path_inline);
         return false;
     }
-    /* What was promoted is sent before the next is: a window begun anew after each wait would always reach a bit beyond. */
+    /* What was promoted is sent before the next is: a window begun anew after each wait would
+     * always reach a bit beyond. */
     uint64_t offset = send->plan->offset;
     if (offset < send->promoted_to && span.size > send->promoted_to - offset)
         span.size = send->promoted_to - offset;
@@ -218,4 +229,5 @@ static void sendfile_cancel(struct path_send *send)
     send->is_cancelled = true; /* a poll ends with the socket's shutdown, a read by itself */
 }
 
-const struct path path_sendfile = {.name = "sendfile", .copies = 0, .start = sendfile_go, .cancel = sendfile_cancel};
+const struct path path_sendfile = {
+    .name = "sendfile", .copies = 0, .start = sendfile_go, .cancel = sendfile_cancel};

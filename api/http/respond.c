@@ -5,50 +5,51 @@
 #include "api/http/measure.h"
 
 /*
- * Answers: the service's headers are collected in `out` behind room for a prefix; when the answer is known, status line and the
- * engine's own headers are written right before them, so that the head is one piece and leaves with the first bytes of the body.
+ * Answers: the service's headers are collected in `out` behind room for a prefix; when the answer
+ * is known, status line and the engine's own headers are written right before them, so that the
+ * head is one piece and leaves with the first bytes of the body.
  */
 
-#define REASONS(X)                          \
-    X(200, "OK")                            \
-    X(201, "Created")                       \
-    X(202, "Accepted")                      \
-    X(204, "No Content")                    \
-    X(206, "Partial Content")               \
-    X(301, "Moved Permanently")             \
-    X(302, "Found")                         \
-    X(303, "See Other")                     \
-    X(304, "Not Modified")                  \
-    X(307, "Temporary Redirect")            \
-    X(308, "Permanent Redirect")            \
-    X(400, "Bad Request")                   \
-    X(401, "Unauthorized")                  \
-    X(403, "Forbidden")                     \
-    X(404, "Not Found")                     \
-    X(405, "Method Not Allowed")            \
-    X(408, "Request Timeout")               \
-    X(409, "Conflict")                      \
-    X(411, "Length Required")               \
-    X(412, "Precondition Failed")           \
-    X(413, "Content Too Large")             \
-    X(414, "URI Too Long")                  \
-    X(415, "Unsupported Media Type")        \
-    X(416, "Range Not Satisfiable")         \
-    X(417, "Expectation Failed")            \
-    X(429, "Too Many Requests")             \
-    X(431, "Request Header Fields Too Large") \
-    X(500, "Internal Server Error")         \
-    X(501, "Not Implemented")               \
-    X(503, "Service Unavailable")           \
-    X(505, "HTTP Version Not Supported")    \
+#define REASONS(X)                                                                                 \
+    X(200, "OK")                                                                                   \
+    X(201, "Created")                                                                              \
+    X(202, "Accepted")                                                                             \
+    X(204, "No Content")                                                                           \
+    X(206, "Partial Content")                                                                      \
+    X(301, "Moved Permanently")                                                                    \
+    X(302, "Found")                                                                                \
+    X(303, "See Other")                                                                            \
+    X(304, "Not Modified")                                                                         \
+    X(307, "Temporary Redirect")                                                                   \
+    X(308, "Permanent Redirect")                                                                   \
+    X(400, "Bad Request")                                                                          \
+    X(401, "Unauthorized")                                                                         \
+    X(403, "Forbidden")                                                                            \
+    X(404, "Not Found")                                                                            \
+    X(405, "Method Not Allowed")                                                                   \
+    X(408, "Request Timeout")                                                                      \
+    X(409, "Conflict")                                                                             \
+    X(411, "Length Required")                                                                      \
+    X(412, "Precondition Failed")                                                                  \
+    X(413, "Content Too Large")                                                                    \
+    X(414, "URI Too Long")                                                                         \
+    X(415, "Unsupported Media Type")                                                               \
+    X(416, "Range Not Satisfiable")                                                                \
+    X(417, "Expectation Failed")                                                                   \
+    X(429, "Too Many Requests")                                                                    \
+    X(431, "Request Header Fields Too Large")                                                      \
+    X(500, "Internal Server Error")                                                                \
+    X(501, "Not Implemented")                                                                      \
+    X(503, "Service Unavailable")                                                                  \
+    X(505, "HTTP Version Not Supported")                                                           \
     X(507, "Insufficient Storage")
 
 /* A client must not read the phrase (RFC 9112, 4), so a number we have none for goes without. */
 static const char *reason_of(int status)
 {
     switch (status) {
-#define X(number, text) \
-    case number:        \
+#define X(number, text)                                                                            \
+    case number:                                                                                   \
         return text;
         REASONS(X)
 #undef X
@@ -67,10 +68,12 @@ const char *respond__date(struct worker *worker)
     struct tm tm;
     gmtime_r(&seconds, &tm);
     static const char days[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-    static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                       "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
     /* Not strftime: its names are the locale's. */
-    snprintf(worker->date, sizeof worker->date, "%s, %02d %s %04d %02d:%02d:%02d GMT", days[tm.tm_wday], tm.tm_mday,
-             months[tm.tm_mon], (tm.tm_year + 1900) % 10000, tm.tm_hour, tm.tm_min, tm.tm_sec);
+    snprintf(worker->date, sizeof worker->date, "%s, %02d %s %04d %02d:%02d:%02d GMT",
+             days[tm.tm_wday], tm.tm_mday, months[tm.tm_mon], (tm.tm_year + 1900) % 10000,
+             tm.tm_hour, tm.tm_min, tm.tm_sec);
     worker->date_until_ns = now_ns + NS_PER_SECOND - real_ns % NS_PER_SECOND;
     return worker->date;
 }
@@ -79,8 +82,9 @@ const char *respond__date(struct worker *worker)
 
 static bool has_line_break(struct bytes value)
 {
-    return value.size > 0 && (memchr(value.data, '\r', value.size) || memchr(value.data, '\n', value.size) ||
-                              memchr(value.data, '\0', value.size));
+    return value.size > 0 &&
+           (memchr(value.data, '\r', value.size) || memchr(value.data, '\n', value.size) ||
+            memchr(value.data, '\0', value.size));
 }
 
 void http_header(struct exchange *x, const char *name, struct bytes value)
@@ -205,7 +209,8 @@ static bool can_keep(const struct exchange *x)
     if (x->body.err)
         return false;
     uint64_t unread = request_body__unread(x);
-    /* A client that waits for 100 Continue may send its body after this answer, or not: nobody can tell what its next bytes mean. */
+    /* A client that waits for 100 Continue may send its body after this answer, or not: nobody can
+     * tell what its next bytes mean. */
     return unread == 0 || (unread <= DISCARD_BYTES_MAX && x->body.was_continued);
 }
 
@@ -261,7 +266,8 @@ static void choosing_cancel(struct path_send *send)
 }
 
 /* What stands in send->path until the first span is known. */
-static const struct path path_undecided = {.name = "-", .start = choosing_start, .cancel = choosing_cancel};
+static const struct path path_undecided = {
+    .name = "-", .start = choosing_start, .cancel = choosing_cancel};
 
 void respond__start(struct exchange *x)
 {
@@ -318,7 +324,8 @@ void path_waits_for_slot(struct path_send *send)
     struct exchange *x = CONTAINER_OF(send, struct exchange, send);
     const struct http_limits *limits = &x->conn->worker->server->limits;
     measure_slot_wait(1);
-    conn__deadline(x->conn, send->has_sent ? limits->body_timeout_ns : limits->admission_timeout_ns);
+    conn__deadline(x->conn,
+                   send->has_sent ? limits->body_timeout_ns : limits->admission_timeout_ns);
 }
 
 void path_admitted(struct path_send *send)
@@ -337,7 +344,8 @@ static enum http_refusal refusal_for(enum err e)
     return err_family(e) == FAM_BUSY ? HTTP_REFUSE_BUSY : HTTP_REFUSE_INTERNAL;
 }
 
-static void refusal_body(struct worker *worker, enum http_refusal why, const char *id, struct text_buf *body)
+static void refusal_body(struct worker *worker, enum http_refusal why, const char *id,
+                         struct text_buf *body)
 {
     struct http_service *service = worker->server->service;
     if (service->refuse)
@@ -392,10 +400,12 @@ void respond__refusal(struct conn *conn, enum http_refusal why)
     refusal_body(worker, why, id, &body);
     text_free(text);
     text_printf(text,
-                "HTTP/1.1 %d %s\r\nDate: %s\r\nServer: Sluice\r\nx-amz-request-id: %s\r\nContent-Type: %s\r\n"
+                "HTTP/1.1 %d %s\r\nDate: %s\r\nServer: Sluice\r\nx-amz-request-id: "
+                "%s\r\nContent-Type: %s\r\n"
                 "Content-Length: %zu\r\n%sConnection: close\r\n\r\n",
-                http_refusal_status(why), reason_of(http_refusal_status(why)), respond__date(worker), id, refusal_type(worker),
-                body.size, why == HTTP_REFUSE_BUSY ? "Retry-After: 1\r\n" : "");
+                http_refusal_status(why), reason_of(http_refusal_status(why)),
+                respond__date(worker), id, refusal_type(worker), body.size,
+                why == HTTP_REFUSE_BUSY ? "Retry-After: 1\r\n" : "");
     text_put(text, text_bytes(&body));
     measure_refused(why);
 }

@@ -11,9 +11,9 @@
 #include "api/http/measure.h"
 #include "base/log.h"
 
-#define ACCEPT_PAUSE_NS (100 * NS_PER_MS)
-#define EXCHANGES_MAX_DEFAULT 4096u
-#define BACKLOG 4096
+#define ACCEPT_PAUSE_NS       (100 * NS_PER_MS)
+#define EXCHANGES_MAX_DEFAULT 2048u
+#define BACKLOG               4096
 
 const struct http_limits http_limits_default = {
     .connections_max = 10000,
@@ -33,7 +33,8 @@ static uint32_t exchanges_max(const struct http_limits *limits)
 
 uint64_t http_memory_bytes(const struct http_limits *limits)
 {
-    return (uint64_t)limits->connections_max * sizeof(struct conn) + (uint64_t)exchanges_max(limits) * sizeof(struct exchange);
+    return (uint64_t)limits->connections_max * sizeof(struct conn) +
+           (uint64_t)exchanges_max(limits) * sizeof(struct exchange);
 }
 
 /* ---- pools: made on demand up to the limit, then kept ---- */
@@ -53,7 +54,8 @@ struct exchange *worker__exchange_take(struct worker *worker)
     return x;
 }
 
-/* To the connection that has waited longest, or back into the pool, where the warmest is taken first. */
+/* To the connection that has waited longest, or back into the pool, where the warmest is taken
+ * first. */
 void worker__exchange_put(struct worker *worker, struct exchange *x)
 {
     x->magic = 0;
@@ -68,11 +70,13 @@ void worker__exchange_put(struct worker *worker, struct exchange *x)
     list_push_front(&worker->free_exchanges, &x->link);
 }
 
-/* Unique in the process's life because each step is a bijection of (worker, count); spread out because people compare ids by eye. */
+/* Unique in the process's life because each step is a bijection of (worker, count); spread out
+ * because people compare ids by eye. */
 void worker__request_id(struct worker *worker, char out[17])
 {
     static const char digits[] = "0123456789ABCDEF";
-    uint64_t id = ((uint64_t)worker->index << 48 | (worker->request_count++ & 0xffffffffffffull)) ^ worker->server->id_seed;
+    uint64_t id = ((uint64_t)worker->index << 48 | (worker->request_count++ & 0xffffffffffffull)) ^
+                  worker->server->id_seed;
     id = (id ^ id >> 30) * 0xbf58476d1ce4e5b9ull;
     id = (id ^ id >> 27) * 0x94d049bb133111ebull;
     id ^= id >> 31;
@@ -85,7 +89,8 @@ void worker__request_id(struct worker *worker, char out[17])
 
 static void drained_if_done(struct worker *worker)
 {
-    if (!worker->is_draining || worker->is_drained || worker->conn_count > 0 || worker->accepts_pending > 0)
+    if (!worker->is_draining || worker->is_drained || worker->conn_count > 0 ||
+        worker->accepts_pending > 0)
         return;
     worker->is_drained = true;
     timer_stop(worker->loop, &worker->grace_timer);
@@ -124,15 +129,17 @@ static void drain_delivered(struct loop_msg *msg)
     timer_stop(worker->loop, &worker->accept_timer);
     for (unsigned i = 0; i < ACCEPTS; i++)
         ring_cancel(worker->ring, &worker->accepts[i].op);
-    /* Shut down before it is closed: the kernel then ends the accepts on every backend, and nobody new gets in line. */
+    /* Shut down before it is closed: the kernel then ends the accepts on every backend, and nobody
+     * new gets in line. */
     (void)shutdown(worker->listen_fd, SHUT_RDWR);
+    timer_start(worker->loop, &worker->grace_timer, worker->server->grace_ns, grace_is_over);
     LIST_EACH (&worker->conns, node)
         conn__drain(LIST_ENTRY(node, struct conn, link));
-    timer_start(worker->loop, &worker->grace_timer, worker->server->grace_ns, grace_is_over);
     drained_if_done(worker);
 }
 
-void http_server_drain(struct http_server *server, uint64_t grace_ns, void (*drained)(void *context), void *context)
+void http_server_drain(struct http_server *server, uint64_t grace_ns,
+                       void (*drained)(void *context), void *context)
 {
     server->grace_ns = grace_ns;
     server->drained = drained;
@@ -176,7 +183,8 @@ static void accepted(struct ring_op *op, enum err e, uint32_t count)
     } else if (!e) {
         admit(worker, (int)count);
     } else if (!worker->is_draining && err_family(e) != FAM_IO) {
-        /* Out of descriptors or memory; a connection that died in the queue (FAM_IO) costs nothing but itself. */
+        /* Out of descriptors or memory; a connection that died in the queue (FAM_IO) costs nothing
+         * but itself. */
         LOG_LIMITED(LOG_WARN, "http", "cannot accept connections for now error=%s", err_name(e));
         timer_start(worker->loop, &worker->accept_timer, ACCEPT_PAUSE_NS, accept_paused);
     }
@@ -209,7 +217,8 @@ union address {
     struct sockaddr_in6 v6;
 };
 
-static enum err parse_address(const char *text, uint16_t port, union address *ret_address, socklen_t *ret_size)
+static enum err parse_address(const char *text, uint16_t port, union address *ret_address,
+                              socklen_t *ret_size)
 {
     union address address = {.v4 = {.sin_family = AF_INET, .sin_port = htons(port)}};
     if (inet_pton(AF_INET, text, &address.v4.sin_addr) == 1) {
@@ -225,49 +234,58 @@ static enum err parse_address(const char *text, uint16_t port, union address *re
     return ERR_OK;
 }
 
-static enum err listen_errno(struct err_trail *trail, const char *what, const char *address, unsigned port)
+static enum err listen_errno(struct err_trail *trail, const char *what, const char *address,
+                             unsigned port)
 {
     int errnum = errno;
-    enum err e = errnum == EADDRINUSE ? ERR_IN_USE : errnum == EACCES ? ERR_DENIED : err_from_errno(errnum);
+    enum err e = errnum == EADDRINUSE ? ERR_IN_USE
+                 : errnum == EACCES   ? ERR_DENIED
+                                      : err_from_errno(errnum);
     const char *text = strerrordesc_np(errnum);
-    return err_note(trail, e, "%s %s port %u: %s", what, address, port, text ? text : "unknown error");
+    return err_note(trail, e, "%s %s port %u: %s", what, address, port,
+                    text ? text : "unknown error");
 }
 
 /*
- * SO_REUSEPORT lets a stranger's process of the same user listen beside us unnoticed, so the first listener asks for the port without it
- * and only then shares it with the others.
+ * SO_REUSEPORT lets a stranger's process of the same user listen beside us unnoticed, so the first
+ * listener asks for the port without it and only then shares it with the others.
  */
-static enum err port_is_free(const union address *address, socklen_t size, const char *text, unsigned port, struct err_trail *trail)
+static enum err port_is_free(const union address *address, socklen_t size, const char *text,
+                             unsigned port, struct err_trail *trail)
 {
     CLEANUP(fd_close) int fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int one = 1;
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 || bind(fd, &address->any, size) != 0 ||
-        (port != 0 && listen(fd, 1) != 0))
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
+        bind(fd, &address->any, size) != 0 || (port != 0 && listen(fd, 1) != 0))
         return listen_errno(trail, "listen on", text, port);
     return ERR_OK;
 }
 
-static enum err listener_open(struct http_server *server, const char *text, int *ret_fd, struct err_trail *trail)
+static enum err listener_open(struct http_server *server, const char *text, int *ret_fd,
+                              struct err_trail *trail)
 {
     union address address;
     socklen_t size;
     enum err e = parse_address(text, server->port, &address, &size);
     if (e)
         return err_note(trail, e, "\"%s\" is no IP address", text);
-    CLEANUP(fd_close) int fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    CLEANUP(fd_close)
+    int fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int one = 1;
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0 || bind(fd, &address.any, size) != 0 ||
-        listen(fd, BACKLOG) != 0)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0 ||
+        bind(fd, &address.any, size) != 0 || listen(fd, BACKLOG) != 0)
         return listen_errno(trail, "listen on", text, server->port);
     size = sizeof address;
     CHECK(getsockname(fd, &address.any, &size) == 0);
-    server->port = ntohs(address.any.sa_family == AF_INET ? address.v4.sin_port : address.v6.sin6_port);
+    server->port =
+        ntohs(address.any.sa_family == AF_INET ? address.v4.sin_port : address.v6.sin6_port);
     *ret_fd = TAKE_FD(fd);
     return ERR_OK;
 }
 
-static void worker_init(struct worker *worker, struct http_server *server, unsigned index, struct loop *loop)
+static void worker_init(struct worker *worker, struct http_server *server, unsigned index,
+                        struct loop *loop)
 {
     worker->server = server;
     worker->loop = loop;
@@ -276,7 +294,8 @@ static void worker_init(struct worker *worker, struct http_server *server, unsig
     worker->listen_fd = -1;
     for (unsigned i = 0; i < ACCEPTS; i++)
         worker->accepts[i].worker = worker;
-    worker->exchanges_max = (exchanges_max(&server->limits) + server->worker_count - 1) / server->worker_count;
+    worker->exchanges_max =
+        (exchanges_max(&server->limits) + server->worker_count - 1) / server->worker_count;
     list_init(&worker->conns);
     list_init(&worker->free_conns);
     list_init(&worker->free_exchanges);
@@ -287,7 +306,8 @@ static void worker_init(struct worker *worker, struct http_server *server, unsig
 
 CLEANUP_DEFINE(http_server_close, struct http_server *)
 
-enum err http_server_open(const struct http_server_options *options, struct http_server **ret_server, struct err_trail *trail)
+enum err http_server_open(const struct http_server_options *options,
+                          struct http_server **ret_server, struct err_trail *trail)
 {
     CHECK(options->worker_count > 0);
     size_t size = sizeof(struct http_server) + options->worker_count * sizeof(struct worker);

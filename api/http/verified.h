@@ -1,10 +1,13 @@
 /*
- * Which sum chunks of the page cache have been checked. Pages come into the cache by our own verified reads, but also by the kernel's
- * read-ahead or by another process reading the file; so being resident does not mean having been checked. A worker remembers in
- * a table of fixed size which chunks it has read through the cache and found equal to their sums; only these are sent by sendfile.
+ * Which sum chunks of the page cache have been checked. Pages come into the cache by our own
+ * verified reads, but also by the kernel's read-ahead or by another process reading the file; so
+ * being resident does not mean having been checked. A worker remembers in a table of fixed size
+ * which chunks it has read through the cache and found equal to their sums; only these are sent by
+ * sendfile.
  *
- * What remains: a chunk that was checked, evicted, and read in again by somebody else between two looks is taken for checked. The disk
- * would have to go bad within that time; scrubbing and the next cold read find it.
+ * What remains: a chunk that was checked, evicted, and read in again by somebody else between two
+ * looks is taken for checked. The disk would have to go bad within that time; scrubbing and the
+ * next cold read find it.
  *
  * A forgotten chunk (another one took its place) is only checked again. One worker owns a table.
  */
@@ -23,7 +26,8 @@ struct verified;
 enum err verified_open(struct verified **ret_verified) MUST_USE;
 void verified_close(struct verified *verified); /* NULL does nothing */
 
-/* A chunk is where it lies and what its sum is: space that is used again for other bytes is another chunk. */
+/* A chunk is where it lies and what its sum is: space that is used again for other bytes is another
+ * chunk. */
 struct verified_chunk {
     uint32_t segment;
     uint64_t file_offset;

@@ -1,6 +1,6 @@
 /*
- * Bodies in every framing, fed whole and byte by byte: both must tell the same payload and the same end. The first byte of the input
- * chooses the framing, the second a length that is announced.
+ * Bodies in every framing, fed whole and byte by byte: both must tell the same payload and the same
+ * end. The first byte of the input chooses the framing, the second a length that is announced.
  */
 #include <stdlib.h>
 
@@ -52,11 +52,13 @@ static enum err chunk_end(struct http_aws_chunks *chunks)
 static enum err trailer(struct http_aws_chunks *chunks, struct bytes name, struct bytes value)
 {
     CHECK(name.size > 0 && name.size + value.size < HTTP_TRAILER_LINE_BYTES_MAX);
-    told_of(chunks)->hash = mixed(mixed(told_of(chunks)->hash, name.data, name.size), value.data, value.size);
+    told_of(chunks)->hash =
+        mixed(mixed(told_of(chunks)->hash, name.data, name.size), value.data, value.size);
     return ERR_OK;
 }
 
-static void feed(struct told *told, const struct framing_options *options, const uint8_t *data, size_t size, size_t step)
+static void feed(struct told *told, const struct framing_options *options, const uint8_t *data,
+                 size_t size, size_t step)
 {
     struct framing framing;
     enum framing_next next = FRAMING_MARKUP;
@@ -81,7 +83,10 @@ static void feed(struct told *told, const struct framing_options *options, const
         told->used += used;
         free(piece);
     }
-    told->end = e ? e : next == FRAMING_OVER ? ERR_OK : next == FRAMING_BROKEN ? ERR_BAD_SYNTAX : ERR_PEER_CLOSED;
+    told->end = e                        ? e
+                : next == FRAMING_OVER   ? ERR_OK
+                : next == FRAMING_BROKEN ? ERR_BAD_SYNTAX
+                                         : ERR_PEER_CLOSED;
     CHECK(options->aws == NULL || told->in_chunks == told->payload);
     CHECK(next != FRAMING_OVER || e || framing_left(&framing) == 0);
 }
@@ -95,7 +100,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const size_t steps[] = {1, 7, SIZE_MAX};
     struct told told[3];
     for (int i = 0; i < 3; i++) {
-        told[i] = (struct told){.chunks = {chunk_begin, chunk_data, chunk_end, trailer, data[0] & 1, data[0] & 2}};
+        told[i] = (struct told){
+            .chunks = {chunk_begin, chunk_data, chunk_end, trailer, data[0] & 1, data[0] & 2}};
         struct framing_options options = {
             .is_chunked = data[0] & 4,
             .content_length = data[0] & 8 ? data[1] * 4u : size - 2,
@@ -105,7 +111,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         feed(&told[i], &options, data + 2, size - 2, steps[i]);
         CHECK(told[i].end == told[0].end);
         if (told[0].end == ERR_OK)
-            CHECK(told[i].hash == told[0].hash && told[i].payload == told[0].payload && told[i].used == told[0].used);
+            CHECK(told[i].hash == told[0].hash && told[i].payload == told[0].payload &&
+                  told[i].used == told[0].used);
     }
     return 0;
 }

@@ -1,6 +1,6 @@
 /*
- * A head as the network may send it: found whole, found in pieces, parsed. What is accepted must be free of what a second parser could
- * read another way.
+ * A head as the network may send it: found whole, found in pieces, parsed. What is accepted must be
+ * free of what a second parser could read another way.
  */
 #include <stdlib.h>
 
@@ -27,7 +27,8 @@ static void check_accepted(const struct http_request *r)
 }
 
 /* However it is cut, the end is found at the same place, or the head refused. */
-static void check_pieces(const char *data, size_t size, uint32_t whole_size, enum http_refusal whole)
+static void check_pieces(const char *data, size_t size, uint32_t whole_size,
+                         enum http_refusal whole)
 {
     struct head_scan scan = {0};
     uint32_t found = 0;

@@ -24,7 +24,8 @@ static struct story *story_of(struct http_aws_chunks *chunks)
 
 static enum err chunk_begin(struct http_aws_chunks *chunks, uint64_t size, struct bytes signature)
 {
-    text_printf(&story_of(chunks)->text, "<%llu%s>", (unsigned long long)size, signature.size == 64 ? ":sig" : "");
+    text_printf(&story_of(chunks)->text, "<%llu%s>", (unsigned long long)size,
+                signature.size == 64 ? ":sig" : "");
     return ERR_OK;
 }
 
@@ -41,25 +42,27 @@ static enum err chunk_end(struct http_aws_chunks *chunks)
 
 static enum err trailer(struct http_aws_chunks *chunks, struct bytes name, struct bytes value)
 {
-    text_printf(&story_of(chunks)->text, "%.*s=%.*s;", (int)name.size, name.data, (int)value.size, value.data);
+    text_printf(&story_of(chunks)->text, "%.*s=%.*s;", (int)name.size, name.data, (int)value.size,
+                value.data);
     return ERR_OK;
 }
 
 struct run {
     bool is_chunked, is_aws, is_signed, has_trailer;
-    const char *wire;          /* the stream; what follows the message too */
-    uint64_t content_length;   /* 0: all of the wire, when not chunked */
-    uint64_t size_max;         /* 0: no limit */
-    const char *payload;       /* expected */
-    const char *story;         /* expected, NULL: not looked at */
+    const char *wire;        /* the stream; what follows the message too */
+    uint64_t content_length; /* 0: all of the wire, when not chunked */
+    uint64_t size_max;       /* 0: no limit */
+    const char *payload;     /* expected */
+    const char *story;       /* expected, NULL: not looked at */
     enum err expected;
-    const char *rest;          /* what is left unread */
+    const char *rest; /* what is left unread */
 };
 
 /* Feeds the wire in pieces of `step` bytes as a connection would, payload runs and markup apart. */
 static void feed(const struct run *run, size_t step)
 {
-    struct story story = {.chunks = {chunk_begin, chunk_data, chunk_end, trailer, run->is_signed, run->has_trailer}};
+    struct story story = {
+        .chunks = {chunk_begin, chunk_data, chunk_end, trailer, run->is_signed, run->has_trailer}};
     struct framing framing;
     struct framing_options options = {
         .is_chunked = run->is_chunked,
@@ -96,7 +99,8 @@ static void feed(const struct run *run, size_t step)
     if (next == FRAMING_BROKEN)
         e = ERR_BAD_SYNTAX;
     if (e != run->expected)
-        print_error("wire %s (step %zu): %s, expected %s\n", run->wire, step, err_name(e), err_name(run->expected));
+        print_error("wire %s (step %zu): %s, expected %s\n", run->wire, step, err_name(e),
+                    err_name(run->expected));
     assert_int_equal(e, run->expected);
     if (!e) {
         assert_string_equal(payload.data ? payload.data : "", run->payload);
@@ -132,21 +136,25 @@ static void plain_bodies_end_with_their_length(void **state)
 }
 
 #define CHUNKED .is_chunked = true
-#define BAD .expected = ERR_BAD_SYNTAX
+#define BAD     .expected = ERR_BAD_SYNTAX
 
 static void chunked_bodies_are_unwrapped(void **state)
 {
     static const struct run runs[] = {
         {CHUNKED, .wire = "5\r\nhello\r\n0\r\n\r\n", .payload = "hello"},
-        {CHUNKED, .wire = "5\r\nhello\r\n6\r\n world\r\n0\r\n\r\nGET /", .payload = "hello world", .rest = "GET /"},
+        {CHUNKED, .wire = "5\r\nhello\r\n6\r\n world\r\n0\r\n\r\nGET /", .payload = "hello world",
+         .rest = "GET /"},
         {CHUNKED, .wire = "0\r\n\r\n", .payload = ""},
         {CHUNKED, .wire = "000\r\n\r\n", .payload = ""},
-        {CHUNKED, .wire = "A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n", .payload = "01234567890123456789"},
-        {CHUNKED, .wire = "5;name=value;other=\"x\"\r\nhello\r\n0;last\r\n\r\n", .payload = "hello"},
+        {CHUNKED, .wire = "A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n",
+         .payload = "01234567890123456789"},
+        {CHUNKED, .wire = "5;name=value;other=\"x\"\r\nhello\r\n0;last\r\n\r\n",
+         .payload = "hello"},
         {CHUNKED, .wire = "5\r\nhello\r\n0\r\nName: value\r\nOther:\r\n\r\n", .payload = "hello"},
         {CHUNKED, .wire = "5\r\nhello\r\n", .expected = ERR_PEER_CLOSED},
         {CHUNKED, .wire = "5\r\nhello\r\n0\r\n\r\n", .size_max = 4, .expected = ERR_TOO_LARGE},
-        {CHUNKED, .wire = "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", .size_max = 4, .expected = ERR_TOO_LARGE},
+        {CHUNKED, .wire = "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", .size_max = 4,
+         .expected = ERR_TOO_LARGE},
         {CHUNKED, .wire = "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", .size_max = 5, .payload = "abcde"},
         {CHUNKED, .wire = "ffffffffffffffff\r\n", .size_max = 100, .expected = ERR_TOO_LARGE},
         {CHUNKED, BAD, .wire = "10000000000000000\r\n"},
@@ -174,20 +182,23 @@ static void chunked_bodies_are_unwrapped(void **state)
     feed_all(runs, COUNT_OF(runs));
 }
 
-#define AWS .is_aws = true
-#define SIGNED .is_aws = true, .is_signed = true
+#define AWS     .is_aws = true
+#define SIGNED  .is_aws = true, .is_signed = true
 #define TRAILED .is_aws = true, .has_trailer = true
-#define EXT ";chunk-signature=" SIGNATURE
+#define EXT     ";chunk-signature=" SIGNATURE
 
 static void aws_chunks_are_unwrapped_and_told(void **state)
 {
     static const struct run runs[] = {
-        {SIGNED, .wire = "5" EXT "\r\nhello\r\n0" EXT "\r\n\r\n", .payload = "hello", .story = "<5:sig>hello</><0:sig></>"},
-        {AWS, .wire = "5\r\nhello\r\n3\r\nyou\r\n0\r\n\r\n", .payload = "helloyou", .story = "<5>hello</><3>you</><0></>"},
+        {SIGNED, .wire = "5" EXT "\r\nhello\r\n0" EXT "\r\n\r\n", .payload = "hello",
+         .story = "<5:sig>hello</><0:sig></>"},
+        {AWS, .wire = "5\r\nhello\r\n3\r\nyou\r\n0\r\n\r\n", .payload = "helloyou",
+         .story = "<5>hello</><3>you</><0></>"},
         {AWS, .wire = "0\r\n\r\n", .payload = "", .story = "<0></>"},
-        {TRAILED, .wire = "5\r\nhello\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\r\n\r\n", .payload = "hello",
-         .story = "<5>hello</><0></>x-amz-checksum-crc32=NhCmhg==;"},
-        {SIGNED, .has_trailer = true, .wire = "5" EXT "\r\nhello\r\n0" EXT "\r\na: 1\r\nb:2\r\n\r\n", .payload = "hello",
+        {TRAILED, .wire = "5\r\nhello\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\r\n\r\n",
+         .payload = "hello", .story = "<5>hello</><0></>x-amz-checksum-crc32=NhCmhg==;"},
+        {SIGNED, .has_trailer = true,
+         .wire = "5" EXT "\r\nhello\r\n0" EXT "\r\na: 1\r\nb:2\r\n\r\n", .payload = "hello",
          .story = "<5:sig>hello</><0:sig></>a=1;b=2;"},
         /* line feeds alone in trailers, as some clients write them */
         {TRAILED, .wire = "0\r\na:1\n\r\nb:2\r\n\r\n", .payload = "", .story = "<0></>a=1;b=2;"},
@@ -209,25 +220,34 @@ static void aws_chunks_are_unwrapped_and_told(void **state)
         {AWS, BAD, .wire = "11111111111111111\r\n"},
         {AWS, BAD, .wire = "5\nhello\r\n0\r\n\r\n"},
         {AWS, BAD, .wire = "5\r\nhelloX\r\n0\r\n\r\n"},
-        {AWS, BAD, .wire = "5\r\nhello\r\n"},                    /* ends without the last chunk */
+        {AWS, BAD, .wire = "5\r\nhello\r\n"}, /* ends without the last chunk */
         {AWS, BAD, .wire = "5\r\nhello\r\n0\r\n"},
-        {AWS, BAD, .wire = "5\r\nhello\r\n0\r\n\r\nmore"},        /* goes on behind the end */
-        {AWS, BAD, .wire = "ff\r\nhello\r\n0\r\n\r\n"},           /* larger than the message */
+        {AWS, BAD, .wire = "5\r\nhello\r\n0\r\n\r\nmore"}, /* goes on behind the end */
+        {AWS, BAD, .wire = "ff\r\nhello\r\n0\r\n\r\n"},    /* larger than the message */
         {AWS, .wire = "5\r\nhello\r\n0\r\n\r\n", .size_max = 4, .expected = ERR_TOO_LARGE},
-        {AWS, .wire = "5\r\nhello\r\n0\r\n\r\nGET /", .content_length = 15, .payload = "hello", .rest = "GET /"},
+        {AWS, .wire = "5\r\nhello\r\n0\r\n\r\nGET /", .content_length = 15, .payload = "hello",
+         .rest = "GET /"},
     };
     feed_all(runs, COUNT_OF(runs));
 }
 
 static void aws_chunks_inside_chunked_do_not_care_where_they_are_cut(void **state)
 {
-    static const char inner[] = "5" EXT "\r\nhello\r\n6" EXT "\r\n world\r\n0" EXT "\r\nx-amz-checksum-crc32:DUoRhQ==\r\n\r\n";
+    static const char inner[] = "5" EXT "\r\nhello\r\n6" EXT "\r\n world\r\n0" EXT
+                                "\r\nx-amz-checksum-crc32:DUoRhQ==\r\n\r\n";
     size_t size = sizeof inner - 1;
     for (size_t cut = 1; cut < size; cut++) {
         char wire[1024];
-        snprintf(wire, sizeof wire, "%zx\r\n%.*s\r\n%zX;x\r\n%s\r\n0\r\n\r\nrest", cut, (int)cut, inner, size - cut, inner + cut);
-        struct run run = {CHUNKED, SIGNED, .has_trailer = true, .wire = wire, .payload = "hello world", .rest = "rest",
-                          .story = "<5:sig>hello</><6:sig> world</><0:sig></>x-amz-checksum-crc32=DUoRhQ==;"};
+        snprintf(wire, sizeof wire, "%zx\r\n%.*s\r\n%zX;x\r\n%s\r\n0\r\n\r\nrest", cut, (int)cut,
+                 inner, size - cut, inner + cut);
+        struct run run = {
+            CHUNKED,
+            SIGNED,
+            .has_trailer = true,
+            .wire = wire,
+            .payload = "hello world",
+            .rest = "rest",
+            .story = "<5:sig>hello</><6:sig> world</><0:sig></>x-amz-checksum-crc32=DUoRhQ==;"};
         for (size_t step = 1; step < 300; step += 1 + step / 7)
             feed(&run, step);
     }
@@ -245,24 +265,33 @@ static void an_inner_framing_that_ends_early_or_late_is_refused(void **state)
 
 static void what_a_callback_says_ends_the_body(void **state)
 {
-    struct story story = {.chunks = {chunk_begin, chunk_data, chunk_end, trailer}, .end_says = ERR_CORRUPT};
+    struct story story = {.chunks = {chunk_begin, chunk_data, chunk_end, trailer},
+                          .end_says = ERR_CORRUPT};
     struct framing framing;
     static const char wire[] = "0\r\n\r\n";
     size_t used;
-    assert_int_equal(framing_init(&framing, &(struct framing_options){.content_length = 5, .aws = &story.chunks, .size_max = 9}), ERR_OK);
+    assert_int_equal(framing_init(&framing, &(struct framing_options){.content_length = 5,
+                                                                      .aws = &story.chunks,
+                                                                      .size_max = 9}),
+                     ERR_OK);
     assert_int_equal(framing_markup(&framing, (const uint8_t *)wire, 5, &used), ERR_CORRUPT);
     text_free(&story.text);
 }
 
-/* The framing of `payload` bytes a chunk with `waste` bytes of extension: how many chunks it takes to be refused, or 0. */
+/* The framing of `payload` bytes a chunk with `waste` bytes of extension: how many chunks it takes
+ * to be refused, or 0. */
 static unsigned chunks_until_refused(unsigned payload, unsigned waste)
 {
     struct framing framing;
-    assert_int_equal(framing_init(&framing, &(struct framing_options){.is_chunked = true, .size_max = UINT64_MAX}), ERR_OK);
+    assert_int_equal(framing_init(&framing, &(struct framing_options){.is_chunked = true,
+                                                                      .size_max = UINT64_MAX}),
+                     ERR_OK);
     for (unsigned i = 1; i <= 100000; i++) {
         char line[512];
-        int size = snprintf(line, sizeof line, "%s%x%s%.*s\r\n", i > 1 ? "\r\n" : "", payload, waste ? ";" : "", (int)waste,
-                            "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
+        int size = snprintf(line, sizeof line, "%s%x%s%.*s\r\n", i > 1 ? "\r\n" : "", payload,
+                            waste ? ";" : "", (int)waste,
+                            "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+                            "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
         size_t used;
         if (framing_markup(&framing, (const uint8_t *)line, (size_t)size, &used))
             return i;

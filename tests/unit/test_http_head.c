@@ -8,8 +8,10 @@
 
 #include "api/http/head.h"
 
-/* Scans and parses as a connection does; the bytes stand at the end of a heap block, so that reading too far is noticed. */
-static enum http_refusal parse(const char *text, size_t size, struct http_request *r, struct http_header *headers, char **ret_copy)
+/* Scans and parses as a connection does; the bytes stand at the end of a heap block, so that
+ * reading too far is noticed. */
+static enum http_refusal parse(const char *text, size_t size, struct http_request *r,
+                               struct http_header *headers, char **ret_copy)
 {
     char *copy = malloc(size ? size : 1);
     memcpy(copy, text, size);
@@ -29,7 +31,7 @@ struct sentence {
     enum http_refusal expected;
 };
 
-#define OK HTTP_REFUSE_NONE
+#define OK   HTTP_REFUSE_NONE
 #define HOST "Host: h\r\n"
 
 static const struct sentence sentences[] = {
@@ -54,7 +56,8 @@ static const struct sentence sentences[] = {
     {"GET / HTTP/1.9\r\nHost: h\r\n\r\n", OK},
     {"GET / HTTP/0.9\r\nHost: h\r\n\r\n", HTTP_REFUSE_BAD_VERSION},
     {"PRI * HTTP/2.0\r\n\r\n", HTTP_REFUSE_BAD_VERSION},
-    {"THISMETHODNAMEISLONGERTHANANYBODYNEEDS / HTTP/1.1\r\nHost: h\r\n\r\n", HTTP_REFUSE_BAD_SYNTAX},
+    {"THISMETHODNAMEISLONGERTHANANYBODYNEEDS / HTTP/1.1\r\nHost: h\r\n\r\n",
+     HTTP_REFUSE_BAD_SYNTAX},
     /* target */
     {"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", OK},
     {"GET * HTTP/1.1\r\nHost: h\r\n\r\n", HTTP_REFUSE_BAD_SYNTAX},
@@ -79,7 +82,8 @@ static const struct sentence sentences[] = {
     {"GET / HTTP/1.1\r\n" HOST "nocolon\r\n\r\n", HTTP_REFUSE_BAD_SYNTAX},
     {"GET / HTTP/1.1\r\n" HOST "A\x80: b\r\n\r\n", HTTP_REFUSE_BAD_SYNTAX},
     {"GET / HTTP/1.1\r\n" HOST "A: b\x01\r\n\r\n", HTTP_REFUSE_BAD_SYNTAX},
-    {"GET / HTTP/1.1\r\n" HOST "A: long enough for words\x7f of eight\r\n\r\n", HTTP_REFUSE_BAD_SYNTAX},
+    {"GET / HTTP/1.1\r\n" HOST "A: long enough for words\x7f of eight\r\n\r\n",
+     HTTP_REFUSE_BAD_SYNTAX},
     {"GET / HTTP/1.1\r\n" HOST "A: a stray \r in the middle\r\n\r\n", HTTP_REFUSE_BAD_SYNTAX},
     {"GET / HTTP/1.1\r\n" HOST "A: tab\tand \xff are fine\r\n\r\n", OK},
     {"GET / HTTP/1.1\r\n" HOST "A:\r\n\r\n", OK},
@@ -95,23 +99,32 @@ static const struct sentence sentences[] = {
     {"GET / HTTP/1.1\r\nHost:\r\n\r\n", OK},
     /* lengths */
     {"PUT / HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\n", OK},
-    {"PUT / HTTP/1.1\r\n" HOST "Content-Length: 5\r\nContent-Length: 5\r\n\r\n", HTTP_REFUSE_BAD_LENGTH},
-    {"PUT / HTTP/1.1\r\n" HOST "Content-Length: 5\r\ncontent-length: 6\r\n\r\n", HTTP_REFUSE_BAD_LENGTH},
+    {"PUT / HTTP/1.1\r\n" HOST "Content-Length: 5\r\nContent-Length: 5\r\n\r\n",
+     HTTP_REFUSE_BAD_LENGTH},
+    {"PUT / HTTP/1.1\r\n" HOST "Content-Length: 5\r\ncontent-length: 6\r\n\r\n",
+     HTTP_REFUSE_BAD_LENGTH},
     {"PUT / HTTP/1.1\r\n" HOST "Content-Length: 5, 5\r\n\r\n", HTTP_REFUSE_BAD_LENGTH},
     {"PUT / HTTP/1.1\r\n" HOST "Content-Length: +5\r\n\r\n", HTTP_REFUSE_BAD_LENGTH},
     {"PUT / HTTP/1.1\r\n" HOST "Content-Length: -5\r\n\r\n", HTTP_REFUSE_BAD_LENGTH},
     {"PUT / HTTP/1.1\r\n" HOST "Content-Length: 0x5\r\n\r\n", HTTP_REFUSE_BAD_LENGTH},
     {"PUT / HTTP/1.1\r\n" HOST "Content-Length:\r\n\r\n", HTTP_REFUSE_BAD_LENGTH},
-    {"PUT / HTTP/1.1\r\n" HOST "Content-Length: 9223372036854775808\r\n\r\n", HTTP_REFUSE_BAD_LENGTH},
-    {"PUT / HTTP/1.1\r\n" HOST "Content-Length: 18446744073709551621\r\n\r\n", HTTP_REFUSE_BAD_LENGTH},
+    {"PUT / HTTP/1.1\r\n" HOST "Content-Length: 9223372036854775808\r\n\r\n",
+     HTTP_REFUSE_BAD_LENGTH},
+    {"PUT / HTTP/1.1\r\n" HOST "Content-Length: 18446744073709551621\r\n\r\n",
+     HTTP_REFUSE_BAD_LENGTH},
     {"PUT / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n", OK},
     {"PUT / HTTP/1.1\r\n" HOST "Transfer-Encoding: Chunked\r\n\r\n", OK},
-    {"PUT / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", HTTP_REFUSE_BAD_LENGTH},
-    {"PUT / HTTP/1.1\r\n" HOST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", HTTP_REFUSE_BAD_LENGTH},
-    {"PUT / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", HTTP_REFUSE_BAD_LENGTH},
+    {"PUT / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+     HTTP_REFUSE_BAD_LENGTH},
+    {"PUT / HTTP/1.1\r\n" HOST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+     HTTP_REFUSE_BAD_LENGTH},
+    {"PUT / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+     HTTP_REFUSE_BAD_LENGTH},
     {"PUT / HTTP/1.1\r\n" HOST "Transfer-Encoding: gzip, chunked\r\n\r\n", HTTP_REFUSE_BAD_CODING},
     {"PUT / HTTP/1.1\r\n" HOST "Transfer-Encoding: identity\r\n\r\n", HTTP_REFUSE_BAD_CODING},
-    {"PUT / HTTP/1.1\r\n" HOST "Transfer-Encoding: \x0b" "chunked\r\n\r\n", HTTP_REFUSE_BAD_SYNTAX},
+    {"PUT / HTTP/1.1\r\n" HOST "Transfer-Encoding: \x0b"
+     "chunked\r\n\r\n",
+     HTTP_REFUSE_BAD_SYNTAX},
     {"PUT / HTTP/1.0\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n", HTTP_REFUSE_BAD_LENGTH},
     /* Expect */
     {"PUT / HTTP/1.1\r\n" HOST "Expect: 100-Continue\r\n\r\n", OK},
@@ -125,7 +138,8 @@ static void each_ambiguity_has_one_answer(void **state)
     struct http_request r;
     for (size_t i = 0; i < COUNT_OF(sentences); i++) {
         char *copy;
-        enum http_refusal why = parse(sentences[i].head, strlen(sentences[i].head), &r, headers, &copy);
+        enum http_refusal why =
+            parse(sentences[i].head, strlen(sentences[i].head), &r, headers, &copy);
         if (why != sentences[i].expected)
             print_error("sentence %zu: %s\n", i, sentences[i].head);
         assert_int_equal(why, sentences[i].expected);
@@ -165,8 +179,9 @@ static void assert_bytes(struct bytes actual, const char *expected)
 
 static void a_request_is_taken_apart(void **state)
 {
-    static const char head[] = "PUT /bucket/a%20key?partNumber=3&uploadId=x?y HTTP/1.1\r\nHOST: s3.example:9000\r\n"
-                               "Content-Length:  42\t\r\nX-Amz-Meta-A:  two words  \r\nExpect: 100-continue\r\n\r\n";
+    static const char head[] =
+        "PUT /bucket/a%20key?partNumber=3&uploadId=x?y HTTP/1.1\r\nHOST: s3.example:9000\r\n"
+        "Content-Length:  42\t\r\nX-Amz-Meta-A:  two words  \r\nExpect: 100-continue\r\n\r\n";
     struct http_header headers[HTTP_HEADERS_MAX];
     struct http_request r;
     char *copy;
@@ -205,7 +220,8 @@ static void targets_are_split(void **state)
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         char head[200], *copy;
         struct http_request r;
-        int size = snprintf(head, sizeof head, "GET %s HTTP/1.1\r\nHost: h\r\n\r\n", rows[i].target);
+        int size =
+            snprintf(head, sizeof head, "GET %s HTTP/1.1\r\nHost: h\r\n\r\n", rows[i].target);
         assert_int_equal(parse(head, (size_t)size, &r, headers, &copy), OK);
         assert_bytes(r.path, rows[i].path);
         assert_bytes(r.query, rows[i].query);
@@ -233,7 +249,8 @@ static void keep_alive_follows_version_and_connection(void **state)
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         char head[200], *copy;
         struct http_request r;
-        int size = snprintf(head, sizeof head, "GET / HTTP/%s\r\nHost: h\r\n%s\r\n", rows[i].version, rows[i].connection);
+        int size = snprintf(head, sizeof head, "GET / HTTP/%s\r\nHost: h\r\n%s\r\n",
+                            rows[i].version, rows[i].connection);
         assert_int_equal(parse(head, (size_t)size, &r, headers, &copy), OK);
         assert_int_equal(r.keeps_alive, rows[i].keeps);
         free(copy);
@@ -272,12 +289,14 @@ static void large_heads_are_refused_before_their_end(void **state)
     uint32_t size = 0;
     memset(text, 'a', HTTP_HEAD_BYTES_MAX + 1);
     assert_int_equal(head_scan(&scan, text, HTTP_URI_BYTES_MAX, &size), OK);
-    assert_int_equal(head_scan(&scan, text, HTTP_URI_BYTES_MAX + 100, &size), HTTP_REFUSE_URI_TOO_LONG);
+    assert_int_equal(head_scan(&scan, text, HTTP_URI_BYTES_MAX + 100, &size),
+                     HTTP_REFUSE_URI_TOO_LONG);
 
     scan = (struct head_scan){0};
     memcpy(text, "GET / HTTP/1.1\r\n", 16);
     assert_int_equal(head_scan(&scan, text, HTTP_HEAD_BYTES_MAX, &size), OK);
-    assert_int_equal(head_scan(&scan, text, HTTP_HEAD_BYTES_MAX + 1, &size), HTTP_REFUSE_HEAD_TOO_LARGE);
+    assert_int_equal(head_scan(&scan, text, HTTP_HEAD_BYTES_MAX + 1, &size),
+                     HTTP_REFUSE_HEAD_TOO_LARGE);
     free(text);
 }
 
@@ -290,7 +309,8 @@ static void the_longest_target_fits_and_one_byte_more_does_not(void **state)
         char *to = stpcpy(head, "GET /"), *copy;
         to = memset(to, 'k', HTTP_URI_BYTES_MAX - 1 + more);
         strcpy(to + HTTP_URI_BYTES_MAX - 1 + more, " HTTP/1.1\r\nHost: h\r\n\r\n");
-        assert_int_equal(parse(head, strlen(head), &r, headers, &copy), more ? HTTP_REFUSE_URI_TOO_LONG : OK);
+        assert_int_equal(parse(head, strlen(head), &r, headers, &copy),
+                         more ? HTTP_REFUSE_URI_TOO_LONG : OK);
         free(copy);
     }
     free(head);

@@ -8,9 +8,10 @@
 #include "api/http/verified.h"
 #include "base/metric.h"
 
-/* A file of 5 MiB and a bit in extents of 2 MiB with holes between, and a tail of 3000 bytes in memory. */
-#define FILE_BYTES ((5u << 20) + 12345)
-#define TAIL_BYTES 3000u
+/* A file of 5 MiB and a bit in extents of 2 MiB with holes between, and a tail of 3000 bytes in
+ * memory. */
+#define FILE_BYTES   ((5u << 20) + 12345)
+#define TAIL_BYTES   3000u
 #define EXTENT_BYTES (2u << 20)
 #define OBJECT_BYTES (FILE_BYTES + TAIL_BYTES)
 
@@ -52,8 +53,8 @@ static void spoiled_done(struct disk_io *io, enum err e, uint32_t count)
     done(of, e, count);
 }
 
-static void spoiled_read(struct disk_file *file, struct loop *loop, struct disk_io *io, void *data, uint32_t size, uint64_t offset,
-                         disk_done_fn *done)
+static void spoiled_read(struct disk_file *file, struct loop *loop, struct disk_io *io, void *data,
+                         uint32_t size, uint64_t offset, disk_done_fn *done)
 {
     CHECK(size <= SLOT_LARGE_BYTES);
     if (file == fake_object->buffered) {
@@ -78,7 +79,8 @@ static bool spoiled_is_resident(struct disk_file *file, uint64_t offset, uint64_
 
 static void spoil_nothing(void)
 {
-    never_resident = bad_reads = failed_reads = bad_from = direct_reads = cached_reads = residency_asked = 0;
+    never_resident = bad_reads = failed_reads = bad_from = direct_reads = cached_reads =
+        residency_asked = 0;
     fake_object->loads_due = 0;
     fake_object->load_says = ERR_OK;
     fake_object->without_fd = false;
@@ -96,10 +98,15 @@ static void write_file(const struct object *object)
     int fd = open(file_path, O_RDWR | O_CREAT | O_TRUNC, 0600);
     assert_true(fd >= 0);
     for (uint64_t at = 0; at < object->file_size; at += object->extent_size) {
-        uint64_t part = object->file_size - at < object->extent_size ? object->file_size - at : object->extent_size;
-        assert_int_equal(pwrite(fd, object->bytes + at, part, (off_t)file_offset_of(object, at)), part);
+        uint64_t part = object->file_size - at < object->extent_size ? object->file_size - at
+                                                                     : object->extent_size;
+        assert_int_equal(pwrite(fd, object->bytes + at, part, (off_t)file_offset_of(object, at)),
+                         part);
     }
-    assert_int_equal(ftruncate(fd, (off_t)file_offset_of(object, object->file_size) / UNIT_BYTES * UNIT_BYTES + UNIT_BYTES), 0);
+    assert_int_equal(
+        ftruncate(fd, (off_t)file_offset_of(object, object->file_size) / UNIT_BYTES * UNIT_BYTES +
+                          UNIT_BYTES),
+        0);
     assert_int_equal(fsync(fd), 0);
     close(fd);
 }
@@ -118,7 +125,8 @@ static int make_object(void **state)
     object->sums = calloc(chunks, sizeof *object->sums);
     for (size_t i = 0; i < chunks; i++) {
         size_t left = FILE_BYTES - i * SUM_CHUNK_BYTES;
-        object->sums[i] = xxh3_64(object->bytes + i * SUM_CHUNK_BYTES, left < SUM_CHUNK_BYTES ? left : SUM_CHUNK_BYTES);
+        object->sums[i] = xxh3_64(object->bytes + i * SUM_CHUNK_BYTES,
+                                  left < SUM_CHUNK_BYTES ? left : SUM_CHUNK_BYTES);
     }
     snprintf(dir, sizeof dir, "/var/tmp/sluice-http-path-XXXXXX");
     assert_non_null(mkdtemp(dir));
@@ -129,10 +137,13 @@ static int make_object(void **state)
     spoiled_ops.read = spoiled_read;
     spoiled_ops.is_resident = spoiled_is_resident;
     spoiled_disk.ops = &spoiled_ops;
-    assert_int_equal(disk_real()->ops->open(disk_real(), file_path, DISK_READ, &object->buffered), ERR_OK);
-    enum err e = disk_real()->ops->open(disk_real(), file_path, DISK_READ | DISK_DIRECT, &object->direct);
+    assert_int_equal(disk_real()->ops->open(disk_real(), file_path, DISK_READ, &object->buffered),
+                     ERR_OK);
+    enum err e =
+        disk_real()->ops->open(disk_real(), file_path, DISK_READ | DISK_DIRECT, &object->direct);
     if (e) /* tmpfs and its like: the path is walked all the same */
-        assert_int_equal(disk_real()->ops->open(disk_real(), file_path, DISK_READ, &object->direct), ERR_OK);
+        assert_int_equal(disk_real()->ops->open(disk_real(), file_path, DISK_READ, &object->direct),
+                         ERR_OK);
     object->buffered->disk = object->direct->disk = &spoiled_disk;
     fake_object = object;
     return 0;
@@ -190,16 +201,19 @@ static int64_t counted(const char *line)
     return value;
 }
 
-static void get_range(struct client *c, uint64_t from, uint64_t size, const char *flags, const char *path)
+static void get_range(struct client *c, uint64_t from, uint64_t size, const char *flags,
+                      const char *path)
 {
     char target[100], expected[60];
     struct response r;
-    snprintf(target, sizeof target, "/object?%llu-%llu%sr", (unsigned long long)from, (unsigned long long)size, flags);
+    snprintf(target, sizeof target, "/object?%llu-%llu%sr", (unsigned long long)from,
+             (unsigned long long)size, flags);
     client_get(c, target, &r);
     assert_int_equal(r.status, 200);
     assert_int_equal(r.size, size);
     if (memcmp(r.body, fake_object->bytes + from, size) != 0)
-        print_error("wrong bytes: %llu + %llu %s\n", (unsigned long long)from, (unsigned long long)size, flags);
+        print_error("wrong bytes: %llu + %llu %s\n", (unsigned long long)from,
+                    (unsigned long long)size, flags);
     assert_memory_equal(r.body, fake_object->bytes + from, size);
     assert_non_null(strstr(r.head, "\r\nETag: \"etag\"\r\n"));
     snprintf(expected, sizeof expected, "\r\nx-sluice-path: %s\r\n", path);
@@ -210,9 +224,24 @@ static void get_range(struct client *c, uint64_t from, uint64_t size, const char
 }
 
 static const uint64_t ranges[][2] = {
-    {0, OBJECT_BYTES - TAIL_BYTES}, {0, 1}, {0, 1000}, {0, 65536}, {0, 65537}, {65535, 2}, {65536, 65536}, {1, 262144},
-    {0, 262144}, {100, 1 << 20}, {(1 << 20) - 1, 2}, {EXTENT_BYTES - 1, 2}, {EXTENT_BYTES - 70000, 140000},
-    {EXTENT_BYTES + 4095, 3 << 20}, {FILE_BYTES - 1, 1}, {FILE_BYTES - 12345, 12345}, {FILE_BYTES - 80000, 80000}, {777777, 3333333},
+    {0, OBJECT_BYTES - TAIL_BYTES},
+    {0, 1},
+    {0, 1000},
+    {0, 65536},
+    {0, 65537},
+    {65535, 2},
+    {65536, 65536},
+    {1, 262144},
+    {0, 262144},
+    {100, 1 << 20},
+    {(1 << 20) - 1, 2},
+    {EXTENT_BYTES - 1, 2},
+    {EXTENT_BYTES - 70000, 140000},
+    {EXTENT_BYTES + 4095, 3 << 20},
+    {FILE_BYTES - 1, 1},
+    {FILE_BYTES - 12345, 12345},
+    {FILE_BYTES - 80000, 80000},
+    {777777, 3333333},
 };
 
 /* ---- choosing ---- */
@@ -224,7 +253,8 @@ static void the_choice_follows_the_facts(void **state)
         const struct path *expected;
     } rows[] = {
         {{.size = 100, .is_inline = true}, &path_inline},
-        {{.size = 100, .is_inline = true, .has_fd = true, .is_hot = true, .is_resident = true}, &path_inline},
+        {{.size = 100, .is_inline = true, .has_fd = true, .is_hot = true, .is_resident = true},
+         &path_inline},
         {{.size = 0, .has_fd = true, .is_hot = true}, &path_inline},
         {{.size = 100, .has_fd = true}, &path_direct},
         {{.size = 100, .has_fd = true, .is_hot = true}, &path_sendfile},
@@ -240,7 +270,7 @@ static void the_choice_follows_the_facts(void **state)
 static void windows_are_cut_at_chunks(void **state)
 {
     static const struct {
-        uint64_t offset, size;   /* of the span */
+        uint64_t offset, size; /* of the span */
         uint32_t slot, from, sent, checked;
     } rows[] = {
         {0, 1, 262144, 0, 1, 65536},
@@ -264,7 +294,10 @@ static void windows_are_cut_at_chunks(void **state)
         assert_int_equal(window.size, rows[i].sent);
         assert_int_equal(window.checked_size, rows[i].checked);
         assert_int_equal(path__window_read_size(&window) % UNIT_BYTES, 0);
-        assert_int_equal(read_span_verify(&window.span, fake_object->bytes + rows[i].offset - rows[i].from, window.checked_size), ERR_OK);
+        assert_int_equal(read_span_verify(&window.span,
+                                          fake_object->bytes + rows[i].offset - rows[i].from,
+                                          window.checked_size),
+                         ERR_OK);
     }
 }
 
@@ -272,7 +305,8 @@ static void checked_chunks_are_remembered_by_place_and_sum(void **state)
 {
     struct verified *verified;
     assert_int_equal(verified_open(&verified), ERR_OK);
-    struct verified_chunk chunk = {.segment = 1, .file_offset = 65536, .sum = 0x1234567890abcdefull};
+    struct verified_chunk chunk = {
+        .segment = 1, .file_offset = 65536, .sum = 0x1234567890abcdefull};
     assert_false(verified_has(verified, &chunk));
     verified_add(verified, &chunk);
     assert_true(verified_has(verified, &chunk));
@@ -350,7 +384,8 @@ static void bad_bytes_further_on_end_the_connection_short(void **state)
         bad_reads = 1000;
         client_say(&c, "GET /object?0-5000000 HTTP/1.1\r\nHost: h\r\n\r\n");
         bool is_whole = client_read(&c, &r, true);
-        assert_true(!is_whole || r.status == 500); /* two reads go out at once, and their order is anybody's */
+        assert_true(!is_whole ||
+                    r.status == 500); /* two reads go out at once, and their order is anybody's */
         assert_true(client_is_at_end(&c));
         response_free(&r);
         client_close(&c);
@@ -439,7 +474,8 @@ static void hot_ranges_are_promoted_once_and_then_sent_from_the_cache(void **sta
     for (size_t i = 0; i < COUNT_OF(ranges); i++)
         get_range(&c, ranges[i][0], ranges[i][1], "h", "sendfile");
     assert_int_equal(cached_reads, after_first);
-    for (size_t i = 0; i < COUNT_OF(ranges); i++) /* what is there is taken from there, hot or not */
+    for (size_t i = 0; i < COUNT_OF(ranges);
+         i++) /* what is there is taken from there, hot or not */
         get_range(&c, ranges[i][0], ranges[i][1], "", "sendfile");
     assert_int_equal(cached_reads, after_first);
     assert_int_equal(direct_reads, 0);
@@ -467,7 +503,8 @@ static void bad_pages_are_left_to_the_direct_path(void **state)
     client_open(&c, *state);
     uint8_t flipped = fake_object->bytes[5000] ^ 1;
     int fd = open(file_path, O_RDWR);
-    /* Spoil the page cache alone: the disk's bytes are put back by direct I/O below it, which would drop the page again; so the sums tell. */
+    /* Spoil the page cache alone: the disk's bytes are put back by direct I/O below it, which would
+     * drop the page again; so the sums tell. */
     assert_int_equal(pwrite(fd, &flipped, 1, 5000), 1);
     struct response r;
     client_get(&c, "/object?0-10000h", &r);
@@ -496,7 +533,8 @@ static void pages_that_do_not_stay_are_read_directly(void **state)
 
 /* ---- clients that are slow or leave; memory that is short ---- */
 
-/* Slower than its deadline by far, if progress were judged by what the socket takes; and never standing still. */
+/* Slower than its deadline by far, if progress were judged by what the socket takes; and never
+ * standing still. */
 static void a_reader_may_take_its_time(void **state)
 {
     struct fixture *f = *state;
@@ -510,15 +548,19 @@ static void a_reader_may_take_its_time(void **state)
         int small = 65536;
         client_open(&c, f);
         setsockopt(c.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-        snprintf(text, sizeof text, "GET /object?0-%u%s HTTP/1.1\r\nHost: h\r\n\r\n", FILE_BYTES, flags[i]);
+        snprintf(text, sizeof text, "GET /object?0-%u%s HTTP/1.1\r\nHost: h\r\n\r\n", FILE_BYTES,
+                 flags[i]);
         client_say(&c, text);
         size_t size = 0;
         ssize_t got = 0;
-        while (size < FILE_BYTES && (got = recv(c.fd, part, 60000, 0)) > 0) {
+        for (int reads = 0; size < FILE_BYTES && (got = recv(c.fd, part, 20000, 0)) > 0; reads++) {
             size += (size_t)got;
-            usleep(10000);
+            if (reads < 80)
+                usleep(10000);
         }
         assert_in_range(size, FILE_BYTES, FILE_BYTES + 1000);
+        assert_int_equal(cached_reads,
+                         i ? 6 : 0); /* waiting does not make windows be promoted again */
         free(part);
         client_close(&c);
     }
@@ -542,7 +584,8 @@ static void readers_that_leave_or_stall_release_everything(void **state)
         client_open(&c, f);
         int small = 4096;
         setsockopt(c.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-        snprintf(text, sizeof text, "GET /object?0-%u%s HTTP/1.1\r\nHost: h\r\n\r\n", FILE_BYTES, flags[i % 2]);
+        snprintf(text, sizeof text, "GET /object?0-%u%s HTTP/1.1\r\nHost: h\r\n\r\n", FILE_BYTES,
+                 flags[i % 2]);
         client_say(&c, text);
         usleep((unsigned)i * 300);
         if (i < 20) {
@@ -595,7 +638,8 @@ static void waiting_for_a_slot_ends_with_503(void **state)
     unsigned busy = 0;
     for (int i = 0; i < CLIENTS; i++) { /* uploads that stop hold the slots */
         client_open(&clients[i], f);
-        client_say(&clients[i], "PUT /sink HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\nhello");
+        client_say(&clients[i],
+                   "PUT /sink HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\nhello");
     }
     usleep(300000);
     for (int i = 0; i < 10; i++) {
@@ -615,6 +659,33 @@ static void waiting_for_a_slot_ends_with_503(void **state)
     assert_true(busy > 0);
     for (int i = 0; i < CLIENTS; i++)
         client_close(&clients[i]);
+}
+
+/* By a drain that has waited long enough: nothing is under way then that would end by itself. */
+static void responses_in_line_for_a_slot_can_be_cut(void **state)
+{
+    struct fixture *f = *state;
+    f->large_slots = f->small_slots = WORKERS;
+    fixture_start(f);
+    enum { UPLOADS = WORKERS * 4, DOWNLOADS = 6 };
+    struct client uploads[UPLOADS], downloads[DOWNLOADS];
+    for (int i = 0; i < UPLOADS; i++) {
+        client_open(&uploads[i], f);
+        client_say(&uploads[i],
+                   "PUT /sink HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\nhello");
+    }
+    usleep(50000);
+    for (int i = 0; i < DOWNLOADS; i++) {
+        client_open(&downloads[i], f);
+        client_say(&downloads[i], i % 2 ? "GET /object?0-1000 HTTP/1.1\r\nHost: h\r\n\r\n"
+                                        : "GET /object?0-1000h HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+    usleep(50000);
+    fixture_stop(f, 50 * NS_PER_MS);
+    for (int i = 0; i < UPLOADS; i++)
+        client_close(&uploads[i]);
+    for (int i = 0; i < DOWNLOADS; i++)
+        client_close(&downloads[i]);
 }
 
 #define RUNNING(test) cmocka_unit_test_setup_teardown(test, set_up_running, tear_down)
@@ -643,6 +714,7 @@ int main(void)
         STOPPED(readers_that_leave_or_stall_release_everything),
         STOPPED(responses_share_a_single_slot),
         STOPPED(waiting_for_a_slot_ends_with_503),
+        STOPPED(responses_in_line_for_a_slot_can_be_cut),
     };
     log_set_level(getenv("HTTP_TEST_LOG") ? LOG_INFO : LOG_ERROR);
     ring_choice = RING_AUTO;

@@ -92,8 +92,10 @@ static void statuses_without_body_have_none(void **state)
     struct client c;
     struct response r;
     client_open(&c, *state);
-    client_say(&c, "GET /nocontent HTTP/1.1\r\nHost: h\r\n\r\nGET /notmodified HTTP/1.1\r\nHost: h\r\n\r\n"
-                   "HEAD /text?7 HTTP/1.1\r\nHost: h\r\n\r\nHEAD /text?9 HTTP/1.1\r\nHost: h\r\n\r\nGET /empty HTTP/1.1\r\nHost: h\r\n\r\n");
+    client_say(
+        &c, "GET /nocontent HTTP/1.1\r\nHost: h\r\n\r\nGET /notmodified HTTP/1.1\r\nHost: h\r\n\r\n"
+            "HEAD /text?7 HTTP/1.1\r\nHost: h\r\n\r\nHEAD /text?9 HTTP/1.1\r\nHost: h\r\n\r\nGET "
+            "/empty HTTP/1.1\r\nHost: h\r\n\r\n");
     static const struct {
         int status, length;
     } rows[] = {{204, -1}, {304, -1}, {200, 7}, {200, 9}, {200, 0}};
@@ -178,8 +180,9 @@ static void requests_may_be_pipelined(void **state)
     struct text_buf text = {0};
     client_open(&c, *state);
     for (int i = 0; i < 300; i++)
-        text_printf(&text, i % 5 == 4 ? "PUT /sink HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"
-                                      : "GET /text?%d HTTP/1.1\r\nHost: h\r\n\r\n",
+        text_printf(&text,
+                    i % 5 == 4 ? "PUT /sink HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"
+                               : "GET /text?%d HTTP/1.1\r\nHost: h\r\n\r\n",
                     i);
     client_say(&c, text.data);
     text_free(&text);
@@ -249,7 +252,9 @@ static void bad_heads_are_answered_and_the_connection_closed(void **state)
         {"GET / HTTP/1.1\r\nHost : h\r\n\r\n", 400},
         {"GET / HTTP/1.1\r\n\r\n", 400},
         {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505},
-        {"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
+        {"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: "
+         "chunked\r\n\r\n0\r\n\r\n",
+         400},
         {"PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501},
         {"PUT / HTTP/1.1\r\nHost: h\r\nExpect: tea\r\n\r\n", 417},
         {"\x16\x03\x01\x02\x00\x01", 400},
@@ -260,7 +265,8 @@ static void bad_heads_are_answered_and_the_connection_closed(void **state)
         struct response r;
         client_open(&c, *state);
         client_say(&c, rows[i].head);
-        client_say(&c, "GET /text?3 HTTP/1.1\r\nHost: h\r\n\r\n"); /* not to be looked at any more */
+        client_say(&c,
+                   "GET /text?3 HTTP/1.1\r\nHost: h\r\n\r\n"); /* not to be looked at any more */
         assert_true(client_read(&c, &r, true));
         assert_int_equal(r.status, rows[i].status);
         assert_true(r.closes);
@@ -289,7 +295,8 @@ static void assert_received(const struct response *r, const uint8_t *bytes, size
 {
     char expected[100];
     assert_int_equal(r->status, 200);
-    snprintf(expected, sizeof expected, "OK bytes=%zu hash=%016llx ", size, (unsigned long long)hash_more(0, bytes, size));
+    snprintf(expected, sizeof expected, "OK bytes=%zu hash=%016llx ", size,
+             (unsigned long long)hash_more(0, bytes, size));
     if (memcmp(r->body, expected, strlen(expected)) != 0)
         print_error("got %s\nexpected %s\n", (char *)r->body, expected);
     assert_memory_equal(r->body, expected, strlen(expected));
@@ -297,7 +304,8 @@ static void assert_received(const struct response *r, const uint8_t *bytes, size
 
 static void bodies_of_every_size_arrive_in_slots(void **state)
 {
-    static const size_t sizes[] = {0, 1, 100, 2047, 2048, 65536, 262143, 262144, 262145, 1048576, 1048577, 5000000};
+    static const size_t sizes[] = {0,      1,      100,    2047,    2048,    65536,
+                                   262143, 262144, 262145, 1048576, 1048577, 5000000};
     struct client c;
     struct response r;
     client_open(&c, *state);
@@ -306,14 +314,16 @@ static void bodies_of_every_size_arrive_in_slots(void **state)
         for (size_t p = 0; p < COUNT_OF(paths); p++) {
             uint8_t *bytes = random_bytes(sizes[i], (unsigned)i);
             char head[200];
-            snprintf(head, sizeof head, "PUT %s HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n", paths[p], sizes[i]);
+            snprintf(head, sizeof head, "PUT %s HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n",
+                     paths[p], sizes[i]);
             client_say(&c, head);
             assert_true(client_put(&c, bytes, sizes[i]));
             assert_true(client_read(&c, &r, true));
             assert_received(&r, bytes, sizes[i]);
-            assert_int_equal(number_after((char *)r.body, "largest="), sizes[i] == 0                  ? 0
-                                                                       : sizes[i] <= SLOT_SMALL_BYTES ? SLOT_SMALL_BYTES
-                                                                                                      : SLOT_LARGE_BYTES);
+            assert_int_equal(number_after((char *)r.body, "largest="),
+                             sizes[i] == 0                  ? 0
+                             : sizes[i] <= SLOT_SMALL_BYTES ? SLOT_SMALL_BYTES
+                                                            : SLOT_LARGE_BYTES);
             response_free(&r);
             free(bytes);
         }
@@ -322,7 +332,8 @@ static void bodies_of_every_size_arrive_in_slots(void **state)
 }
 
 /* Writes `bytes` as chunks of at most `chunk`, each framed by http or by aws. */
-static void put_chunks(struct text_buf *out, const uint8_t *bytes, size_t size, size_t chunk, const char *extension, const char *end)
+static void put_chunks(struct text_buf *out, const uint8_t *bytes, size_t size, size_t chunk,
+                       const char *extension, const char *end)
 {
     for (size_t at = 0; at < size;) {
         size_t part = size - at < chunk ? size - at : chunk;
@@ -351,8 +362,16 @@ static void framed_bodies_arrive_whatever_the_pieces(void **state)
     static const struct {
         size_t size, chunk, step;
     } rows[] = {
-        {10, 3, 1},          {300, 7, 1},         {0, 1, 1},           {2000, 1000, 13},   {100000, 8192, 1777},
-        {70000, 65536, 300}, {3000000, 65536, 100000}, {3000000, 1048576, 7000}, {3000000, 300000, 3000000}, {40000, 1, 40000},
+        {10, 3, 1},
+        {300, 7, 1},
+        {0, 1, 1},
+        {2000, 1000, 13},
+        {100000, 8192, 1777},
+        {70000, 65536, 300},
+        {3000000, 65536, 100000},
+        {3000000, 1048576, 7000},
+        {3000000, 300000, 3000000},
+        {40000, 1, 40000},
     };
     struct client c;
     struct response r;
@@ -362,15 +381,20 @@ static void framed_bodies_arrive_whatever_the_pieces(void **state)
         size_t size = rows[i / 4].size;
         uint8_t *bytes = random_bytes(size, (unsigned)i);
         struct text_buf body = {0}, message = {0};
-        put_chunks(&body, bytes, size, rows[i / 4].chunk, kind >= 2 ? EXT : "", kind >= 1 ? "x-amz-checksum-crc32:AAAAAA==\r\n" : "");
-        text_printf(&message, "PUT %s?%s HTTP/1.1\r\nHost: h\r\n", kind == 0 ? "/sink" : kind == 1 ? "/sink-aws" : "/sink-signed",
+        put_chunks(&body, bytes, size, rows[i / 4].chunk, kind >= 2 ? EXT : "",
+                   kind >= 1 ? "x-amz-checksum-crc32:AAAAAA==\r\n" : "");
+        text_printf(&message, "PUT %s?%s HTTP/1.1\r\nHost: h\r\n",
+                    kind == 0   ? "/sink"
+                    : kind == 1 ? "/sink-aws"
+                                : "/sink-signed",
                     kind == 1 ? "" : "0123456789" + 10);
         if (kind == 0) {
             text_put_string(&message, "Transfer-Encoding: chunked\r\n\r\n");
             text_put(&message, text_bytes(&body));
         } else if (kind == 3) {
             text_put_string(&message, "Transfer-Encoding: chunked\r\n\r\n");
-            put_chunks(&message, (const uint8_t *)body.data, body.size, rows[i / 4].chunk * 2 + 11, "", "");
+            put_chunks(&message, (const uint8_t *)body.data, body.size, rows[i / 4].chunk * 2 + 11,
+                       "", "");
         } else {
             text_printf(&message, "Content-Length: %zu\r\n\r\n", body.size);
             text_put(&message, text_bytes(&body));
@@ -383,7 +407,8 @@ static void framed_bodies_arrive_whatever_the_pieces(void **state)
         assert_received(&r, bytes, size);
         if (kind >= 1) {
             char expected[40];
-            snprintf(expected, sizeof expected, " aws=%016llx ", (unsigned long long)hash_more(0, bytes, size));
+            snprintf(expected, sizeof expected, " aws=%016llx ",
+                     (unsigned long long)hash_more(0, bytes, size));
             assert_non_null(strstr((char *)r.body, expected));
             assert_int_equal(number_after((char *)r.body, "trailers="), 1);
         }
@@ -402,13 +427,19 @@ static void sizes_that_do_not_fit_are_refused(void **state)
     } rows[] = {
         {"PUT /sink?4 HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n", "hello", "TOO_LARGE"},
         {"PUT /sink?6 HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n", "hello", "TOO_SMALL"},
-        {"PUT /sink?4 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "TOO_LARGE"},
-        {"PUT /sink?6 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "TOO_SMALL"},
-        {"PUT /sink-aws?4 HTTP/1.1\r\nHost: h\r\nContent-Length: 15\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "TOO_LARGE"},
-        {"PUT /sink-aws?6 HTTP/1.1\r\nHost: h\r\nContent-Length: 15\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "TOO_SMALL"},
+        {"PUT /sink?4 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
+         "5\r\nhello\r\n0\r\n\r\n", "TOO_LARGE"},
+        {"PUT /sink?6 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
+         "5\r\nhello\r\n0\r\n\r\n", "TOO_SMALL"},
+        {"PUT /sink-aws?4 HTTP/1.1\r\nHost: h\r\nContent-Length: 15\r\n\r\n",
+         "5\r\nhello\r\n0\r\n\r\n", "TOO_LARGE"},
+        {"PUT /sink-aws?6 HTTP/1.1\r\nHost: h\r\nContent-Length: 15\r\n\r\n",
+         "5\r\nhello\r\n0\r\n\r\n", "TOO_SMALL"},
         {"PUT /sink-aws HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n", "hello", "BAD_SYNTAX"},
-        {"PUT /sink-signed HTTP/1.1\r\nHost: h\r\nContent-Length: 15\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "BAD_SYNTAX"},
-        {"PUT /sink HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", "5\r\nhelloX\r\n0\r\n\r\n", "BAD_SYNTAX"},
+        {"PUT /sink-signed HTTP/1.1\r\nHost: h\r\nContent-Length: 15\r\n\r\n",
+         "5\r\nhello\r\n0\r\n\r\n", "BAD_SYNTAX"},
+        {"PUT /sink HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
+         "5\r\nhelloX\r\n0\r\n\r\n", "BAD_SYNTAX"},
         {"PUT /sink HTTP/1.1\r\nHost: h\r\nContent-Length: 104857601\r\n\r\n", "", "TOO_LARGE"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
@@ -435,7 +466,9 @@ static void continue_is_said_when_the_body_is_wanted(void **state)
         struct response r;
         char head[200];
         client_open(&c, *state);
-        snprintf(head, sizeof head, "PUT %s HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n", paths[i]);
+        snprintf(head, sizeof head,
+                 "PUT %s HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+                 paths[i]);
         for (int times = 0; times < 2; times++) {
             client_say(&c, head);
             assert_true(client_read(&c, &r, true));
@@ -454,7 +487,8 @@ static void continue_is_not_said_when_the_request_is_refused(void **state)
     struct client c;
     struct response r;
     client_open(&c, *state);
-    client_say(&c, "PUT /early HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    client_say(
+        &c, "PUT /early HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
     assert_true(client_read(&c, &r, true));
     assert_int_equal(r.status, 403);
     assert_true(r.closes); /* the client may send its body now, or not */
@@ -471,7 +505,8 @@ static void a_small_unread_body_is_dropped_and_the_connection_kept(void **state)
     for (size_t size = 0; size <= 65536; size = size * 2 + 1000) {
         uint8_t *bytes = random_bytes(size, 1);
         char head[200];
-        snprintf(head, sizeof head, "PUT /early HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n", size);
+        snprintf(head, sizeof head, "PUT /early HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n",
+                 size);
         client_say(&c, head);
         if (size % 2 == 0)
             usleep(3000); /* so that the answer is out before the body comes */
@@ -499,7 +534,8 @@ static void a_large_unread_body_does_not_hide_the_answer(void **state)
         struct response r;
         char head[200];
         client_open(&c, *state);
-        snprintf(head, sizeof head, "PUT %s HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", paths[i], 8 << 20);
+        snprintf(head, sizeof head, "PUT %s HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n",
+                 paths[i], 8 << 20);
         client_say(&c, head);
         assert_true(client_put(&c, bytes, 8 << 20));
         assert_true(client_read(&c, &r, true));
@@ -549,12 +585,17 @@ static void collected_bodies_come_back(void **state)
 static void clients_that_leave_in_the_middle_leave_nothing_behind(void **state)
 {
     static const char *const beginnings[] = {
-        "", "GE", "GET /text?5 HTTP/1.1\r\nHo", "PUT /sink HTTP/1.1\r\nHost: h\r\nContent-Length: 500000\r\n\r\nhello",
+        "",
+        "GE",
+        "GET /text?5 HTTP/1.1\r\nHo",
+        "PUT /sink HTTP/1.1\r\nHost: h\r\nContent-Length: 500000\r\n\r\nhello",
         "PUT /sink HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
         "PUT /sink-aws HTTP/1.1\r\nHost: h\r\nContent-Length: 999\r\n\r\n5\r\nhello\r\n7;ch",
         "PUT /later HTTP/1.1\r\nHost: h\r\nContent-Length: 999\r\n\r\nhello",
         "PUT /early HTTP/1.1\r\nHost: h\r\nContent-Length: 999\r\n\r\nhello",
-        "GET /async?5 HTTP/1.1\r\nHost: h\r\n\r\n", "GET /async?9000000 HTTP/1.1\r\nHost: h\r\n\r\n", "GET /text?9000000 HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET /async?5 HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET /async?9000000 HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET /text?9000000 HTTP/1.1\r\nHost: h\r\n\r\n",
         "POST /collect HTTP/1.1\r\nHost: h\r\nContent-Length: 999\r\n\r\nhello",
     };
     for (size_t i = 0; i < COUNT_OF(beginnings) * 2; i++) {
@@ -582,7 +623,8 @@ static void bodies_wait_for_slots_in_line(void **state)
     fixture_start(f);
     for (int i = 0; i < CLIENTS; i++) {
         client_open(&clients[i], f);
-        client_say(&clients[i], "PUT /sink-slow HTTP/1.1\r\nHost: h\r\nContent-Length: 700000\r\n\r\n");
+        client_say(&clients[i],
+                   "PUT /sink-slow HTTP/1.1\r\nHost: h\r\nContent-Length: 700000\r\n\r\n");
         assert_true(client_put(&clients[i], bytes, 100000));
     }
     for (int i = 0; i < CLIENTS; i++)
@@ -617,7 +659,8 @@ static void slow_heads_are_refused_and_idle_connections_closed(void **state)
     struct response r;
     client_open(&slow, f);
     client_open(&idle, f);
-    for (const char *at = "GET / HTTP"; *at; at++) { /* progress does not help: a head has one deadline */
+    for (const char *at = "GET / HTTP"; *at;
+         at++) { /* progress does not help: a head has one deadline */
         if (!client_put(&slow, at, 1))
             break;
         usleep(20000);
@@ -647,7 +690,8 @@ static void stalled_bodies_time_out(void **state)
         struct response r;
         char head[100];
         client_open(&c, f);
-        snprintf(head, sizeof head, "PUT %s HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nhello", paths[i]);
+        snprintf(head, sizeof head,
+                 "PUT %s HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nhello", paths[i]);
         client_say(&c, head);
         assert_true(client_read(&c, &r, true));
         assert_int_equal(r.status, 400);
@@ -656,6 +700,28 @@ static void stalled_bodies_time_out(void **state)
         response_free(&r);
         client_close(&c);
     }
+}
+
+static void bodies_that_trickle_time_out(void **state)
+{
+    struct http_limits limits = test_limits;
+    limits.rate_window_ns = 100 * NS_PER_MS;
+    limits.body_rate_min = 10000;
+    struct fixture *f = start_with(state, limits);
+    struct client c;
+    struct response r;
+    client_open(&c, f);
+    client_say(&c, "PUT /sink HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n");
+    for (int i = 0; i < 100; i++) { /* always some progress, and never enough */
+        if (!client_put(&c, "x", 1))
+            break;
+        usleep(3000);
+    }
+    assert_true(client_read(&c, &r, true));
+    assert_int_equal(r.status, 400);
+    assert_memory_equal(r.body, "TIMEOUT", 7);
+    response_free(&r);
+    client_close(&c);
 }
 
 static void readers_that_stall_are_cut_off(void **state)
@@ -686,7 +752,8 @@ static void waiting_for_a_slot_has_an_end(void **state)
     unsigned busy = 0;
     for (int i = 0; i < CLIENTS; i++) { /* each takes a slot and keeps it */
         client_open(&clients[i], f);
-        client_say(&clients[i], "PUT /sink HTTP/1.1\r\nHost: h\r\nContent-Length: 900000\r\n\r\nhello");
+        client_say(&clients[i],
+                   "PUT /sink HTTP/1.1\r\nHost: h\r\nContent-Length: 900000\r\n\r\nhello");
     }
     for (int i = 0; i < CLIENTS; i++) {
         struct pollfd pollfd = {.fd = clients[i].fd, .events = POLLIN};
@@ -742,7 +809,9 @@ static void requests_beyond_the_exchanges_wait_their_turn(void **state)
     struct response r;
     for (int i = 0; i < 20; i++) {
         client_open(&clients[i], f);
-        client_say(&clients[i], "GET /async?10 HTTP/1.1\r\nHost: h\r\n\r\nGET /async?11 HTTP/1.1\r\nHost: h\r\n\r\n");
+        client_say(
+            &clients[i],
+            "GET /async?10 HTTP/1.1\r\nHost: h\r\n\r\nGET /async?11 HTTP/1.1\r\nHost: h\r\n\r\n");
     }
     for (int i = 0; i < 20; i++) {
         for (int times = 0; times < 2; times++) {
@@ -776,12 +845,16 @@ static void *crowd_member(void *context)
         struct response r;
         uint8_t *bytes = random_bytes(size, i);
         if (is_put)
-            snprintf(head, sizeof head, "PUT /sink?%u HTTP/1.1\r\nHost: h\r\nContent-Length: %u\r\n\r\n", size, size);
+            snprintf(head, sizeof head,
+                     "PUT /sink?%u HTTP/1.1\r\nHost: h\r\nContent-Length: %u\r\n\r\n", size, size);
         else
-            snprintf(head, sizeof head, "GET /%s?%u HTTP/1.1\r\nHost: h\r\n\r\n", i % 2 ? "text" : "async", size);
-        bool ok = client_put(c, head, strlen(head)) && (!is_put || client_put(c, bytes, size)) && client_read(c, &r, true);
+            snprintf(head, sizeof head, "GET /%s?%u HTTP/1.1\r\nHost: h\r\n\r\n",
+                     i % 2 ? "text" : "async", size);
+        bool ok = client_put(c, head, strlen(head)) && (!is_put || client_put(c, bytes, size)) &&
+                  client_read(c, &r, true);
         if (ok) {
-            ok = r.status == 200 && (is_put ? strstr((char *)r.body, "OK bytes=") != NULL : r.size == size);
+            ok = r.status == 200 &&
+                 (is_put ? strstr((char *)r.body, "OK bytes=") != NULL : r.size == size);
             response_free(&r);
         }
         crowd->failed = !ok;
@@ -852,7 +925,9 @@ static void draining_cuts_what_does_not_end(void **state)
     struct fixture *f = *state;
     struct client c[4];
     static const char *const beginnings[] = {
-        "GET /te", "PUT /sink HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhello", "GET /text?50000000 HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET /te",
+        "PUT /sink HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhello",
+        "GET /text?50000000 HTTP/1.1\r\nHost: h\r\n\r\n",
         "PUT /early HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhello",
     };
     for (int i = 0; i < 4; i++) {
@@ -870,8 +945,12 @@ static void a_port_in_use_is_told(void **state)
     struct fixture *f = *state;
     struct http_server *server = NULL;
     struct err_trail trail = {0};
-    struct http_server_options options = {
-        .address = "127.0.0.1", .port = f->port, .loops = f->loops, .worker_count = WORKERS, .service = &f->service, .limits = test_limits};
+    struct http_server_options options = {.address = "127.0.0.1",
+                                          .port = f->port,
+                                          .loops = f->loops,
+                                          .worker_count = WORKERS,
+                                          .service = &f->service,
+                                          .limits = test_limits};
     assert_int_equal(http_server_open(&options, &server, &trail), ERR_IN_USE);
     assert_non_null(strstr(trail.text, "127.0.0.1"));
     options.address = "not an address";
@@ -910,6 +989,7 @@ int main(void)
         STOPPED(bodies_wait_for_slots_in_line),
         STOPPED(slow_heads_are_refused_and_idle_connections_closed),
         STOPPED(stalled_bodies_time_out),
+        STOPPED(bodies_that_trickle_time_out),
         STOPPED(readers_that_stall_are_cut_off),
         STOPPED(waiting_for_a_slot_has_an_end),
         STOPPED(surplus_connections_are_told_so),
