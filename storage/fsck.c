@@ -1,4 +1,5 @@
-/* The outside of the check: superblock and segments against the index, and the order of the phases. */
+/* The outside of the check: superblock and segments against the index, and the order of the phases.
+ */
 #include "storage/fsck_priv.h"
 
 #include <inttypes.h>
@@ -11,7 +12,7 @@
 #include "storage/superblock.h"
 
 #define FINDINGS_MAX_DEFAULT 1000u
-#define PROGRESS_EVERY_NS (NS_PER_SECOND / 4)
+#define PROGRESS_EVERY_NS    (NS_PER_SECOND / 4)
 
 static const struct {
     const char *name, *text;
@@ -66,8 +67,8 @@ void fsck__progress(struct fsck *fsck, const char *phase, uint64_t done, uint64_
 
 #define PROGRESS_EVERY_RECORDS 1024u
 
-enum err fsck__walk(struct fsck *fsck, enum kv_family family, struct bytes prefix, const char *phase,
-                    fsck_each_fn *each)
+enum err fsck__walk(struct fsck *fsck, enum kv_family family, struct bytes prefix,
+                    const char *phase, fsck_each_fn *each)
 {
     struct kv_key upper = {.size = (uint16_t)prefix.size};
     if (prefix.size > 0) {
@@ -76,12 +77,11 @@ enum err fsck__walk(struct fsck *fsck, enum kv_family family, struct bytes prefi
     }
     const struct kv_ops *ops = fsck->kv->ops;
     struct kv_iter *iter;
-    enum err e = ops->iter_open(fsck->kv,
-                                &(struct kv_iter_options){.family = family,
-                                                          .lower = prefix,
-                                                          .upper = key_bytes(&upper),
-                                                          .scan = true},
-                                &iter);
+    enum err e = ops->iter_open(
+        fsck->kv,
+        &(struct kv_iter_options){
+            .family = family, .lower = prefix, .upper = key_bytes(&upper), .scan = true},
+        &iter);
     if (e)
         return err_note(fsck->trail, e, "walk the index's %s records", kv_family_names[family]);
     uint64_t done = 0;
@@ -164,7 +164,7 @@ static enum err see_segment_file(void *context, const char *name)
     }
     struct segment_entry *entry = find_segment(fsck, number);
     if (entry == NULL) {
-        fsck__find(fsck, FSCK_SEGMENT_UNKNOWN, "seg/%s", name);
+        fsck->counts.segments_unrecorded++;
         return ERR_OK;
     }
     entry->on_disk = true;
@@ -200,9 +200,11 @@ static enum err read_superblock(struct fsck *fsck, struct superblock *ret_superb
     enum err e = fsck->disk->ops->open(fsck->disk, path, DISK_READ, &fsck->superblock_file);
     if (e)
         return err_note(fsck->trail, e == ERR_NO_SUCH_FILE ? ERR_NOT_VOLUME : e, "open %s", path);
-    e = fsck->disk->ops->lock(fsck->superblock_file); /* held to the end: nobody starts on it meanwhile */
+    e = fsck->disk->ops->lock(
+        fsck->superblock_file); /* held to the end: nobody starts on it meanwhile */
     if (e)
-        return err_note(fsck->trail, e, "%s: stop the node first, fsck wants the volume for itself", fsck->options->dir);
+        return err_note(fsck->trail, e, "%s: stop the node first, fsck wants the volume for itself",
+                        fsck->options->dir);
     return superblock_read(fsck->superblock_file, ret_superblock, fsck->trail);
 }
 
@@ -225,7 +227,8 @@ static void check_identity(struct fsck *fsck, const struct superblock *superbloc
     }
     if (commit_seq < superblock->durable_commit_seq)
         fsck__find(fsck, FSCK_SUPERBLOCK,
-                   "the index ends at commit %" PRIu64 ", the superblock saw %" PRIu64 ": acknowledged changes are lost",
+                   "the index ends at commit %" PRIu64 ", the superblock saw %" PRIu64
+                   ": acknowledged changes are lost",
                    commit_seq, superblock->durable_commit_seq);
 }
 
@@ -239,8 +242,10 @@ static enum err open_index(struct fsck *fsck, struct kv **ret_owned)
         return ERR_OK;
     char path[SEGMENT_PATH_BYTES_MAX];
     snprintf(path, sizeof path, "%s/meta", fsck->options->dir);
-    enum err e = kv_rocks_open(&(struct kv_rocks_options){.path = path, .cache_bytes = MIB(64), .memtable_bytes = MIB(8), .read_only = true},
-                               ret_owned, fsck->trail);
+    enum err e = kv_rocks_open(
+        &(struct kv_rocks_options){
+            .path = path, .cache_bytes = MIB(64), .memtable_bytes = MIB(8), .read_only = true},
+        ret_owned, fsck->trail);
     fsck->kv = *ret_owned;
     return e;
 }
@@ -272,7 +277,8 @@ static void fsck_fini(struct fsck *fsck, struct kv *owned)
         owned->ops->close(owned);
 }
 
-enum err volume_fsck(const struct fsck_options *options, struct fsck_counts *ret_counts, struct err_trail *trail)
+enum err volume_fsck(const struct fsck_options *options, struct fsck_counts *ret_counts,
+                     struct err_trail *trail)
 {
     struct fsck fsck = {
         .options = options,

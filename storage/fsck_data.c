@@ -41,9 +41,11 @@ static void verify_extent(struct fsck *fsck, struct data_id id, const struct ext
     for (uint32_t done = 0; done < extent->bytes;) {
         uint32_t part = extent->bytes - done < READ_BYTES ? extent->bytes - done : READ_BYTES;
         uint32_t aligned = (part + DISK_ALIGN - 1) & ~(DISK_ALIGN - 1);
-        if (fsck->pass.file->disk->ops->pread(fsck->pass.file, fsck->pass.memory, aligned, at + done)) {
-            fsck__find(fsck, FSCK_UNREADABLE, "data %" PRIu64 ".%" PRIu64 ": segment %08x byte %" PRIu64,
-                       id.epoch, id.counter, extent->segment, at + done);
+        if (fsck->pass.file->disk->ops->pread(fsck->pass.file, fsck->pass.memory, aligned,
+                                              at + done)) {
+            fsck__find(fsck, FSCK_UNREADABLE,
+                       "data %" PRIu64 ".%" PRIu64 ": segment %08x byte %" PRIu64, id.epoch,
+                       id.counter, extent->segment, at + done);
             done += part;
             continue;
         }

@@ -1,6 +1,7 @@
 /*
- * The records of the index held against each other. The order of the phases matters: data is tallied before names are counted against it,
- * queued deletions are known before anything is called an orphan.
+ * The records of the index held against each other. The order of the phases matters: data is
+ * tallied before names are counted against it, queued deletions are known before anything is called
+ * an orphan.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,7 +12,7 @@
 #include "storage/keys.h"
 #include "storage/records.h"
 
-#define ID_FORMAT "%" PRIu64 ".%" PRIu64
+#define ID_FORMAT     "%" PRIu64 ".%" PRIu64
 #define ID_VALUES(id) (id).epoch, (id).counter
 
 static enum err undecodable(struct fsck *fsck, enum kv_family family, struct bytes key)
@@ -58,7 +59,8 @@ static enum err check_extent(struct fsck *fsck, struct bytes key, struct bytes v
 
     uint64_t end = (uint64_t)extent.unit + extent.units;
     if (extent.units == 0 || extent.unit < fsck->first_unit ||
-        end > fsck->segment_bytes / UNIT_BYTES || extent.bytes > (uint64_t)extent.units * UNIT_BYTES)
+        end > fsck->segment_bytes / UNIT_BYTES ||
+        extent.bytes > (uint64_t)extent.units * UNIT_BYTES)
         fsck__find(fsck, FSCK_EXTENT_BOUNDS,
                    "segment %08x unit %u: %u units, %u bytes do not fit a segment of %" PRIu64
                    " units",
@@ -196,7 +198,8 @@ static void count_piece(struct fsck *fsck, const char *name, const struct stored
 /* ---- queued deletions ---- */
 
 /* A manifest half let go of still holds the references of the pieces that are left. */
-static enum err count_manifest_left(struct fsck *fsck, struct data_id id, const struct gc_record *gc)
+static enum err count_manifest_left(struct fsck *fsck, struct data_id id,
+                                    const struct gc_record *gc)
 {
     for (uint32_t shard = gc->next_shard; shard < gc->shards; shard++) {
         struct kv_key key;
@@ -205,7 +208,8 @@ static enum err count_manifest_left(struct fsck *fsck, struct data_id id, const 
         struct manifest_record record;
         enum err e = fsck->kv->ops->get(fsck->kv, KV_MANIFEST, key_bytes(&key), KV_ANY, &value);
         if (e || record_pieces_get(value.bytes, &record)) {
-            fsck__find(fsck, FSCK_MANIFEST, "manifest " ID_FORMAT ", to be deleted: shard %u is missing or wrong",
+            fsck__find(fsck, FSCK_MANIFEST,
+                       "manifest " ID_FORMAT ", to be deleted: shard %u is missing or wrong",
                        ID_VALUES(id), shard);
             if (!e)
                 fsck->kv->ops->value_put(&value);
@@ -257,8 +261,8 @@ static enum err check_manifest_pieces(struct fsck *fsck, const char *name,
                        record.start == start && record.count > 0 &&
                        record.count <= object->piece_count - seen;
         if (!is_good) {
-            fsck__find(fsck, FSCK_MANIFEST, "%s: shard %u of its manifest is missing or wrong", name,
-                       shard);
+            fsck__find(fsck, FSCK_MANIFEST, "%s: shard %u of its manifest is missing or wrong",
+                       name, shard);
             if (!e)
                 fsck->kv->ops->value_put(&value);
             return ERR_OK;
@@ -354,7 +358,8 @@ static bool is_queued(struct fsck *fsck, const struct kv_key *key)
     return true;
 }
 
-/* Uploads of a bucket, or parts of an upload, that are gone are fine only while their deletion is queued. */
+/* Uploads of a bucket, or parts of an upload, that are gone are fine only while their deletion is
+ * queued. */
 static bool uploads_are_going(struct fsck *fsck, struct bucket_id bucket)
 {
     struct kv_key key;
@@ -379,8 +384,10 @@ static enum err check_upload(struct fsck *fsck, struct bytes key, struct bytes v
     if (key_upload_parse(key, &bucket, name, &name_size, &id) || record_upload_get(value, &record))
         return undecodable(fsck, KV_UPLOAD, key);
     fsck->counts.uploads++;
-    if (tally_find(&fsck->buckets, (struct data_id){0, bucket.value}) == NULL && !uploads_are_going(fsck, bucket))
-        fsck__find(fsck, FSCK_BUCKET, "upload of %.*s (bucket %u)", (int)(name_size < 120 ? name_size : 120), name, bucket.value);
+    if (tally_find(&fsck->buckets, (struct data_id){0, bucket.value}) == NULL &&
+        !uploads_are_going(fsck, bucket))
+        fsck__find(fsck, FSCK_BUCKET, "upload of %.*s (bucket %u)",
+                   (int)(name_size < 120 ? name_size : 120), name, bucket.value);
     return remember_upload(&fsck->uploads, &id);
 }
 
@@ -431,14 +438,17 @@ static void check_tally(struct fsck *fsck)
 {
     for (size_t i = 0; i < fsck->data.capacity; i++) {
         const struct tally_entry *entry = &fsck->data.entries[i];
-        uint32_t counted = entry->has_count ? entry->counted : 1; /* stored only while it is not one */
+        uint32_t counted =
+            entry->has_count ? entry->counted : 1; /* stored only while it is not one */
         if (data_id_is_none(entry->id) || entry->is_going)
             continue;
         if (!entry->is_inline && entry->shards_left > 0)
-            fsck__find(fsck, FSCK_DATA_SHARDS, "data " ID_FORMAT ": %u of its %u shards are missing",
-                       ID_VALUES(entry->id), entry->shards_left, data_shards(entry->size));
+            fsck__find(fsck, FSCK_DATA_SHARDS,
+                       "data " ID_FORMAT ": %u of its %u shards are missing", ID_VALUES(entry->id),
+                       entry->shards_left, data_shards(entry->size));
         if (!entry->exists)
-            fsck__find(fsck, FSCK_DATA_REFERENCES, "data " ID_FORMAT ": references to it are counted, but it is not there",
+            fsck__find(fsck, FSCK_DATA_REFERENCES,
+                       "data " ID_FORMAT ": references to it are counted, but it is not there",
                        ID_VALUES(entry->id));
         else if (entry->named == 0)
             fsck__find(fsck, FSCK_DATA_ORPHAN, "data " ID_FORMAT " of %" PRIu64 " bytes",
@@ -457,10 +467,10 @@ enum err fsck__index(struct fsck *fsck)
         const char *phase;
         fsck_each_fn *each;
     } phases[] = {
-        {KV_EXTENT, "extents", check_extent},     {KV_DATA, "data", check_data},
-        {KV_INLINE, "inline data", check_inline}, {KV_GC, "queued deletions", check_gc},
-        {KV_BUCKET, "buckets", check_bucket},     {KV_OBJECT, "objects", check_object},
-        {KV_UPLOAD, "uploads", check_upload},     {KV_PART, "parts", check_part},
+        {KV_EXTENT, "extents", check_extent},       {KV_DATA, "data", check_data},
+        {KV_INLINE, "inline data", check_inline},   {KV_GC, "queued deletions", check_gc},
+        {KV_BUCKET, "buckets", check_bucket},       {KV_OBJECT, "objects", check_object},
+        {KV_UPLOAD, "uploads", check_upload},       {KV_PART, "parts", check_part},
         {KV_MANIFEST, "manifests", check_manifest},
     };
     fsck->last_extent.segment = UINT32_MAX;

@@ -1,5 +1,6 @@
-/* What the phases of fsck share: fsck.c (outside: superblock, segments), fsck_index.c (records against each other), fsck_data.c
- * (bytes against sums), fsck_tally.c (who refers to which data). */
+/* What the phases of fsck share: fsck.c (outside: superblock, segments), fsck_index.c (records
+ * against each other), fsck_data.c (bytes against sums), fsck_tally.c (who refers to which data).
+ */
 #ifndef STORAGE_FSCK_PRIV_H
 #define STORAGE_FSCK_PRIV_H
 
@@ -16,7 +17,7 @@ struct tally_entry {
     bool exists;          /* some record of the data itself was seen */
     bool has_count;
     bool is_inline;
-    bool is_going;        /* its deletion is queued */
+    bool is_going; /* its deletion is queued */
 };
 
 struct tally {
@@ -24,8 +25,9 @@ struct tally {
     size_t capacity, count;
 };
 
-enum err tally_get(struct tally *tally, struct data_id id, struct tally_entry **ret_entry) MUST_USE; /* made when absent; valid until the next call */
-struct tally_entry *tally_find(struct tally *tally, struct data_id id);                              /* or NULL */
+enum err tally_get(struct tally *tally, struct data_id id, struct tally_entry **ret_entry)
+    MUST_USE; /* made when absent; valid until the next call */
+struct tally_entry *tally_find(struct tally *tally, struct data_id id); /* or NULL */
 void tally_fini(struct tally *tally);
 
 struct segment_entry {
@@ -33,14 +35,14 @@ struct segment_entry {
     bool on_disk;
 };
 
-struct data_pass { /* fsck_data.c's */
+struct data_pass {          /* fsck_data.c's */
     uint8_t *memory;        /* owned; aligned */
     struct disk_file *file; /* owned; of `segment` */
     uint32_t segment;
     bool is_open;
 };
 
-struct upload_set { /* fsck_index.c's: uploads seen, so that parts can ask */
+struct upload_set {        /* fsck_index.c's: uploads seen, so that parts can ask */
     struct upload_id *ids; /* owned; sorted once all are in */
     size_t count, capacity;
 };
@@ -51,11 +53,11 @@ struct fsck {
     struct kv *kv;                      /* borrowed */
     struct disk_file *superblock_file;  /* owned; carries the lock */
     uint64_t segment_bytes;
-    uint32_t first_unit;                /* units before it are the segment's header */
-    struct segment_entry *segments;     /* owned; sorted by number */
+    uint32_t first_unit;            /* units before it are the segment's header */
+    struct segment_entry *segments; /* owned; sorted by number */
     size_t segment_count;
     struct tally data, manifests;
-    struct tally buckets;               /* under {0, bucket id} */
+    struct tally buckets; /* under {0, bucket id} */
     struct upload_set uploads;
     struct data_pass pass;
     struct {
@@ -63,17 +65,20 @@ struct fsck {
         uint64_t end_unit;
     } last_extent;
     struct fsck_counts counts;
-    struct err_trail *trail;            /* borrowed */
-    uint64_t told_ns;                   /* when progress was last told */
+    struct err_trail *trail; /* borrowed */
+    uint64_t told_ns;        /* when progress was last told */
 };
 
-void fsck__find(struct fsck *fsck, enum fsck_class class, const char *format, ...) PRINTF_LIKE(3, 4);
+void fsck__find(struct fsck *fsck, enum fsck_class class, const char *format, ...)
+    PRINTF_LIKE(3, 4);
 void fsck__progress(struct fsck *fsck, const char *phase, uint64_t done, uint64_t total);
 bool fsck__has_segment(const struct fsck *fsck, uint32_t number);
 
-/* Walks a family; each() returns an error only when the check cannot go on. A record each() finds undecodable it reports itself. */
+/* Walks a family; each() returns an error only when the check cannot go on. A record each() finds
+ * undecodable it reports itself. */
 typedef enum err fsck_each_fn(struct fsck *fsck, struct bytes key, struct bytes value);
-enum err fsck__walk(struct fsck *fsck, enum kv_family family, struct bytes prefix, const char *phase, fsck_each_fn *each) MUST_USE;
+enum err fsck__walk(struct fsck *fsck, enum kv_family family, struct bytes prefix,
+                    const char *phase, fsck_each_fn *each) MUST_USE;
 
 enum err fsck__index(struct fsck *fsck) MUST_USE;
 enum err fsck__data(struct fsck *fsck) MUST_USE;

@@ -89,6 +89,10 @@ static void print_report(const struct fsck_counts *counts, bool with_data)
         print_field("verified", "%s read and compared with their checksums", verified);
     else
         print_field("verified", "records only; --data reads every byte too");
+    if (counts->segments_unrecorded > 0)
+        print_field("left over",
+                    "%llu segment files of an interrupted creation: the next start removes them",
+                    (unsigned long long)counts->segments_unrecorded);
     for (size_t i = 0; i < FSCK_CLASS_COUNT; i++)
         if (counts->findings[i] > 0)
             print_field("found", "%llu x %s: %s", (unsigned long long)counts->findings[i],

@@ -1,5 +1,6 @@
 /*
- * fsck on a real volume: clean after ordinary use, and each class of damage, injected into a closed volume, found as what it is.
+ * fsck on a real volume: clean after ordinary use, and each class of damage, injected into a closed
+ * volume, found as what it is.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -46,7 +47,8 @@ static int setup(void **state)
         return -1;
     struct sluice *s;
     struct sluice_error error;
-    if (sluice_open(&(struct sluice_options){.dir = f->dir, .create = 1, .allow_buffered = 1}, &s, &error) ||
+    if (sluice_open(&(struct sluice_options){.dir = f->dir, .create = 1, .allow_buffered = 1}, &s,
+                    &error) ||
         sluice_bucket_create(s, "photos", &error))
         fail_msg("%s", error.text);
     put(s, "small", 100);
@@ -82,8 +84,11 @@ static void check(struct fixture *f, enum depth depth)
 {
     struct err_trail trail = {0};
     f->told[0] = '\0';
-    enum err e = volume_fsck(&(struct fsck_options){.dir = f->dir, .data = depth == WITH_DATA, .allow_buffered = true,
-                                                    .finding = tell, .context = f},
+    enum err e = volume_fsck(&(struct fsck_options){.dir = f->dir,
+                                                    .data = depth == WITH_DATA,
+                                                    .allow_buffered = true,
+                                                    .finding = tell,
+                                                    .context = f},
                              &f->counts, &trail);
     if (e)
         fail_msg("%s", err_trail_text(&trail, e));
@@ -101,8 +106,9 @@ static void expect(struct fixture *f, const enum fsck_class *classes, size_t cou
     if (others > 0)
         fail_msg("more was found:\n%s", f->told);
 }
-#define EXPECT(f, ...)                                                                                                 \
-    expect((f), (const enum fsck_class[]){__VA_ARGS__}, sizeof((enum fsck_class[]){__VA_ARGS__}) / sizeof(enum fsck_class))
+#define EXPECT(f, ...)                                                                             \
+    expect((f), (const enum fsck_class[]){__VA_ARGS__},                                            \
+           sizeof((enum fsck_class[]){__VA_ARGS__}) / sizeof(enum fsck_class))
 
 /* ---- the index, opened behind the volume's back ---- */
 
@@ -112,7 +118,9 @@ static struct kv *open_index(struct fixture *f)
     struct err_trail trail = {0};
     struct kv *kv;
     snprintf(path, sizeof path, "%s/meta", f->dir);
-    enum err e = kv_rocks_open(&(struct kv_rocks_options){.path = path, .cache_bytes = MIB(8), .memtable_bytes = MIB(8)}, &kv, &trail);
+    enum err e = kv_rocks_open(
+        &(struct kv_rocks_options){.path = path, .cache_bytes = MIB(8), .memtable_bytes = MIB(8)},
+        &kv, &trail);
     if (e)
         fail_msg("%s", err_trail_text(&trail, e));
     return kv;
@@ -142,7 +150,8 @@ static void nth(struct fixture *f, enum kv_family family, unsigned n, struct row
 {
     struct kv *kv = open_index(f);
     struct kv_iter *iter;
-    assert_int_equal(kv->ops->iter_open(kv, &(struct kv_iter_options){.family = family}, &iter), ERR_OK);
+    assert_int_equal(kv->ops->iter_open(kv, &(struct kv_iter_options){.family = family}, &iter),
+                     ERR_OK);
     kv->ops->iter_seek(iter, BYTES(""));
     for (; n > 0; n--)
         kv->ops->iter_next(iter);
@@ -155,11 +164,12 @@ static void nth(struct fixture *f, enum kv_family family, unsigned n, struct row
     kv->ops->iter_close(iter);
     kv->ops->close(kv);
 }
-#define KEY(row) bytes_of((row).key, (row).key_size)
+#define KEY(row)   bytes_of((row).key, (row).key_size)
 #define VALUE(row) bytes_of((row).value, (row).value_size)
-#define NOTHING ((struct bytes){NULL, 0})
+#define NOTHING    ((struct bytes){NULL, 0})
 
-static void first_extent(struct fixture *f, struct extent *ret_extent, struct extent_record *ret_record)
+static void first_extent(struct fixture *f, struct extent *ret_extent,
+                         struct extent_record *ret_record)
 {
     struct row row;
     nth(f, KV_EXTENT, 0, &row);
@@ -276,7 +286,8 @@ static void an_object_without_its_bucket_is_found(void **state)
 static void records_that_do_not_decode_are_found(void **state)
 {
     struct fixture *f = *state;
-    static const enum kv_family families[] = {KV_EXTENT, KV_DATA, KV_INLINE, KV_GC, KV_BUCKET, KV_OBJECT, KV_UPLOAD, KV_PART};
+    static const enum kv_family families[] = {KV_EXTENT, KV_DATA,   KV_INLINE, KV_GC,
+                                              KV_BUCKET, KV_OBJECT, KV_UPLOAD, KV_PART};
     for (size_t i = 0; i < COUNT_OF(families); i++)
         change(f, families[i], BYTES("~~~"), BYTES("nonsense"));
     check(f, INDEX_ONLY);
@@ -329,7 +340,8 @@ static void an_index_that_lost_commits_is_found(void **state)
 
 /* ---- files ---- */
 
-static void first_segment_path(struct fixture *f, char path[SEGMENT_PATH_BYTES_MAX], struct extent *ret_extent)
+static void first_segment_path(struct fixture *f, char path[SEGMENT_PATH_BYTES_MAX],
+                               struct extent *ret_extent)
 {
     struct extent_record record;
     first_extent(f, ret_extent, &record);
@@ -372,15 +384,34 @@ static void a_segment_file_that_is_gone_or_short_or_strange_is_found(void **stat
     EXPECT(f, FSCK_SEGMENT_MISSING, FSCK_SEGMENT_UNKNOWN);
 }
 
+/* What a crash leaves between making a file and recording it: no harm, and no finding. */
+static void a_segment_being_made_in_a_crash_is_told_and_no_damage(void **state)
+{
+    struct fixture *f = *state;
+    char path[SEGMENT_PATH_BYTES_MAX];
+    segment_path(f->dir, 0x77, path);
+    int fd = open(path, O_CREAT | O_WRONLY, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+    check(f, WITH_DATA);
+    if (f->counts.findings_total > 0)
+        fail_msg("%s", f->told);
+    assert_int_equal(f->counts.segments_unrecorded, 1);
+}
+
 static void what_is_no_volume_cannot_be_checked(void **state)
 {
     struct fixture *f = *state;
     struct err_trail trail = {0};
-    assert_int_equal(volume_fsck(&(struct fsck_options){.dir = "/nonexistent"}, &f->counts, &trail), ERR_NOT_VOLUME);
+    assert_int_equal(volume_fsck(&(struct fsck_options){.dir = "/nonexistent"}, &f->counts, &trail),
+                     ERR_NOT_VOLUME);
     struct sluice *s;
     struct sluice_error error;
-    assert_int_equal(sluice_open(&(struct sluice_options){.dir = f->dir, .allow_buffered = 1}, &s, &error), SLUICE_OK);
-    assert_int_equal(volume_fsck(&(struct fsck_options){.dir = f->dir}, &f->counts, &trail), ERR_IN_USE);
+    assert_int_equal(
+        sluice_open(&(struct sluice_options){.dir = f->dir, .allow_buffered = 1}, &s, &error),
+        SLUICE_OK);
+    assert_int_equal(volume_fsck(&(struct fsck_options){.dir = f->dir}, &f->counts, &trail),
+                     ERR_IN_USE);
     sluice_close(s);
 }
 
@@ -404,6 +435,7 @@ int main(void)
         ON_A_VOLUME(an_index_that_lost_commits_is_found),
         ON_A_VOLUME(a_flipped_bit_is_found_when_data_is_read),
         ON_A_VOLUME(a_segment_file_that_is_gone_or_short_or_strange_is_found),
+        ON_A_VOLUME(a_segment_being_made_in_a_crash_is_told_and_no_damage),
         ON_A_VOLUME(what_is_no_volume_cannot_be_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
