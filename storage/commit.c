@@ -543,6 +543,7 @@ static void run_batch(struct volume *volume, struct round *round)
             return;
         }
         commit->is_blocked = false;
+        space_spent(volume, kv_batch_size_bytes(commit->batch));
         if (is_probe)
             volume__leave_read_only(volume);
         publish(volume, round);

@@ -10,6 +10,7 @@
 #define MEASURE_NS      NS_PER_SECOND
 #define SUPERBLOCK_NS   (10 * NS_PER_SECOND) /* how old its durable_commit_seq may be */
 #define RETRY_NS        NS_PER_SECOND        /* while the disk is full */
+#define COMPACT_NS      (10 * NS_PER_SECOND) /* at least between two compactions of a full index */
 #define REFUSED_NS      (30 * NS_PER_SECOND) /* after a segment could not be made */
 #define PLENTY_SEGMENTS 16u                  /* room for so many more: one is kept ready */
 #define MAKE_MAX        8u                   /* segments in one pass */
@@ -231,11 +232,7 @@ static void watch_space(struct volume *volume)
     const struct space_view *view = &volume->space.view;
     if (volume__state(volume) == VOLUME_OK) {
         if (is_low(volume)) {
-            char reason[96];
-            snprintf(reason, sizeof reason,
-                     "only %llu MiB are free on the disk, kept for the index",
-                     (unsigned long long)(view->disk_free_bytes >> 20));
-            volume__enter_read_only(volume, reason);
+            space_enter_low(volume, view->disk_free_bytes);
         } else if (!view->has_ballast && is_relieved(volume)) {
             restore_ballast(volume);
         }
@@ -256,6 +253,19 @@ static void watch_space(struct volume *volume)
                         "the ballast could not be given up dir=%s error=\"%s\"", volume->dir,
                         err_text(e));
     }
+}
+
+/* Deletions were taken while the disk is full: have the index let go of what they marked. */
+static void compact_index(struct volume *volume)
+{
+    struct keeper *keeper = &volume->keeper;
+    uint64_t now_ns = clock_mono_ns(volume->clock), seq = atomic_load(&volume->commit.seq);
+    bool is_due = keeper->compacted_ns == 0 || now_ns - keeper->compacted_ns >= COMPACT_NS;
+    if (volume->kv->ops->compact == NULL || seq == keeper->compacted_seq || !is_due)
+        return;
+    volume->kv->ops->compact(volume->kv);
+    keeper->compacted_ns = clock_mono_ns(volume->clock);
+    keeper->compacted_seq = seq;
 }
 
 static bool needs_measure(struct volume *volume, bool has_changed)
@@ -288,6 +298,8 @@ static void keep_space(struct volume *volume, bool has_changed)
     }
     watch_space(volume);
     volume->keeper.was_read_only = volume__state(volume) == VOLUME_READ_ONLY;
+    if (volume->keeper.was_read_only)
+        compact_index(volume);
     struct alloc_stats stats;
     alloc_stats(volume->alloc, &stats);
     uint32_t wanted = volume__state(volume) == VOLUME_OK ? segments_wanted(volume, &stats) : 0;

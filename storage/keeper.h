@@ -26,6 +26,8 @@ struct keeper {
     uint64_t refused_ns;       /* when a segment could not be made; 0: it could */
     uint64_t superblock_at_ns; /* when it is to be written; 0: it is up to date */
     bool was_read_only;        /* after the last pass */
+    uint64_t compacted_ns;     /* when the index was last asked to give space back ... */
+    uint64_t compacted_seq;    /* ... and how far it was then */
 };
 
 void keeper_init(struct keeper *keeper);

@@ -97,6 +97,7 @@ struct kv_ops {
     struct bytes (*iter_value)(const struct kv_iter *iter);
     enum err (*iter_err)(const struct kv_iter *iter); /* to be asked when no longer valid */
     void (*stats)(struct kv *kv, struct kv_stats *ret_stats);
+    void (*compact)(struct kv *kv); /* B. Gives back the disk space of deleted records; NULL: there is none to give. Any thread */
     void (*close)(struct kv *kv);
 };
 

@@ -21,7 +21,7 @@
 
 #define INDEX_CACHE_BYTES  MIB(64)
 #define RECORD_CACHE_BYTES MIB(32)
-#define MEMTABLE_BYTES_MIN MIB(4)
+#define MEMTABLE_BYTES_MIN MIB(2)
 #define MEMTABLE_BYTES_MAX MIB(64)
 
 static void damaged(struct volume *volume, const struct err_trail *trail)
@@ -166,7 +166,8 @@ static enum err load_direct(struct volume *volume, const struct volume_options *
 
 static uint64_t memtable_bytes(const struct volume *volume)
 {
-    uint64_t bytes = space_reserve_bytes(volume->space.view.disk_total_bytes) / 4;
+    /* They, their logs and what they are flushed into fit in what is free when it is low. */
+    uint64_t bytes = space_low_bytes(volume->space.view.disk_total_bytes) / 2;
     return bytes < MEMTABLE_BYTES_MIN   ? MEMTABLE_BYTES_MIN
            : bytes > MEMTABLE_BYTES_MAX ? MEMTABLE_BYTES_MAX
                                         : bytes;

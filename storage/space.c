@@ -40,15 +40,15 @@ uint64_t space_ballast_bytes(uint64_t total)
 
 uint64_t space_low_bytes(uint64_t total)
 {
-    return space_reserve_bytes(total) / 8;
+    return space_reserve_bytes(total) / 4;
 }
 
 uint32_t space_growable(const struct space_view *view)
 {
     uint64_t reserve = space_reserve_bytes(view->disk_total_bytes);
     uint64_t left_to_index = reserve > view->index_bytes ? reserve - view->index_bytes : 0;
-    if (left_to_index < reserve / 4)
-        left_to_index = reserve / 4; /* it grows on, and compaction needs room */
+    if (left_to_index < reserve / 2)
+        left_to_index = reserve / 2; /* it grows on, and compaction needs room */
     if (!view->has_ballast)
         left_to_index += space_ballast_bytes(view->disk_total_bytes);
     if (view->disk_free_bytes <= left_to_index)
@@ -90,6 +90,30 @@ enum err space_measure(struct volume *volume)
     space->growable = space->refused_at_bytes == 0 ? space_growable(&space->view) : 0;
     pthread_mutex_unlock(&space->lock);
     return ERR_OK;
+}
+
+void space_enter_low(struct volume *volume, uint64_t free_bytes)
+{
+    char reason[96];
+    snprintf(reason, sizeof reason, "only %llu MiB are free on the disk, kept for the index",
+             (unsigned long long)(free_bytes >> 20));
+    volume__enter_read_only(volume, reason);
+}
+
+void space_spent(struct volume *volume, uint64_t index_bytes)
+{
+    struct space *space = &volume->space;
+    struct disk_space disk;
+    space->spent_bytes += index_bytes;
+    pthread_mutex_lock(&space->lock);
+    uint64_t low = space_low_bytes(space->view.disk_total_bytes);
+    pthread_mutex_unlock(&space->lock);
+    if (space->spent_bytes < low / 8)
+        return;
+    space->spent_bytes = 0;
+    if (volume->disk->ops->space(volume->disk, volume->dir, &disk) == ERR_OK &&
+        disk.free_bytes < low)
+        space_enter_low(volume, disk.free_bytes);
 }
 
 static uint64_t segment_data_units(const struct volume *volume)

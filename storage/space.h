@@ -55,8 +55,9 @@ struct space {
     _Atomic uint32_t growable; /* segments that may be made */
     uint64_t refused_at_bytes; /* free when a segment could not be made; 0: it could */
     uint64_t claimed_units;
-    bool segment_wanted; /* somebody waits */
-    struct list waiters; /* of space_waiter */
+    bool segment_wanted;  /* somebody waits */
+    uint64_t spent_bytes; /* the committer's: written to the index since it last looked */
+    struct list waiters;  /* of space_waiter */
     _Atomic uint64_t reserved_units;
 };
 
@@ -64,6 +65,11 @@ void space_init(struct space *space);
 void space_fini(struct space *space);
 /* B. Asks disk and index how much there is. */
 enum err space_measure(struct volume *volume) MUST_USE;
+
+void space_enter_low(struct volume *volume, uint64_t free_bytes); /* READ_ONLY, and why */
+/* The committer's, after each batch of so many bytes: enters READ_ONLY when the index has come near
+ * the disk's end faster than the keeper looks. */
+void space_spent(struct volume *volume, uint64_t index_bytes);
 
 /* ERR_DISK_FULL when that much will not be there. */
 enum err space_claim(struct volume *volume, uint64_t units) MUST_USE;

@@ -433,14 +433,14 @@ static void the_disk_is_shared_out_sensibly(void **state)
         uint64_t total = table[i].total;
         assert_int_equal(space_segment_bytes(total), table[i].segment);
         assert_int_equal(space_reserve_bytes(total) >> 20, table[i].reserve >> 20);
-        assert_true(space_low_bytes(total) * 4 < space_reserve_bytes(total));
+        assert_true(space_low_bytes(total) * 4 <= space_reserve_bytes(total));
         assert_true(space_ballast_bytes(total) < space_reserve_bytes(total) / 4);
         struct space_view view = {
             .disk_total_bytes = total, .disk_free_bytes = total, .segment_bytes = table[i].segment};
         uint64_t bytes = (uint64_t)space_growable(&view) * table[i].segment;
         assert_true(bytes + space_reserve_bytes(total) <= total);
         assert_true(bytes >= total / 5 * 4); /* most of it is for objects */
-        view.disk_free_bytes = space_reserve_bytes(total) / 8;
+        view.disk_free_bytes = space_low_bytes(total);
         assert_int_equal(space_growable(&view), 0);
     }
 }
