@@ -58,7 +58,7 @@ struct volume_options {
     enum volume_threads threads;
     uint64_t index_cache_bytes;  /* block cache; 0: 64 MiB */
     uint64_t record_cache_bytes; /* looked-up objects kept ready; 0: 32 MiB */
-    bool read_only;              /* inspection and fsck: takes the lock shared, changes nothing */
+    bool read_only;              /* inspection: takes the lock as well, changes nothing */
 };
 
 /* B. ERR_NO_SUCH_FILE, ERR_NOT_VOLUME, ERR_FORMAT_NEWER, ERR_IN_USE, ERR_NO_DIRECT_IO, ERR_CORRUPT; the trail is a sentence for people. */
