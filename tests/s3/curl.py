@@ -9,7 +9,7 @@ import sigv4
 
 
 def main():
-    with Node("curl") as node:
+    with Node("curl", config="[s3]\ndomains = s3.test\n") as node:
         here = f"{node.base}/client"
         tool = Tool(node, f"{here}/home")
         base = ["curl", "-sS", "--max-time", "60", "--aws-sigv4", "aws:amz:us-east-1:s3", "--user",
@@ -48,6 +48,15 @@ def main():
             for key in ("body.bin", "presigned.bin"):
                 equal(curl("-X", "DELETE", f"{node.url}/curl-bucket/{key}")[0], "204", f"DELETE {key}")
             equal(curl("-X", "DELETE", f"{node.url}/curl-bucket")[0], "204", "DeleteBucket")
+            port = node.s3.rpartition(":")[2]
+            virtual = ["--resolve", f"curl-virtual.s3.test:{port}:127.0.0.1"]
+            site = f"http://curl-virtual.s3.test:{port}"
+            equal(curl("-X", "PUT", *unsigned, *virtual, site)[0], "200", "virtual-host style: CreateBucket")
+            equal(curl("-T", path, *unsigned, *virtual, f"{site}/a/b.bin")[0], "200", "virtual-host style: PUT")
+            status, body = curl(*virtual, f"{site}/?list-type=2")
+            check(status == "200" and "<Key>a/b.bin</Key>" in body, "virtual-host style: ListObjectsV2", body)
+            equal(curl("-o", f"{here}/back.bin", f"{node.url}/curl-virtual/a/b.bin")[0], "200", "and the same object by path")
+            same_file(path, f"{here}/back.bin", "virtual-host style: the same bytes")
             equal(curl("-X", "PATCH", f"{node.url}/curl-bucket")[0], "405", "an unknown method")
     finish()
 
