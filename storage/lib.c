@@ -140,6 +140,19 @@ static struct lane *lane_lock(struct sluice *sluice)
     return lane;
 }
 
+/* A lane with room for one more writer, if any has; else the last one looked at, which then says so. */
+static struct lane *lane_lock_for_writer(struct sluice *sluice)
+{
+    unsigned first = sluice->next_lane++;
+    for (unsigned i = 0;; i++) {
+        struct lane *lane = &sluice->lanes[(first + i) % LANES];
+        pthread_mutex_lock(&lane->lock);
+        if (loop_arena(lane->loop)->free_count[SLOT_LARGE] >= WRITER_SLOTS || i + 1 == LANES)
+            return lane;
+        pthread_mutex_unlock(&lane->lock);
+    }
+}
+
 struct pending_mutation {
     struct mutation m;
     bool is_done;
@@ -343,7 +356,7 @@ enum sluice_status sluice_writer_open(struct sluice *sluice, const char *bucket,
     if (made == NULL)
         return tell(error, ERR_NO_MEMORY, NULL);
     made->sluice = sluice;
-    made->lane = lane_lock(sluice);
+    made->lane = lane_lock_for_writer(sluice);
     made->bucket = info.id;
     made->key_size = key_size;
     memcpy(made->key, key, key_size);
