@@ -22,6 +22,10 @@ struct arena {
     uint32_t share_count;
     struct arena_share *shares; /* owned, share_count of them */
     struct slot *slots;         /* owned, all shares' */
+    struct landing *landings;   /* owned, landing_count of them */
+    uint32_t landing_count, landing_free_count;
+    uint64_t landing_offset; /* of the first in the mapping */
+    struct list landing_free;
 };
 
 /* With "never" the kernel takes the madvise and ignores it. */
@@ -93,6 +97,22 @@ static void deal_slots(struct arena *arena, enum slot_size size_class, uint32_t 
     }
 }
 
+static uint64_t round_up_to_huge(uint64_t size)
+{
+    return (size + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+}
+
+static void cut_landings(struct arena *arena, uint64_t bytes)
+{
+    list_init(&arena->landing_free);
+    for (uint32_t i = 0; i < arena->landing_count; i++) {
+        arena->landings[i].data = arena->base + arena->landing_offset + i * bytes;
+        arena->landings[i].size = bytes;
+        list_push_back(&arena->landing_free, &arena->landings[i].link);
+    }
+    arena->landing_free_count = arena->landing_count;
+}
+
 CLEANUP_DEFINE(arena_close, struct arena *)
 
 enum err arena_open(const struct arena_options *options, struct arena **ret_arena)
@@ -100,17 +120,21 @@ enum err arena_open(const struct arena_options *options, struct arena **ret_aren
     CHECK(options->share_count > 0);
     uint64_t large_bytes = (uint64_t)options->large_count * SLOT_LARGE_BYTES;
     uint64_t size = large_bytes + (uint64_t)options->small_count * SLOT_SMALL_BYTES;
-    if (size == 0)
+    uint64_t landing_bytes = round_up_to_huge(options->landing_bytes);
+    if (size == 0 || (options->landing_count > 0 && landing_bytes == 0))
         return ERR_INVALID;
 
     CLEANUP(arena_close) struct arena *arena = calloc(1, sizeof *arena);
     if (arena == NULL)
         return ERR_NO_MEMORY;
-    arena->size_bytes = (size + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+    arena->landing_offset = round_up_to_huge(size);
+    arena->size_bytes = arena->landing_offset + options->landing_count * landing_bytes;
     arena->shares = calloc(options->share_count, sizeof *arena->shares);
     arena->slots =
         calloc((size_t)options->large_count + options->small_count, sizeof *arena->slots);
-    if (arena->shares == NULL || arena->slots == NULL)
+    arena->landings = calloc(options->landing_count, sizeof *arena->landings);
+    if (arena->shares == NULL || arena->slots == NULL ||
+        (arena->landings == NULL && options->landing_count > 0))
         return ERR_NO_MEMORY;
 
     arena->share_count = options->share_count;
@@ -127,6 +151,8 @@ enum err arena_open(const struct arena_options *options, struct arena **ret_aren
     deal_slots(arena, SLOT_LARGE, options->large_count, arena->slots, arena->base);
     deal_slots(arena, SLOT_SMALL, options->small_count, arena->slots + options->large_count,
                arena->base + large_bytes);
+    arena->landing_count = options->landing_count;
+    cut_landings(arena, landing_bytes);
     *ret_arena = TAKE(arena);
     return ERR_OK;
 }
@@ -141,10 +167,12 @@ void arena_close(struct arena *arena)
             CHECK(list_is_empty(&arena->shares[i].waiting[c]));
         }
     }
+    CHECK(arena->landing_free_count == arena->landing_count);
     if (arena->base)
         CHECK(munmap(arena->base, arena->size_bytes) == 0);
     free(arena->shares);
     free(arena->slots);
+    free(arena->landings);
     free(arena);
 }
 
@@ -210,6 +238,31 @@ void slot_put(struct slot *slot)
     share->free_count[slot->size_class]++;
     if (!share->is_serving)
         serve_waiters(share);
+}
+
+struct landing *arena_landing_take(struct arena *arena)
+{
+    struct list *node = list_pop_front(&arena->landing_free);
+    if (node == NULL)
+        return NULL;
+    arena->landing_free_count--;
+    return LIST_ENTRY(node, struct landing, link);
+}
+
+void arena_landing_put(struct arena *arena, struct landing *landing)
+{
+    if (landing == NULL)
+        return;
+    CHECK(landing >= arena->landings && landing < arena->landings + arena->landing_count);
+    CHECK(!list_is_linked(&landing->link));
+    list_push_front(&arena->landing_free, &landing->link);
+    arena->landing_free_count++;
+}
+
+bool arena_is_landing(const struct arena *arena, const void *data, size_t size)
+{
+    return arena_holds(arena, data, size) &&
+           (uint64_t)((const uint8_t *)data - arena->base) >= arena->landing_offset;
 }
 
 void arena_wait(struct arena_share *share, struct arena_waiter *waiter, enum slot_size size_class)

@@ -1,12 +1,16 @@
 /*
  * The arena is the one memory that object bytes pass through: a single anonymous mapping, cut at start into slots of 1 MiB and
- * 256 KiB, all 4 KiB-aligned. It is registered once with each ring (so a slot is an io_uring fixed buffer) and, later, once with each RDMA
+ * 256 KiB, all 4 KiB-aligned. It is registered once with each ring (so a slot is an io_uring fixed buffer) and once with each RDMA
  * protection domain. Sockets receive into slots, O_DIRECT writes go out of them; nobody copies.
  *
  * Each loop owns a share of the slots and only that loop takes and returns them, so there is no lock. An empty share
  * is back-pressure: the caller waits in line (arena_wait) and its socket stays unread meanwhile.
  *
  *     arena_open -> one arena_share per loop -> slot_take / slot_put ... -> arena_close (all slots returned)
+ *
+ * At the mapping's end lie the landing areas, whole aligned 2 MiB pieces apart from every slot: what one peer may be allowed to write into
+ * (replication/transport.h). No page holds both bytes that a peer may change and bytes that it may not, so granting an area is registering
+ * an address range and can expose nothing else.
  */
 #ifndef BASE_ARENA_H
 #define BASE_ARENA_H
@@ -52,6 +56,14 @@ struct arena_options {
     uint32_t large_count; /* of all shares together */
     uint32_t small_count;
     uint32_t share_count;
+    uint32_t landing_count; /* areas, one per peer; 0: none */
+    uint64_t landing_bytes; /* of each; rounded up to 2 MiB */
+};
+
+struct landing {
+    uint8_t *data; /* 2 MiB-aligned */
+    uint64_t size; /* a multiple of 2 MiB */
+    struct list link; /* arena's while free, the taker's meanwhile */
 };
 
 enum arena_pages { ARENA_PAGES_HUGETLB, ARENA_PAGES_THP, ARENA_PAGES_PLAIN };
@@ -70,6 +82,12 @@ struct arena_share *arena_share(struct arena *arena, uint32_t index);
 
 struct slot *slot_take(struct arena_share *share, enum slot_size size_class); /* NULL: none free */
 void slot_put(struct slot *slot);                                             /* NULL does nothing */
+
+/* Areas are taken and put by one thread, that of the transport, whichever thread opened the arena. */
+struct landing *arena_landing_take(struct arena *arena); /* NULL: none free */
+void arena_landing_put(struct arena *arena, struct landing *landing); /* NULL does nothing */
+/* Whether the bytes lie in landing areas: what a peer may change under its reader. */
+bool arena_is_landing(const struct arena *arena, const void *data, size_t size);
 
 /* Puts `waiter` in line; its ready() gets the next slot returned. Never calls back from inside this function. */
 void arena_wait(struct arena_share *share, struct arena_waiter *waiter, enum slot_size size_class);

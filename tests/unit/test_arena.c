@@ -109,6 +109,42 @@ static void an_arena_of_nothing_is_refused(void **state)
     arena_close(NULL);
 }
 
+static void landing_areas_lie_apart_from_slots_and_are_dealt_one_by_one(void **state)
+{
+    struct arena_options options = {.large_count = 1,
+                                    .small_count = 1,
+                                    .share_count = 1,
+                                    .landing_count = 2,
+                                    .landing_bytes = (2u << 20) + 1};
+    struct arena *arena = NULL;
+    assert_int_equal(arena_open(&options, &arena), ERR_OK);
+    struct landing *first = arena_landing_take(arena), *second = arena_landing_take(arena);
+    assert_non_null(first);
+    assert_non_null(second);
+    assert_null(arena_landing_take(arena));
+    assert_int_equal(first->size, 4u << 20);
+    assert_int_equal((uintptr_t)first->data % (2u << 20), 0);
+    assert_true(second->data >= first->data + first->size ||
+                first->data >= second->data + second->size);
+    assert_true(arena_is_landing(arena, first->data, first->size));
+    assert_false(arena_is_landing(arena, first->data, arena_size_bytes(arena)));
+    for (int c = 0; c < SLOT_SIZE_COUNT; c++) {
+        struct slot *slot = slot_take(arena_share(arena, 0), c);
+        assert_false(arena_is_landing(arena, slot->data, slot->size));
+        slot_put(slot);
+    }
+    memset(first->data, 1, first->size);
+    arena_landing_put(arena, first);
+    arena_landing_put(arena, second);
+    arena_landing_put(arena, NULL);
+    assert_ptr_equal(arena_landing_take(arena), second); /* the warmest */
+    arena_landing_put(arena, second);
+    arena_close(arena);
+    options.landing_bytes = 0;
+    arena = NULL;
+    assert_int_equal(arena_open(&options, &arena), ERR_INVALID);
+}
+
 /* ---- waiting ---- */
 
 struct waiting {
@@ -199,6 +235,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test(shares_get_fair_parts),
         cmocka_unit_test(an_arena_of_nothing_is_refused),
+        cmocka_unit_test(landing_areas_lie_apart_from_slots_and_are_dealt_one_by_one),
         cmocka_unit_test_setup_teardown(a_returned_slot_goes_to_the_first_in_line, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_long_line_that_returns_at_once_does_not_deepen_the_stack,
