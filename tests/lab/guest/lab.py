@@ -1,0 +1,32 @@
+"""What the guest's tests share: kernel modules, file systems on its disks."""
+import os
+import subprocess
+
+
+def run(*command, check=True, timeout_s=120):
+    """A command's output; its failure is an exception that holds what it said."""
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=timeout_s, check=False)
+    if check and done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}: exit code {done.returncode}: {(done.stdout + done.stderr).strip()[-800:]}")
+    return done.stdout
+
+
+def modprobe(*names):
+    run("modprobe", "-a", *names)
+
+
+def format_and_mount(device, kind, where):
+    """An empty file system; returns the directory."""
+    modprobe(kind)
+    run(f"mkfs.{kind}", *(["-q", "-F"] if kind == "ext4" else ["-q", "-f"]), device)
+    return mount(device, kind, where)
+
+
+def mount(device, kind, where):
+    os.makedirs(where, exist_ok=True)
+    run("mount", "-t", kind, device, where)
+    return where
+
+
+def unmount(where):
+    run("umount", where)

@@ -1,0 +1,113 @@
+"""One run of one guest: QEMU without any acceleration of the host's, two serial lines, and an exit code.
+
+    ttyS0   the kernel's console, into a file
+    ttyS1   the test's lines, to QEMU's standard output: this program reads them
+    9p      the host's root, read-only; and the test's output directory, under the same name in the guest
+    vda...  raw virtio disks; nvme0n1 an emulated NVMe
+
+The guest ends QEMU through isa-debug-exit: 33 is success, 33 + 2 n is exit code n of the test, 0 a panic or reset.
+"""
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import time
+
+SUCCESS = 33
+# What it saves was measured under emulation: crypto self tests 2 to 7 CPU seconds, an unstable clock source a fifth of all.
+KERNEL_WORDS = ("console=ttyS0 panic=-1 oops=panic mitigations=off tsc=reliable no_timer_check cryptomgr.notests=1 nowatchdog apparmor=0 "
+                "initcall_blacklist=crypto_kdf108_init,init_encrypted quiet loglevel=4")
+SIZES = {"M": 1 << 20, "G": 1 << 30}
+
+
+class Disk:
+    """kind: virtio or nvme. Sparse, and gone after the run."""
+
+    def __init__(self, kind="virtio", size="1G"):
+        self.kind, self.bytes = kind, int(size[:-1]) * SIZES[size[-1]]
+
+
+def die_with_parent():
+    """Whatever ends this program, kill -9 too, ends its QEMU."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+class Guest:
+    def __init__(self, kernel, initrd, test, out, environment):
+        self.kernel, self.initrd, self.test, self.out, self.environment = kernel, initrd, test, out, environment
+        self.console = os.path.join(out, "console.log")
+        self.images = []
+
+    def command(self, extra=()):
+        words = " ".join(f"{name}={value}" for name, value in self.environment.items())
+        command = ["qemu-system-x86_64", "-M", "pc", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(self.test.cpus),
+                   "-m", str(self.test.memory_mib), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+                   "-serial", f"file:{self.console}", "-chardev", "stdio,id=lines,signal=off", "-serial", "chardev:lines",
+                   "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
+                   "-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap",
+                   "-device", "virtio-9p-pci,fsdev=host,mount_tag=host",
+                   "-fsdev", f"local,id=out,path={self.out},security_model=none", "-device", "virtio-9p-pci,fsdev=out,mount_tag=out",
+                   "-kernel", self.kernel.image, "-initrd", self.initrd, "-append", f"{KERNEL_WORDS} {words}"]
+        for number, disk in enumerate(self.test.disks):
+            image = os.path.join(self.out, f"disk{number}.img")
+            with open(image, "wb") as file:
+                file.truncate(disk.bytes)
+            self.images.append(image)
+            # cache=unsafe: a flush of the guest's need not wait for the host's disk, since no test cuts the host's power
+            command += ["-drive", f"file={image},if=none,id=disk{number},format=raw,cache=unsafe,discard=unmap"]
+            model = "virtio-blk-pci" if disk.kind == "virtio" else f"nvme,serial=lab{number}"
+            command += ["-device", f"{model},drive=disk{number}"]
+        return command + list(extra)
+
+    def run(self, on_line, deadline):
+        """Hands each line to on_line. Returns QEMU's exit code, or None when the time was over."""
+        process = subprocess.Popen(self.command(self.test.qemu(self.out)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, preexec_fn=die_with_parent)
+        try:
+            if not read_lines(process.stdout.fileno(), on_line, deadline):
+                return None
+            return process.wait(max(1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            process.kill()
+            process.wait()
+            self.remove_images()
+
+    def shell(self):
+        """The terminal is the guest's; Ctrl-A is no escape, `exit` ends it."""
+        try:
+            return subprocess.call(self.command(), preexec_fn=die_with_parent)
+        finally:
+            self.remove_images()
+
+    def remove_images(self):
+        for image in self.images:
+            os.unlink(image)
+        self.images = []
+
+    def console_tail(self, lines):
+        try:
+            with open(self.console, encoding="utf-8", errors="replace") as file:
+                return file.read().splitlines()[-lines:]
+        except FileNotFoundError:
+            return []
+
+
+def read_lines(fd, on_line, deadline):
+    """Until the end of the file: True. False at the deadline."""
+    rest = b""
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([fd], [], [], left)[0]:
+            return False
+        got = os.read(fd, 65536)
+        if not got:
+            if rest:
+                on_line(rest.decode(errors="replace"))
+            return True
+        *lines, rest = (rest + got).split(b"\n")
+        for line in lines:
+            on_line(line.decode(errors="replace").rstrip("\r"))
