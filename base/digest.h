@@ -27,6 +27,18 @@ void digest_update(struct digest *digest, const void *data, size_t size);
 void digest_final(struct digest *digest, uint8_t out[DIGEST_BYTES_MAX]); /* CRCs big-endian, as S3 base64s them */
 void digest_fini(struct digest *digest); /* wipes the state: for hashes of secrets */
 
+/*
+ * Feeds several MD5s at once, each digest named once: 4, 8 or 16 of them take the time of one, by
+ * the vectors this CPU has. One alone is fed as by digest_update(). Any sizes; in any company.
+ */
+struct digest_feed {
+    struct digest *digest; /* DIGEST_MD5 */
+    const void *data;
+    size_t size;
+};
+void digest_update_md5s(const struct digest_feed *feeds, unsigned count);
+unsigned digest_md5_lanes(void); /* how many at most; 1: there are no vectors */
+
 /* CRC of A followed by B from the two CRCs and B's length, for full-object checksums of multipart uploads. Values as numbers. */
 uint64_t digest_crc_combine(enum digest_kind kind, uint64_t crc_a, uint64_t crc_b, uint64_t size_b);
 uint64_t digest_crc_value(enum digest_kind kind, const uint8_t *big_endian);
