@@ -87,6 +87,14 @@ static void crc64_is_the_same_with_and_without_multiplication(void **state)
             if (crc64__update(crc, data + from, size) != crc64__update_tables(crc, data + from, size))
                 fail_msg("%zu bytes from %zu", size, from);
         }
+    static uint8_t more[4096];
+    rand_fill(&seeded.rand, more, sizeof more);
+    for (size_t size = 960; size <= sizeof more - 17; size += 7)
+        for (size_t from = 0; from < 17; from += 3) {
+            uint64_t crc = rand_u64(&seeded.rand);
+            if (crc64__update(crc, more + from, size) != crc64__update_tables(crc, more + from, size))
+                fail_msg("%zu bytes from %zu", size, from);
+        }
 }
 
 /* Beyond what can be hashed here: appending n + m zero bytes is appending n, then m. */
