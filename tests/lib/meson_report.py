@@ -10,6 +10,12 @@ import re
 import sys
 
 
+def reasons(program):
+    """What cmocka says of failed assertions, wherever in a long output it stands."""
+    said = "\n".join(program.get(stream, "") for stream in ("stdout", "stderr"))
+    return [line for line in said.splitlines() if re.match(r"#\s*\S", line) and not re.match(r"# (ok|not ok) - ", line)]
+
+
 def report(program):
     name, text = program["name"].split(" / ")[-1], program.get("stdout", "")
     failed = 0
@@ -18,6 +24,9 @@ def report(program):
         if match:
             failed += bool(match[1])
             print(f"{match[1] or ''}ok - {name}: {match[2]}")
+            if match[1]:
+                for reason in reasons(program)[:12]:
+                    print(f"    {reason}")
     if program["result"] in ("SKIP",):
         print(f"skip - {name}")
     elif program["result"] not in ("OK", "EXPECTEDFAIL"):
