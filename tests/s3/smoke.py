@@ -65,6 +65,12 @@ def command_line(node):
     for words in (["--help"], ["key", "list", "--json"], ["extents", "map"], ["volume", "status"]):
         code, text = node.cli(*words)
         check(code == 0 and text, f"sluice {' '.join(words)}", text)
+    code, text = node.cli("doctor", "--json")
+    report = json.loads(text)
+    told = {row["name"]: row for row in report["checks"]}
+    check(code == (0 if report["usable"] else 1) and told["disk.direct_io"]["verdict"] == "ok", "sluice doctor: Direct I/O is real, and the exit code says what the JSON says", text)
+    check(node.s3 in told["node.runs"]["value"] and "network.lo.link" in told,
+          "sluice doctor looks at what the node listens on", text)
     code, _ = node.cli("no-such-command")
     check(code != 0, "sluice refuses an unknown command")
 
