@@ -30,3 +30,14 @@ def mount(device, kind, where):
 
 def unmount(where):
     run("umount", where)
+
+
+def warm(pid):
+    """Brings the files a process has mapped into the page cache: a page fault that has to ask 9p copies bytes in the process's name."""
+    with open(f"/proc/{pid}/maps", encoding="utf-8") as file:
+        paths = {fields[5] for fields in (line.split(maxsplit=5) for line in file.read().splitlines()) if len(fields) > 5}
+    for path in paths:
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                while file.read(1 << 20):
+                    pass
