@@ -235,15 +235,20 @@ static void say_continue(struct exchange *x)
     x->body.was_continued = true;
     /* So few bytes into an empty buffer go at once, or the connection is dead, which the receive
      * will tell. */
-    (void)send(x->conn->fd, continue_line, sizeof continue_line - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    size_t size = sizeof continue_line - 1, put = 0;
+    if (!conn__makes_records(x->conn))
+        (void)send(x->conn->fd, continue_line, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    else if (tls_write(x->conn->tls->tls, continue_line, size, &put) != TLS_DONE || put < size)
+        x->body.err = ERR_PEER_CLOSED; /* a record that is half out must not meet another */
 }
 
 static enum step receive(struct exchange *x)
 {
     struct request_body *body = &x->body;
     struct conn *c = x->conn;
-    struct ring *ring = c->worker->ring;
     say_continue(x);
+    if (body->err)
+        return STEP_ON;
     uint64_t run = framing_run(&body->framing);
     body->slot_room = 0;
     if (body->sink == NULL || run == 0) {
@@ -251,7 +256,7 @@ static enum step receive(struct exchange *x)
          * the next head. */
         uint64_t left = framing_left(&body->framing);
         uint32_t size = left < STASH_BYTES ? (uint32_t)left : STASH_BYTES;
-        ring_recv(ring, &c->in_op, c->fd, x->stash, size, body_received);
+        conn__recv(c, x->stash, size, body_received);
         return STEP_WAIT;
     }
     uint8_t *to = body->slot->data + body->fill;
@@ -259,7 +264,7 @@ static enum step receive(struct exchange *x)
     body->slot_room = run < room ? (uint32_t)run : room;
     bool is_plain = body->framing.aws == NULL && !x->request.is_chunked;
     if (is_plain || body->slot_room < run) {
-        ring_recv(ring, &c->in_op, c->fd, to, body->slot_room, body_received);
+        conn__recv(c, to, body->slot_room, body_received);
         return STEP_WAIT;
     }
     uint64_t left = framing_left(&body->framing) - run;
@@ -267,7 +272,7 @@ static enum step receive(struct exchange *x)
     body->iov[0] = (struct iovec){to, body->slot_room};
     body->iov[1] = (struct iovec){x->stash, left < stash ? left : stash};
     body->msg = (struct msghdr){.msg_iov = body->iov, .msg_iovlen = 2};
-    ring_recvmsg(ring, &c->in_op, c->fd, &body->msg, body_received);
+    conn__recvmsg(c, &body->msg, body_received);
     return STEP_WAIT;
 }
 
@@ -276,9 +281,8 @@ static enum step receive(struct exchange *x)
 static enum step finish(struct exchange *x)
 {
     struct request_body *body = &x->body;
-    struct ring *ring = x->conn->worker->ring;
     if (ring_op_is_pending(&x->conn->in_op)) {
-        ring_cancel(ring, &x->conn->in_op);
+        conn__recv_cancel(x->conn);
         return STEP_WAIT;
     }
     if (body->is_in_line) {

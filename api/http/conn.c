@@ -67,9 +67,9 @@ bool conn__progress(struct conn *c, uint64_t bytes)
     return is_fast;
 }
 
-static void refuse(struct conn *c, enum http_refusal why)
+void conn__refuse(struct conn *c, enum http_refusal why)
 {
-    ring_cancel(c->worker->ring, &c->in_op);
+    conn__recv_cancel(c);
     respond__refusal(c, why);
     c->refusal_sent = 0;
     c->phase = CONN_REFUSING;
@@ -111,11 +111,14 @@ static void cancel_path(struct conn *c, enum err why)
 static void timed_out(struct conn *c)
 {
     switch ((enum conn_phase)c->phase) {
+    case CONN_HANDSHAKE:
+        conn_tls__timed_out(c);
+        break;
     case CONN_HEAD:
         if (list_is_linked(&c->starved_link))
-            refuse(c, HTTP_REFUSE_BUSY);
+            conn__refuse(c, HTTP_REFUSE_BUSY);
         else if (c->head_size > 0)
-            refuse(c, HTTP_REFUSE_HEAD_TIMEOUT);
+            conn__refuse(c, HTTP_REFUSE_HEAD_TIMEOUT);
         else
             conn__cut(c);
         list_remove(&c->starved_link);
@@ -194,7 +197,7 @@ static enum step head_grow(struct conn *c)
 
 static enum step head_refused(struct conn *c, enum http_refusal why)
 {
-    refuse(c, why);
+    conn__refuse(c, why);
     return STEP_ON;
 }
 
@@ -238,8 +241,7 @@ static enum step head_step(struct conn *c)
         if (c->head_size == c->head_capacity)
             return head_grow(c);
     }
-    ring_recv(c->worker->ring, &c->in_op, c->fd, c->head + c->head_size,
-              c->head_capacity - c->head_size, head_received);
+    conn__recv(c, c->head + c->head_size, c->head_capacity - c->head_size, head_received);
     return STEP_WAIT;
 }
 
@@ -326,28 +328,34 @@ static enum step ending_step(struct conn *c)
 
 /* ---- reading and dropping ---- */
 
+/* False: nothing more will come. */
+static bool skip_some(struct conn *c)
+{
+    if (c->tls)
+        return conn_tls__skip(c);
+    /* With MSG_TRUNC TCP drops the bytes without copying them anywhere. */
+    size_t part = c->skip_left < MIB(1) ? (size_t)c->skip_left : MIB(1);
+    ssize_t got = recv(c->fd, NULL, part, MSG_TRUNC | MSG_DONTWAIT);
+    if (got > 0)
+        c->skip_left -= (uint64_t)got;
+    return got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
 static void skip_ready(struct ring_op *op, enum err e, uint32_t events)
 {
     struct conn *c = CONTAINER_OF(op, struct conn, in_op);
     CHECK_MAGIC(c, CONN_MAGIC);
-    if (e) {
+    bool skips = c->phase == CONN_DISCARDING || c->phase == CONN_LINGERING;
+    if (e || (skips && !skip_some(c)))
         conn__cut(c);
-    } else if (c->phase == CONN_DISCARDING || c->phase == CONN_LINGERING) {
-        /* With MSG_TRUNC TCP drops the bytes without copying them anywhere. */
-        size_t part = c->skip_left < MIB(1) ? (size_t)c->skip_left : MIB(1);
-        ssize_t got = recv(c->fd, NULL, part, MSG_TRUNC | MSG_DONTWAIT);
-        if (got > 0)
-            c->skip_left -= (uint64_t)got;
-        else if (got == 0 || (errno != EAGAIN && errno != EINTR))
-            conn__cut(c);
-    }
     conn__run(c);
 }
 
 static enum step skip_wait(struct conn *c)
 {
     if (!ring_op_is_pending(&c->in_op))
-        ring_poll(c->worker->ring, &c->in_op, c->fd, POLLIN, skip_ready);
+        ring_poll(c->worker->ring, &c->in_op, c->tls ? conn_tls__input_fd(c) : c->fd, POLLIN,
+                  skip_ready);
     return STEP_WAIT;
 }
 
@@ -360,6 +368,8 @@ static enum step lingering_step(struct conn *c)
 {
     if (!c->has_shut) {
         c->has_shut = true;
+        if (c->tls)
+            tls_say_end(c->tls->tls);
         (void)shutdown(c->fd, SHUT_WR); /* fails when the client has gone: the read tells */
         c->skip_left = LINGER_BYTES_MAX;
         conn__deadline(c, LINGER_NS);
@@ -388,8 +398,7 @@ static enum step refusing_step(struct conn *c)
         return STEP_WAIT;
     uint32_t left = (uint32_t)c->refusal.size - c->refusal_sent;
     if (left > 0) {
-        ring_send(c->worker->ring, &c->out_op, c->fd, c->refusal.data + c->refusal_sent, left, 0,
-                  refusal_sent);
+        conn__send(c, c->refusal.data + c->refusal_sent, left, refusal_sent);
         return STEP_WAIT;
     }
     text_free(&c->refusal);
@@ -427,6 +436,12 @@ static void release(struct conn *c)
         struct linger linger = {.l_onoff = 1, .l_linger = 0};
         (void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
     }
+    if (c->tls) {
+        bool is_orderly = !c->has_shut && !c->must_reset && !c->is_gone;
+        if (is_orderly)
+            tls_say_end(c->tls->tls);
+        conn_tls__close(c);
+    }
     (void)close(c->fd); /* a socket's close tells nothing we could act on */
     c->fd = -1;
     c->magic = 0;
@@ -447,6 +462,8 @@ static const struct conn_step {
     enum step (*run)(struct conn *c);
     uint32_t next; /* phases it may move to, by itself or by a callback */
 } steps[CONN_PHASE_COUNT] = {
+    [CONN_HANDSHAKE] = {"handshake", conn_tls__handshake_step,
+                        TO(CONN_HEAD) | TO(CONN_REFUSING) | TO(CONN_CLOSING)},
     [CONN_HEAD] = {"head", head_step, TO(CONN_SERVICE) | TO(CONN_REFUSING) | TO(CONN_CLOSING)},
     [CONN_SERVICE] = {"service", service_step, TO(CONN_SENDING)},
     [CONN_SENDING] = {"sending", sending_step, TO(CONN_ENDING)},
@@ -500,6 +517,8 @@ void conn__cut(struct conn *c)
 {
     if (!c->is_gone) {
         c->is_gone = true;
+        if (c->tls && c->phase == CONN_HEAD)
+            tls_say_end(c->tls->tls);     /* idle: in the middle of an answer it would lie */
         (void)shutdown(c->fd, SHUT_RDWR); /* ENOTCONN when the client was faster */
     }
     switch ((enum conn_phase)c->phase) {
@@ -513,6 +532,7 @@ void conn__cut(struct conn *c)
     case CONN_ENDING:
     case CONN_CLOSED:
         break;
+    case CONN_HANDSHAKE:
     case CONN_HEAD:
     case CONN_DISCARDING:
     case CONN_REFUSING:
@@ -527,7 +547,7 @@ void conn__cut(struct conn *c)
 void conn__drain(struct conn *c)
 {
     bool is_idle = c->phase == CONN_HEAD && c->head_size == 0;
-    if (is_idle || c->phase == CONN_LINGERING) {
+    if (is_idle || c->phase == CONN_HANDSHAKE || c->phase == CONN_LINGERING) {
         conn__cut(c);
         conn__run(c);
     }
@@ -535,7 +555,25 @@ void conn__drain(struct conn *c)
 
 /* ---- life ---- */
 
-void conn__open(struct worker *worker, int fd, bool is_surplus)
+/* One too many is told so, but not by TLS: a handshake is what an overloaded server cannot spare.
+ */
+static void begin(struct conn *c, const struct conn_options *options)
+{
+    if (options->is_surplus && options->is_tls) {
+        conn__cut(c);
+    } else if (options->is_surplus) {
+        conn__refuse(c, HTTP_REFUSE_BUSY);
+    } else if (!options->is_tls) {
+        conn__deadline(c, limits_of(c)->idle_timeout_ns);
+    } else if (conn_tls__open(c)) {
+        c->phase = CONN_HANDSHAKE;
+        conn__deadline(c, limits_of(c)->handshake_timeout_ns);
+    } else {
+        conn__cut(c);
+    }
+}
+
+void conn__open(struct worker *worker, int fd, const struct conn_options *options)
 {
     struct list *node = list_pop_front(&worker->free_conns);
     struct conn *c = node ? LIST_ENTRY(node, struct conn, link) : malloc(sizeof *c);
@@ -548,17 +586,15 @@ void conn__open(struct worker *worker, int fd, bool is_surplus)
     c->magic = CONN_MAGIC;
     c->fd = fd;
     c->worker = worker;
-    c->is_surplus = is_surplus;
+    c->is_surplus = options->is_surplus;
+    c->phase = CONN_HEAD;
     c->head = c->small;
     c->head_capacity = sizeof c->small;
     c->deadline_ns = UINT64_MAX;
     list_push_back(&worker->conns, &c->link);
     int one = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* without it only slower */
-    if (is_surplus)
-        refuse(c, HTTP_REFUSE_BUSY);
-    else
-        conn__deadline(c, limits_of(c)->idle_timeout_ns);
+    begin(c, options);
     conn__run(c);
 }
 

@@ -3,6 +3,7 @@
  * connection is a small thing; an exchange is large and taken from the worker's pool only while a
  * request is there, so that idle connections are cheap.
  *
+ *   [HANDSHAKE] of TLS --> HEAD
  *     HEAD --complete--> SERVICE --answered--> SENDING --> ENDING --> [DISCARDING] --> HEAD
  *       |                                                    |
  *       +--refused--> REFUSING --> LINGERING <---unread------+
@@ -17,7 +18,7 @@
  *   conn.c     phases, deadlines, heads        body.c      request bodies
  *   respond.c  response heads, refusals        path_*.c    object bytes
  *   server.c   listeners, workers, drain       exchange.c  what a service may ask
- *   measure.c  metrics and the access log
+ *   measure.c  metrics and the access log                tls_conn.c  the same by TLS
  */
 #ifndef API_HTTP_CONN_H
 #define API_HTTP_CONN_H
@@ -26,6 +27,7 @@
 #include "api/http/head.h"
 #include "api/http/http.h"
 #include "api/http/path.h"
+#include "api/http/tls.h"
 #include "api/http/verified.h"
 
 #define CONN_SMALL_BYTES  2048u /* most heads fit; longer ones move to the exchange's buffer */
@@ -104,6 +106,7 @@ struct exchange {
 
 /* ---- connections ---- */
 enum conn_phase {
+    CONN_HANDSHAKE,  /* of TLS */
     CONN_HEAD,       /* idle, or a head is arriving */
     CONN_SERVICE,    /* the exchange is the service's; its body may be arriving */
     CONN_SENDING,    /* the answer is on its way */
@@ -129,6 +132,7 @@ struct conn {
     bool must_reset;          /* close with RST: what is unsent is not worth keeping */
     struct worker *worker;    /* borrowed */
     struct exchange *x;       /* owned while there; NULL: idle */
+    struct conn_tls *tls;     /* owned; NULL: plain */
     struct list link;         /* worker's connections */
     struct list starved_link; /* worker's, waiting for an exchange */
     struct ring_op in_op, out_op;
@@ -150,23 +154,47 @@ struct conn {
     uint8_t small[CONN_SMALL_BYTES];
 };
 
+/* What a connection by TLS has besides. */
+struct conn_tls {
+    struct tls *tls;    /* owned */
+    struct conn *conn;  /* borrowed */
+    struct list link;   /* worker's handshakes, until it is over */
+    struct iovec in[2]; /* the receive under way */
+    unsigned in_pieces;
+    bool in_cancelled;
+    ring_done_fn *in_done;
+    struct bytes out; /* the send under way; borrowed */
+    uint32_t out_count;
+    enum err out_err;
+    ring_done_fn *out_done;
+};
+
 /* ---- workers: one a loop, sharing nothing ---- */
+#define LISTENERS_MAX 2u /* plain and TLS */
+
 struct worker {
     struct http_server *server; /* borrowed */
     struct loop *loop;          /* borrowed */
     struct ring *ring;          /* borrowed from loop */
     unsigned index;
-    int listen_fd; /* owned; -1: closed */
-    struct worker_accept {
-        struct worker *worker;
-        struct ring_op op;
-    } accepts[ACCEPTS];
+    struct worker_listener {
+        int fd; /* owned; -1: closed */
+        bool is_tls;
+        struct worker_accept {
+            struct worker *worker;
+            struct worker_listener *listener;
+            struct ring_op op;
+        } accepts[ACCEPTS];
+    } listeners[LISTENERS_MAX];
     unsigned accepts_pending;
     struct timer accept_timer; /* after running out of descriptors */
     bool is_draining, is_drained;
     struct timer grace_timer;
     struct loop_msg start_msg, drain_msg;
     struct list conns, free_conns, free_exchanges, starved;
+    struct list handshakes; /* the oldest first */
+    uint32_t handshake_count, handshake_turn_count;
+    uint64_t handshake_turn_ns; /* the turn that is counted */
     uint32_t conn_count, surplus_count, exchange_count, exchanges_max;
     uint64_t request_count;
     uint64_t date_until_ns; /* mono: when `date` is to be written anew */
@@ -177,9 +205,11 @@ struct worker {
 struct http_server {
     struct http_service *service; /* borrowed */
     struct group *group;          /* borrowed */
+    struct tls_store *tls;        /* borrowed; NULL: none */
     struct http_limits limits;
     bool access_log;
-    uint16_t port;
+    unsigned listener_count;
+    uint16_t port, tls_port; /* 0: none */
     uint64_t id_seed;
     _Atomic uint32_t conn_count;
     _Atomic uint32_t workers_left; /* to be drained */
@@ -191,7 +221,13 @@ struct http_server {
 };
 
 /* conn.c */
-void conn__open(struct worker *worker, int fd, bool is_surplus); /* takes fd, also when it fails */
+struct conn_options {
+    bool is_surplus; /* one too many: answered 503 */
+    bool is_tls;
+};
+/* Takes fd, also when it fails. */
+void conn__open(struct worker *worker, int fd, const struct conn_options *options);
+void conn__refuse(struct conn *conn, enum http_refusal why);
 void conn__run(struct conn *conn);
 void conn__wake(struct conn *conn);  /* runs it, soon */
 void conn__cut(struct conn *conn);   /* it is lost, or to be; to be run or woken afterwards */
@@ -205,6 +241,55 @@ static inline void conn__no_deadline(struct conn *conn)
 void conn__rate_start(struct conn *conn);
 bool conn__progress(struct conn *conn, uint64_t bytes); /* false: slower than allowed */
 const char *conn__peer(struct conn *conn);
+
+/* tls_conn.c: for connections that have c->tls */
+bool conn_tls__open(struct conn *conn); /* false: no memory */
+void conn_tls__close(struct conn *conn);
+enum step conn_tls__handshake_step(struct conn *conn);
+void conn_tls__timed_out(struct conn *conn);
+void conn_tls__recv(struct conn *conn, const struct iovec *pieces, unsigned count,
+                    ring_done_fn *done);
+void conn_tls__recv_cancel(struct conn *conn);
+int conn_tls__input_fd(const struct conn *conn); /* readable when there is something to read */
+bool conn_tls__skip(struct conn *conn);          /* of skip_left what is there; false: over */
+void conn_tls__send(struct conn *conn, const void *data, uint32_t size, ring_done_fn *done);
+
+/* Whether what is sent has to be made into records first: TLS, and the kernel does not do it. */
+static inline bool conn__makes_records(const struct conn *conn)
+{
+    return conn->tls != NULL && !tls_kernel_sends(conn->tls->tls);
+}
+/* As ring_recv(), ring_recvmsg(), ring_send(), on in_op and out_op, whatever the connection speaks.
+ */
+static inline void conn__recv(struct conn *conn, void *data, uint32_t size, ring_done_fn *done)
+{
+    if (conn->tls)
+        conn_tls__recv(conn, &(struct iovec){data, size}, 1, done);
+    else
+        ring_recv(conn->worker->ring, &conn->in_op, conn->fd, data, size, done);
+}
+static inline void conn__recvmsg(struct conn *conn, struct msghdr *msg, ring_done_fn *done)
+{
+    if (conn->tls)
+        conn_tls__recv(conn, msg->msg_iov, (unsigned)msg->msg_iovlen, done);
+    else
+        ring_recvmsg(conn->worker->ring, &conn->in_op, conn->fd, msg, done);
+}
+static inline void conn__recv_cancel(struct conn *conn)
+{
+    if (conn->tls)
+        conn_tls__recv_cancel(conn);
+    else
+        ring_cancel(conn->worker->ring, &conn->in_op);
+}
+static inline void conn__send(struct conn *conn, const void *data, uint32_t size,
+                              ring_done_fn *done)
+{
+    if (conn__makes_records(conn))
+        conn_tls__send(conn, data, size, done);
+    else
+        ring_send(conn->worker->ring, &conn->out_op, conn->fd, data, size, 0, done);
+}
 
 /* body.c */
 void request_body__open(struct exchange *x);

@@ -26,6 +26,7 @@
 
 struct exchange;
 struct http_server;
+struct tls_store;
 
 enum http_method {
     HTTP_GET,
@@ -70,6 +71,7 @@ struct bytes http_request_header(const struct http_request *request, const char 
     X(BAD_SYNTAX, 400, "the request is not well-formed HTTP/1.1")                                  \
     X(BAD_HOST, 400, "exactly one well-formed Host header is needed")                              \
     X(BAD_LENGTH, 400, "the length of the body is ambiguous or malformed")                         \
+    X(PLAIN_HTTP, 400, "this port speaks TLS and was sent plain HTTP: use https://")               \
     X(HEAD_TIMEOUT, 408, "the request did not arrive in time")                                     \
     X(URI_TOO_LONG, 414, "the request target is too long")                                         \
     X(EXPECTATION, 417, "the only expectation that can be met is 100-continue")                    \
@@ -194,6 +196,7 @@ void http_log_operation(struct exchange *x, const char *operation, struct bytes 
 /* ---- the server ---- */
 struct http_limits {
     uint32_t connections_max;      /* of all workers; beyond: accept, 503, close */
+    uint64_t handshake_timeout_ns; /* of TLS, from the connection's beginning */
     uint64_t head_timeout_ns;      /* from the first byte of a head to its end */
     uint64_t idle_timeout_ns;      /* between requests */
     uint64_t body_timeout_ns;      /* without any progress */
@@ -210,6 +213,9 @@ struct http_server_options {
     uint16_t port;             /* 0: any free one */
     struct loop *const *loops; /* one a worker; borrowed */
     unsigned worker_count;
+    struct tls_store *tls;        /* borrowed; NULL: no TLS */
+    const char *tls_address;      /* a second port, for TLS; NULL: `address` itself speaks it */
+    uint16_t tls_port;            /* 0: any free one */
     struct group *group;          /* borrowed: loads read plans */
     struct http_service *service; /* borrowed */
     struct http_limits limits;
@@ -220,6 +226,8 @@ struct http_server_options {
 enum err http_server_open(const struct http_server_options *options,
                           struct http_server **ret_server, struct err_trail *trail) MUST_USE;
 uint16_t http_server_port(const struct http_server *server);
+uint16_t
+http_server_tls_port(const struct http_server *server); /* of `tls_address`; 0: there is none */
 /* Thread-safe: stops accepting, closes idle connections, lets running exchanges end; drained() on
  * an unspecified loop when none is left. Connections still busy after `grace_ns` are cut. */
 void http_server_drain(struct http_server *server, uint64_t grace_ns,

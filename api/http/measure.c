@@ -57,6 +57,39 @@ static struct metric path_bytes[] = {
      .kind = METRIC_COUNTER},
 };
 
+static struct metric handshakes[] = {
+    {.name = "sluice_tls_handshakes_total",
+     .labels = "version=\"1.2\"",
+     .help = "TLS handshakes that succeeded",
+     .kind = METRIC_COUNTER},
+    {.name = "sluice_tls_handshakes_total",
+     .labels = "version=\"1.3\"",
+     .help = "TLS handshakes that succeeded",
+     .kind = METRIC_COUNTER},
+};
+static struct metric resumptions = {.name = "sluice_tls_resumptions_total",
+                                    .help = "TLS handshakes shortened by a session ticket",
+                                    .kind = METRIC_COUNTER};
+static struct metric kernel_tls[] = {
+    {.name = "sluice_tls_kernel_connections_total",
+     .labels = "direction=\"send\"",
+     .help = "TLS connections whose records the kernel makes (send) or opens (receive)",
+     .kind = METRIC_COUNTER},
+    {.name = "sluice_tls_kernel_connections_total",
+     .labels = "direction=\"receive\"",
+     .help = "TLS connections whose records the kernel makes (send) or opens (receive)",
+     .kind = METRIC_COUNTER},
+};
+static struct metric handshake_failures[TLS_FAILURE_COUNT] = {
+#define X(reason, label)                                                                           \
+    [TLS_FAILURE_##reason] = {.name = "sluice_tls_handshake_failures_total",                       \
+                              .labels = "reason=\"" label "\"",                                    \
+                              .help = "TLS handshakes that failed",                                \
+                              .kind = METRIC_COUNTER},
+    TLS_FAILURES(X)
+#undef X
+};
+
 static struct metric refused = {.name = "sluice_http_refused_total",
                                 .help = "Requests refused before they were understood",
                                 .kind = METRIC_COUNTER};
@@ -94,6 +127,13 @@ void measure_register(void)
         metric_register(&fallbacks[i]);
     for (size_t i = 0; i < COUNT_OF(path_bytes); i++)
         metric_register(&path_bytes[i]);
+    for (size_t i = 0; i < COUNT_OF(handshakes); i++)
+        metric_register(&handshakes[i]);
+    for (size_t i = 0; i < COUNT_OF(kernel_tls); i++)
+        metric_register(&kernel_tls[i]);
+    for (size_t i = TLS_FAILURE_NONE + 1; i < TLS_FAILURE_COUNT; i++)
+        metric_register(&handshake_failures[i]);
+    metric_register(&resumptions);
     struct metric *const rest[] = {&refused, &connections, &slots_waiting,    &promotions,
                                    &rereads, &cut_offs,    &headers_left_out, &durations};
     for (size_t i = 0; i < COUNT_OF(rest); i++)
@@ -122,18 +162,28 @@ static const char *plain(struct bytes text, char *out, size_t out_size)
     return out;
 }
 
+static const char *tls_text(const struct conn *c)
+{
+    if (c->tls == NULL)
+        return "-";
+    bool is_13 = strcmp(tls_version(c->tls->tls), "1.3") == 0;
+    if (tls_kernel_sends(c->tls->tls))
+        return is_13 ? "1.3,kernel" : "1.2,kernel";
+    return is_13 ? "1.3" : "1.2";
+}
+
 /* The query is left out: a presigned one lets whoever reads it act in its signer's name. */
 static void log_exchange(struct exchange *x, uint64_t duration_ns)
 {
     char method[HTTP_METHOD_BYTES_MAX + 4], target[512], key[64];
     struct bytes target_path = x->request.path;
     LOG(LOG_INFO, "http",
-        "request id=%s peer=%s method=%s path=%s status=%d in=%llu out=%llu us=%llu via=%s "
+        "request id=%s peer=%s method=%s path=%s status=%d in=%llu out=%llu us=%llu via=%s tls=%s "
         "operation=%s key=%s",
         x->id, conn__peer(x->conn), plain(x->request.method_name, method, sizeof method),
         plain(target_path, target, sizeof target), x->status, (unsigned long long)x->body.received,
         (unsigned long long)x->bytes_out, (unsigned long long)(duration_ns / 1000),
-        x->path ? x->path->name : "-", x->operation ? x->operation : "-",
+        x->path ? x->path->name : "-", tls_text(x->conn), x->operation ? x->operation : "-",
         plain(x->access_key, key, sizeof key));
 }
 
@@ -199,4 +249,20 @@ void measure_cut_off(void)
 void measure_header_left_out(void)
 {
     metric_add(&headers_left_out, 1);
+}
+
+void measure_handshake(const struct tls *tls)
+{
+    metric_add(&handshakes[strcmp(tls_version(tls), "1.3") == 0], 1);
+    if (tls_is_resumed(tls))
+        metric_add(&resumptions, 1);
+    if (tls_kernel_sends(tls))
+        metric_add(&kernel_tls[0], 1);
+    if (tls_kernel_receives(tls))
+        metric_add(&kernel_tls[1], 1);
+}
+
+void measure_handshake_failed(enum tls_failure why)
+{
+    metric_add(&handshake_failures[why], 1);
 }

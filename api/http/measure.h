@@ -6,6 +6,7 @@
 #define API_HTTP_MEASURE_H
 
 #include "api/http/http.h"
+#include "api/http/tls.h"
 
 struct path;
 
@@ -34,5 +35,7 @@ void measure_connections(int change);
 void measure_slot_wait(int change);
 void measure_cut_off(void); /* a peer too slow */
 void measure_header_left_out(void);
+void measure_handshake(const struct tls *tls); /* one that succeeded */
+void measure_handshake_failed(enum tls_failure why);
 
 #endif

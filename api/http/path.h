@@ -13,6 +13,7 @@
 #ifndef API_HTTP_PATH_H
 #define API_HTTP_PATH_H
 
+#include "api/http/tls.h"
 #include "base/loop.h"
 #include "replication/group.h"
 
@@ -66,6 +67,8 @@ struct path_send {
     struct group *group;       /* borrowed */
     struct verified *verified; /* borrowed: the worker's */
     int fd;                    /* the socket */
+    struct tls
+        *tls; /* borrowed: makes records of what is sent; NULL: the socket takes it as it is */
     bool is_hot;
     struct bytes head;      /* what is left of it */
     struct bytes body;      /* memory to be sent after it: a text, or bytes of an inline object */
@@ -84,6 +87,8 @@ struct path_send {
     struct ring_op op;
     struct iovec iov[2];
     struct msghdr msg;
+    uint32_t records_count; /* bytes that have left in records, to be told in the next turn */
+    enum err records_err;
     struct arena_waiter waiter;
     uint8_t to_read, to_send; /* direct: index of the next window */
     struct path_window windows[2];

@@ -28,9 +28,33 @@ static void memory_sent(struct ring_op *op, enum err e, uint32_t count)
         send->next(send);
 }
 
+static void records_submit(struct path_send *send);
+
+static void records_left(struct ring_op *op, enum err e, uint32_t events)
+{
+    struct path_send *send = CONTAINER_OF(op, struct path_send, op);
+    e = e ? e : send->records_err;
+    if (!e && send->records_count == 0)
+        records_submit(send);
+    else
+        memory_sent(op, e, e ? 0 : send->records_count);
+}
+
+static void records_submit(struct path_send *send)
+{
+    struct tls_wait wait;
+    send->records_err =
+        tls_send(send->tls, send->fd, send->head, send->body, &send->records_count, &wait);
+    ring_poll(loop_ring(send->loop), &send->op, wait.fd, wait.events, records_left);
+}
+
 static void memory_submit(struct path_send *send)
 {
     struct ring *ring = loop_ring(send->loop);
+    if (send->tls) {
+        records_submit(send);
+        return;
+    }
     struct bytes only = send->head.size ? send->head : send->body;
     if (send->head.size == 0 || send->body.size == 0) {
         ring_send(ring, &send->op, send->fd, only.data, (uint32_t)only.size, 0, memory_sent);

@@ -247,7 +247,7 @@ static void choose(struct path_send *send)
         return;
     }
     facts.is_inline = span.inline_data != NULL;
-    facts.has_fd = span.fd >= 0;
+    facts.has_fd = span.fd >= 0 && send->tls == NULL;
     if (facts.has_fd && !facts.is_inline && !facts.is_hot) {
         path__window_cut(&send->windows[0], &span, PATH_WINDOW_BYTES);
         facts.is_resident = path__may_sendfile(send, &send->windows[0].span);
@@ -278,6 +278,7 @@ void respond__start(struct exchange *x)
     send->group = worker->server->group;
     send->verified = worker->verified;
     send->fd = x->conn->fd;
+    send->tls = conn__makes_records(x->conn) ? x->conn->tls->tls : NULL;
     send->ask = &x->ask;
     x->keeps = can_keep(x);
     if (x->conn->is_gone) {

@@ -17,6 +17,7 @@
 
 const struct http_limits http_limits_default = {
     .connections_max = 10000,
+    .handshake_timeout_ns = 10 * NS_PER_SECOND,
     .head_timeout_ns = 20 * NS_PER_SECOND,
     .idle_timeout_ns = 75 * NS_PER_SECOND,
     .body_timeout_ns = 30 * NS_PER_SECOND,
@@ -127,11 +128,14 @@ static void drain_delivered(struct loop_msg *msg)
     struct worker *worker = CONTAINER_OF(msg, struct worker, drain_msg);
     worker->is_draining = true;
     timer_stop(worker->loop, &worker->accept_timer);
-    for (unsigned i = 0; i < ACCEPTS; i++)
-        ring_cancel(worker->ring, &worker->accepts[i].op);
-    /* Shut down before it is closed: the kernel then ends the accepts on every backend, and nobody
-     * new gets in line. */
-    (void)shutdown(worker->listen_fd, SHUT_RDWR);
+    for (unsigned l = 0; l < worker->server->listener_count; l++) {
+        struct worker_listener *listener = &worker->listeners[l];
+        for (unsigned i = 0; i < ACCEPTS; i++)
+            ring_cancel(worker->ring, &listener->accepts[i].op);
+        /* Shut down before it is closed: the kernel then ends the accepts on every backend, and
+         * nobody new gets in line. */
+        (void)shutdown(listener->fd, SHUT_RDWR);
+    }
     timer_start(worker->loop, &worker->grace_timer, worker->server->grace_ns, grace_is_over);
     LIST_EACH (&worker->conns, node)
         conn__drain(LIST_ENTRY(node, struct conn, link));
@@ -153,7 +157,7 @@ void http_server_drain(struct http_server *server, uint64_t grace_ns,
 
 static void accept_again(struct worker *worker);
 
-static void admit(struct worker *worker, int fd)
+static void admit(struct worker *worker, int fd, bool is_tls)
 {
     uint32_t before = atomic_fetch_add(&worker->server->conn_count, 1);
     bool is_surplus = before >= worker->server->limits.connections_max;
@@ -165,7 +169,7 @@ static void admit(struct worker *worker, int fd)
         return;
     }
     worker->surplus_count += is_surplus;
-    conn__open(worker, fd, is_surplus);
+    conn__open(worker, fd, &(struct conn_options){.is_surplus = is_surplus, .is_tls = is_tls});
 }
 
 static void accept_paused(struct timer *timer)
@@ -181,7 +185,7 @@ static void accepted(struct ring_op *op, enum err e, uint32_t count)
     if (!e && worker->is_draining) {
         (void)close((int)count); /* came with the end */
     } else if (!e) {
-        admit(worker, (int)count);
+        admit(worker, (int)count, accept->listener->is_tls);
     } else if (!worker->is_draining && err_family(e) != FAM_IO) {
         /* Out of descriptors or memory; a connection that died in the queue (FAM_IO) costs nothing
          * but itself. */
@@ -196,11 +200,14 @@ static void accept_again(struct worker *worker)
 {
     if (worker->is_draining || timer_is_running(&worker->accept_timer))
         return;
-    for (unsigned i = 0; i < ACCEPTS; i++) {
-        if (ring_op_is_pending(&worker->accepts[i].op))
-            continue;
-        worker->accepts_pending++;
-        ring_accept(worker->ring, &worker->accepts[i].op, worker->listen_fd, accepted);
+    for (unsigned l = 0; l < worker->server->listener_count; l++) {
+        struct worker_listener *listener = &worker->listeners[l];
+        for (unsigned i = 0; i < ACCEPTS; i++) {
+            if (ring_op_is_pending(&listener->accepts[i].op))
+                continue;
+            worker->accepts_pending++;
+            ring_accept(worker->ring, &listener->accepts[i].op, listener->fd, accepted);
+        }
     }
 }
 
@@ -261,12 +268,13 @@ static enum err port_is_free(const union address *address, socklen_t size, const
     return ERR_OK;
 }
 
-static enum err listener_open(struct http_server *server, const char *text, int *ret_fd,
+/* *port 0 becomes the one that was found. */
+static enum err listener_open(const char *text, uint16_t *port, int *ret_fd,
                               struct err_trail *trail)
 {
     union address address;
     socklen_t size;
-    enum err e = parse_address(text, server->port, &address, &size);
+    enum err e = parse_address(text, *port, &address, &size);
     if (e)
         return err_note(trail, e, "\"%s\" is no IP address", text);
     CLEANUP(fd_close)
@@ -275,13 +283,32 @@ static enum err listener_open(struct http_server *server, const char *text, int 
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0 ||
         bind(fd, &address.any, size) != 0 || listen(fd, BACKLOG) != 0)
-        return listen_errno(trail, "listen on", text, server->port);
+        return listen_errno(trail, "listen on", text, *port);
     size = sizeof address;
     CHECK(getsockname(fd, &address.any, &size) == 0);
-    server->port =
-        ntohs(address.any.sa_family == AF_INET ? address.v4.sin_port : address.v6.sin6_port);
+    *port = ntohs(address.any.sa_family == AF_INET ? address.v4.sin_port : address.v6.sin6_port);
     *ret_fd = TAKE_FD(fd);
     return ERR_OK;
+}
+
+/* One listener a worker on that address. */
+static enum err listeners_open(struct http_server *server, const char *text, uint16_t *port,
+                               bool is_tls, struct err_trail *trail)
+{
+    union address address;
+    socklen_t size;
+    enum err e = parse_address(text, *port, &address, &size);
+    if (e)
+        return err_note(trail, e, "\"%s\" is no IP address", text);
+    e = port_is_free(&address, size, text, *port, trail);
+    unsigned index = server->listener_count++;
+    CHECK(index < LISTENERS_MAX);
+    for (unsigned i = 0; !e && i < server->worker_count; i++) {
+        struct worker_listener *listener = &server->workers[i].listeners[index];
+        listener->is_tls = is_tls;
+        e = listener_open(text, port, &listener->fd, trail);
+    }
+    return e;
 }
 
 static void worker_init(struct worker *worker, struct http_server *server, unsigned index,
@@ -291,15 +318,19 @@ static void worker_init(struct worker *worker, struct http_server *server, unsig
     worker->loop = loop;
     worker->ring = loop_ring(loop);
     worker->index = index;
-    worker->listen_fd = -1;
-    for (unsigned i = 0; i < ACCEPTS; i++)
-        worker->accepts[i].worker = worker;
+    for (unsigned l = 0; l < LISTENERS_MAX; l++) {
+        struct worker_listener *listener = &worker->listeners[l];
+        listener->fd = -1;
+        for (unsigned i = 0; i < ACCEPTS; i++)
+            listener->accepts[i] = (struct worker_accept){.worker = worker, .listener = listener};
+    }
     worker->exchanges_max =
         (exchanges_max(&server->limits) + server->worker_count - 1) / server->worker_count;
     list_init(&worker->conns);
     list_init(&worker->free_conns);
     list_init(&worker->free_exchanges);
     list_init(&worker->starved);
+    list_init(&worker->handshakes);
     worker->start_msg.deliver = start_delivered;
     worker->drain_msg.deliver = drain_delivered;
 }
@@ -316,25 +347,23 @@ enum err http_server_open(const struct http_server_options *options,
         return err_note(trail, ERR_NO_MEMORY, "open the HTTP server");
     server->service = options->service;
     server->group = options->group;
+    server->tls = options->tls;
     server->limits = options->limits;
     server->access_log = options->access_log;
     server->port = options->port;
+    server->tls_port = options->tls_port;
     server->id_seed = clock_real_ns(loop_clock(options->loops[0]));
     server->worker_count = options->worker_count;
     for (unsigned i = 0; i < options->worker_count; i++)
         worker_init(&server->workers[i], server, i, options->loops[i]);
 
-    union address address;
-    socklen_t address_size;
-    enum err e = parse_address(options->address, options->port, &address, &address_size);
-    if (e)
-        return err_note(trail, e, "\"%s\" is no IP address", options->address);
-    e = port_is_free(&address, address_size, options->address, options->port, trail);
-    for (unsigned i = 0; !e && i < server->worker_count; i++) {
+    bool has_second = options->tls && options->tls_address;
+    enum err e =
+        listeners_open(server, options->address, &server->port, options->tls && !has_second, trail);
+    if (!e && has_second)
+        e = listeners_open(server, options->tls_address, &server->tls_port, true, trail);
+    for (unsigned i = 0; !e && i < server->worker_count; i++)
         e = verified_open(&server->workers[i].verified);
-        if (!e)
-            e = listener_open(server, options->address, &server->workers[i].listen_fd, trail);
-    }
     if (e)
         return e;
     measure_register();
@@ -351,6 +380,11 @@ uint16_t http_server_port(const struct http_server *server)
     return server->port;
 }
 
+uint16_t http_server_tls_port(const struct http_server *server)
+{
+    return server->listener_count > 1 ? server->tls_port : 0;
+}
+
 void http_server_close(struct http_server *server)
 {
     if (server == NULL)
@@ -361,8 +395,9 @@ void http_server_close(struct http_server *server)
             continue; /* never came to be */
         CHECK(list_is_empty(&worker->conns));
         CHECK(worker->accepts_pending == 0);
-        if (worker->listen_fd >= 0)
-            (void)close(worker->listen_fd); /* a listener has nothing to lose */
+        for (unsigned l = 0; l < LISTENERS_MAX; l++)
+            if (worker->listeners[l].fd >= 0)
+                (void)close(worker->listeners[l].fd); /* a listener has nothing to lose */
         for (struct list *node; (node = list_pop_front(&worker->free_conns));)
             conn__free(LIST_ENTRY(node, struct conn, link));
         for (struct list *node; (node = list_pop_front(&worker->free_exchanges));)

@@ -183,6 +183,7 @@ static enum s3_error refusal_error(enum http_refusal why)
     case HTTP_REFUSE_BAD_SYNTAX:
     case HTTP_REFUSE_BAD_HOST:
     case HTTP_REFUSE_BAD_LENGTH:
+    case HTTP_REFUSE_PLAIN_HTTP:
     case HTTP_REFUSE_EXPECTATION:
     case HTTP_REFUSE_COUNT:
         break;

@@ -438,7 +438,9 @@ struct fixture {
     struct http_service service;
     struct http_server *server;
     struct http_limits limits;
-    uint16_t port;
+    uint16_t port, tls_port;
+    struct tls_store *tls; /* borrowed: the port speaks TLS */
+    bool has_both;         /* or a second one does */
     unsigned large_slots, small_slots;
     _Atomic bool is_drained;
 };
@@ -457,6 +459,7 @@ static void fixture_drained(void *context)
 
 static const struct http_limits test_limits = {
     .connections_max = 1000,
+    .handshake_timeout_ns = 20 * NS_PER_SECOND,
     .head_timeout_ns = 20 * NS_PER_SECOND,
     .idle_timeout_ns = 20 * NS_PER_SECOND,
     .body_timeout_ns = 20 * NS_PER_SECOND,
@@ -482,12 +485,15 @@ static void fixture_start(struct fixture *f)
         .service = &f->service,
         .limits = f->limits.connections_max ? f->limits : test_limits,
         .access_log = true,
+        .tls = f->tls,
+        .tls_address = f->has_both ? "127.0.0.1" : NULL,
     };
     enum err e = http_server_open(&options, &f->server, &trail);
     if (e)
         print_error("%s\n", err_trail_text(&trail, e));
     assert_int_equal(e, ERR_OK);
     f->port = http_server_port(f->server);
+    f->tls_port = f->has_both ? http_server_tls_port(f->server) : f->port;
     f->is_drained = false;
     for (unsigned i = 0; i < WORKERS; i++)
         assert_int_equal(pthread_create(&f->threads[i], NULL, loop_thread, f->loops[i]), 0);
@@ -518,6 +524,7 @@ static void fixture_stop(struct fixture *f, uint64_t grace_ns)
 
 struct client {
     int fd;
+    void *session; /* tests of TLS: theirs, NULL: plain */
     char in[1 << 16];
     size_t in_size;
 };
@@ -549,14 +556,25 @@ static int client_connect(const struct fixture *f)
     return fd;
 }
 
+/* How the bytes of a client with a session travel. */
+static struct {
+    void *(*open)(int fd);
+    ssize_t (*send)(void *session, const void *data, size_t size);
+    ssize_t (*recv)(void *session, void *data, size_t size);
+    void (*close)(void *session);
+} client_sessions;
+
 static void client_open(struct client *c, const struct fixture *f)
 {
     c->fd = client_connect(f);
     c->in_size = 0;
+    c->session = client_sessions.open ? client_sessions.open(c->fd) : NULL;
 }
 
 static void client_close(struct client *c)
 {
+    if (c->session)
+        client_sessions.close(TAKE(c->session));
     close(c->fd);
     c->fd = -1;
 }
@@ -565,7 +583,9 @@ static void client_close(struct client *c)
 static bool client_put(struct client *c, const void *data, size_t size)
 {
     for (size_t at = 0; at < size;) {
-        ssize_t sent = send(c->fd, (const char *)data + at, size - at, MSG_NOSIGNAL);
+        ssize_t sent = c->session
+                           ? client_sessions.send(c->session, (const char *)data + at, size - at)
+                           : send(c->fd, (const char *)data + at, size - at, MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent <= 0)
@@ -586,7 +606,9 @@ static ssize_t client_more(struct client *c)
     assert_true(c->in_size < sizeof c->in);
     ssize_t got;
     do /* rings that were closed a moment ago still interrupt the thread that opened them */
-        got = recv(c->fd, c->in + c->in_size, sizeof c->in - c->in_size, 0);
+        got = c->session
+                  ? client_sessions.recv(c->session, c->in + c->in_size, sizeof c->in - c->in_size)
+                  : recv(c->fd, c->in + c->in_size, sizeof c->in - c->in_size, 0);
     while (got < 0 && errno == EINTR);
     if (got > 0)
         c->in_size += (size_t)got;
