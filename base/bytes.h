@@ -130,7 +130,10 @@ static inline void buf_put_char(struct buf *buf, char c)
     else
         buf->overflowed = true;
 }
-void buf_put_string(struct buf *buf, const char *string);
+static inline void buf_put_string(struct buf *buf, const char *string)
+{
+    buf_put(buf, bytes_of_string(string));
+}
 void buf_put_u64(struct buf *buf, uint64_t value);
 void buf_printf(struct buf *buf, const char *format, ...) PRINTF_LIKE(2, 3);
 static inline struct bytes buf_bytes(const struct buf *buf)

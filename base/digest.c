@@ -29,6 +29,7 @@
 _Static_assert(sizeof(MD5_CTX) <= sizeof(((struct digest *)0)->state), "MD5 state fits");
 _Static_assert(sizeof(SHA_CTX) <= sizeof(((struct digest *)0)->state), "SHA-1 state fits");
 _Static_assert(sizeof(SHA256_CTX) <= sizeof(((struct digest *)0)->state), "SHA-256 state fits");
+_Static_assert(sizeof(SHA256_CTX) <= sizeof(((struct hmac_key *)0)->inner), "twice in an HMAC's");
 
 size_t digest_size_bytes(enum digest_kind kind)
 {
@@ -176,29 +177,42 @@ void md5(const void *data, size_t size, uint8_t out[16])
 }
 
 /* RFC 2104 */
-void hmac_sha256(const void *key, size_t key_size, const void *data, size_t size, uint8_t out[32])
+void hmac_key_init(struct hmac_key *key, const void *bytes, size_t size)
 {
-    uint8_t block[64] = {0}, inner[32];
-    if (key_size > sizeof block)
-        sha256(key, key_size, block);
-    else if (key_size > 0)
-        memcpy(block, key, key_size);
-
-    SHA256_CTX context;
+    uint8_t block[64] = {0};
+    if (size > sizeof block)
+        sha256(bytes, size, block);
+    else if (size > 0)
+        memcpy(block, bytes, size);
     for (size_t i = 0; i < sizeof block; i++)
         block[i] ^= 0x36;
-    SHA256_Init(&context);
-    SHA256_Update(&context, block, sizeof block);
-    SHA256_Update(&context, data, size);
-    SHA256_Final(inner, &context);
-
+    SHA256_Init((SHA256_CTX *)key->inner);
+    SHA256_Update((SHA256_CTX *)key->inner, block, sizeof block);
     for (size_t i = 0; i < sizeof block; i++)
         block[i] ^= 0x36 ^ 0x5c;
-    SHA256_Init(&context);
-    SHA256_Update(&context, block, sizeof block);
+    SHA256_Init((SHA256_CTX *)key->outer);
+    SHA256_Update((SHA256_CTX *)key->outer, block, sizeof block);
+    OPENSSL_cleanse(block, sizeof block);
+}
+
+void hmac_key_sha256(const struct hmac_key *key, const void *data, size_t size, uint8_t out[32])
+{
+    uint8_t inner[32];
+    SHA256_CTX context;
+    memcpy(&context, key->inner, sizeof context);
+    SHA256_Update(&context, data, size);
+    SHA256_Final(inner, &context);
+    memcpy(&context, key->outer, sizeof context);
     SHA256_Update(&context, inner, sizeof inner);
     SHA256_Final(out, &context);
-    OPENSSL_cleanse(block, sizeof block);
+}
+
+void hmac_sha256(const void *key, size_t key_size, const void *data, size_t size, uint8_t out[32])
+{
+    struct hmac_key states;
+    hmac_key_init(&states, key, key_size);
+    hmac_key_sha256(&states, data, size, out);
+    OPENSSL_cleanse(&states, sizeof states);
 }
 
 uint64_t xxh3_64(const void *data, size_t size)

@@ -46,6 +46,13 @@ void digest_crc_bytes(enum digest_kind kind, uint64_t value, uint8_t *big_endian
 
 void sha256(const void *data, size_t size, uint8_t out[32]);
 void hmac_sha256(const void *key, size_t key_size, const void *data, size_t size, uint8_t out[32]);
+/* HMAC under a key that is used often: what does not depend on the data is hashed once, and half of a
+ * short text's work with it. As good as the key for whoever reads it: to be wiped likewise. */
+struct hmac_key {
+    uint64_t inner[14], outer[14]; /* running states */
+};
+void hmac_key_init(struct hmac_key *key, const void *bytes, size_t size);
+void hmac_key_sha256(const struct hmac_key *key, const void *data, size_t size, uint8_t out[32]);
 void md5(const void *data, size_t size, uint8_t out[16]);
 
 uint64_t xxh3_64(const void *data, size_t size);

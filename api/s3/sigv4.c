@@ -213,7 +213,7 @@ static enum s3_error parse_query(const struct sigv4_request *request, struct sig
 
 enum s3_error sigv4_parse(const struct sigv4_request *request, struct sigv4 *ret_sigv4)
 {
-    *ret_sigv4 = (struct sigv4){0};
+    memset(ret_sigv4, 0, offsetof(struct sigv4, signing_key));
     struct bytes header = s3_headers_find(&request->headers, BYTES("authorization"));
     struct bytes ignored;
     bool is_presigned = s3_query_find(request->query, BYTES("X-Amz-Algorithm"), &ignored) ||
@@ -267,9 +267,8 @@ static void hasher_flush(struct hasher *hasher)
     hasher->size = 0;
 }
 
-static void hash_bytes(void *context, struct bytes bytes)
+static void hash_bytes(struct hasher *hasher, struct bytes bytes)
 {
-    struct hasher *hasher = context;
     if (bytes.size > sizeof hasher->gathered - hasher->size) {
         hasher_flush(hasher);
         if (bytes.size > sizeof hasher->gathered) {
@@ -284,12 +283,26 @@ static void hash_bytes(void *context, struct bytes bytes)
 
 enum path_form { PATH_CANONICAL, PATH_AS_SENT };
 
+static void hash_encoded(struct hasher *hasher, struct bytes text, enum uri_slash slash)
+{
+    for (size_t done = 0, part; done < text.size; done += part) {
+        part = text.size - done < sizeof hasher->gathered / 3 ? text.size - done
+                                                              : sizeof hasher->gathered / 3;
+        if (3 * part > sizeof hasher->gathered - hasher->size)
+            hasher_flush(hasher);
+        hasher->size += uri_encode_short(bytes_slice(text, done, part), slash,
+                                         hasher->gathered + hasher->size);
+    }
+}
+
 static void hash_path(struct hasher *hasher, struct bytes path, enum path_form form)
 {
     char decoded[HTTP_URI_BYTES_MAX];
     struct buf out = BUF_ON(decoded);
-    if (form == PATH_CANONICAL && uri_decode(path, URI_PLUS_LITERAL, &out))
-        uri_encode_each(buf_bytes(&out), URI_SLASH_KEPT, hash_bytes, hasher);
+    if (form == PATH_CANONICAL && bytes_find_char(path, 0, '%') == SIZE_MAX)
+        hash_encoded(hasher, path, URI_SLASH_KEPT);
+    else if (form == PATH_CANONICAL && uri_decode(path, URI_PLUS_LITERAL, &out))
+        hash_encoded(hasher, buf_bytes(&out), URI_SLASH_KEPT);
     else
         hash_bytes(hasher, path);
 }
@@ -330,9 +343,9 @@ static void hash_query(struct hasher *hasher, const struct s3_query *query)
     for (size_t i = 0; i < count; i++) {
         if (i > 0)
             hash_bytes(hasher, BYTES("&"));
-        uri_encode_each(sorted[i]->name, URI_SLASH_ENCODED, hash_bytes, hasher);
+        hash_encoded(hasher, sorted[i]->name, URI_SLASH_ENCODED);
         hash_bytes(hasher, BYTES("="));
-        uri_encode_each(sorted[i]->value, URI_SLASH_ENCODED, hash_bytes, hasher);
+        hash_encoded(hasher, sorted[i]->value, URI_SLASH_ENCODED);
     }
 }
 
@@ -415,11 +428,20 @@ static void derive_key(struct bytes secret, struct bytes date, struct bytes regi
     hmac_sha256(out, 32, "aws4_request", 12, out);
 }
 
+static void derive_hmac_key(struct bytes secret, struct bytes date, struct bytes region,
+                            struct hmac_key *ret_key)
+{
+    uint8_t key[32];
+    derive_key(secret, date, region, key);
+    hmac_key_init(ret_key, key, sizeof key);
+    explicit_bzero(key, sizeof key);
+}
+
 static void signing_key(const struct sigv4 *sigv4, struct bytes secret, struct sigv4_cache *cache,
-                        uint8_t out[32])
+                        struct hmac_key *ret_key)
 {
     if (cache == NULL) {
-        derive_key(secret, sigv4->date, sigv4->region, out);
+        derive_hmac_key(secret, sigv4->date, sigv4->region, ret_key);
         return;
     }
     char text[SIGV4_CACHE_NAME_BYTES];
@@ -432,23 +454,23 @@ static void signing_key(const struct sigv4 *sigv4, struct bytes secret, struct s
     size_t at = xxh3_64(text, name.size) % SIGV4_CACHE_ENTRIES;
     if (!bytes_equal(bytes_of(cache->entries[at].name, cache->entries[at].name_size),
                      buf_bytes(&name))) {
-        derive_key(secret, sigv4->date, sigv4->region, cache->entries[at].key);
+        derive_hmac_key(secret, sigv4->date, sigv4->region, &cache->entries[at].key);
         memcpy(cache->entries[at].name, text, name.size);
         cache->entries[at].name_size = (uint32_t)name.size;
     }
-    memcpy(out, cache->entries[at].key, 32);
+    *ret_key = cache->entries[at].key;
 }
 
-static void sign_text(const uint8_t key[32], const struct buf *text, char out[65])
+static void sign_text(const struct hmac_key *key, const struct buf *text, char out[65])
 {
     CHECK(!text->overflowed);
     uint8_t mac[32];
-    hmac_sha256(key, 32, text->data, text->size, mac);
+    hmac_key_sha256(key, text->data, text->size, mac);
     hex_encode(mac, sizeof mac, out);
 }
 
 static void sign_request(const struct sigv4_request *request, const struct sigv4 *sigv4,
-                         const uint8_t key[32], enum path_form form, char out[65])
+                         const struct hmac_key *key, enum path_form form, char out[65])
 {
     uint8_t hash[32];
     char hex[65], memory[512];
@@ -474,20 +496,20 @@ enum s3_error sigv4_verify(const struct sigv4_request *request, struct sigv4 *si
 {
     CHECK(!sigv4->is_anonymous);
     char expected[65];
-    signing_key(sigv4, secret, cache, sigv4->signing_key);
-    sign_request(request, sigv4, sigv4->signing_key, PATH_CANONICAL, expected);
+    signing_key(sigv4, secret, cache, &sigv4->signing_key);
+    sign_request(request, sigv4, &sigv4->signing_key, PATH_CANONICAL, expected);
     if (signature_is(sigv4, expected))
         return S3_E(None);
-    sign_request(request, sigv4, sigv4->signing_key, PATH_AS_SENT, expected);
+    sign_request(request, sigv4, &sigv4->signing_key, PATH_AS_SENT, expected);
     return signature_is(sigv4, expected) ? S3_E(None) : S3_E(SignatureDoesNotMatch);
 }
 
 void sigv4_sign(const struct sigv4_request *request, const struct sigv4 *sigv4, struct bytes secret,
                 char out[65])
 {
-    uint8_t key[32];
-    derive_key(secret, sigv4->date, sigv4->region, key);
-    sign_request(request, sigv4, key, PATH_CANONICAL, out);
+    struct hmac_key key;
+    derive_hmac_key(secret, sigv4->date, sigv4->region, &key);
+    sign_request(request, sigv4, &key, PATH_CANONICAL, out);
 }
 
 /* ---- bodies and forms ---- */
@@ -508,7 +530,7 @@ static void sign_next(const struct sigv4 *sigv4, const char *algorithm, const ch
     buf_put_char(&text, '\n');
     buf_put_string(&text, middle);
     buf_put_string(&text, hex);
-    sign_text(sigv4->signing_key, &text, out);
+    sign_text(&sigv4->signing_key, &text, out);
 }
 
 void sigv4_chunk_signature(const struct sigv4 *sigv4, const char previous[65],

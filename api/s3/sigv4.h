@@ -15,6 +15,7 @@
 #include "api/s3/error.h"
 #include "api/s3/headers.h"
 #include "api/s3/uri.h"
+#include "base/digest.h"
 
 #define SIGV4_SKEW_SECONDS 900u
 #define SIGV4_EXPIRES_MAX 604800u
@@ -47,8 +48,8 @@ struct sigv4 {
     enum sigv4_payload payload;
     struct bytes payload_text;   /* what stands in the canonical request */
     uint8_t payload_sha256[32];  /* SIGV4_PAYLOAD_SHA256 */
-    uint8_t signing_key[32];     /* set by sigv4_verify */
     const char *message;         /* why an error was returned; NULL: the code's own sentence */
+    struct hmac_key signing_key; /* set by sigv4_verify, and by nothing else */
 };
 
 /* Everything that can be told without the secret: form, time, expiry, that what must be signed is. S3_E(None) when fine. */
@@ -61,7 +62,7 @@ bool sigv4_is_own_param(struct bytes name);
 #define SIGV4_SECRET_BYTES_MAX 128u /* what a keyring takes */
 
 /*
- * Derived keys, so that a request costs two hashes and not six. Each worker its own; zeroed is
+ * Derived keys, ready for HMAC, so that a request costs two hashes and not six. Each worker its own; zeroed is
  * empty. An entry is found by date, region and secret whole, not by a hash of them: what it holds
  * decides who somebody is, and a client chooses the region.
  */
@@ -71,7 +72,7 @@ struct sigv4_cache {
     struct {
         uint32_t name_size;
         char name[SIGV4_CACHE_NAME_BYTES]; /* date, size of region, region, secret */
-        uint8_t key[32];
+        struct hmac_key key;
     } entries[SIGV4_CACHE_ENTRIES];
 };
 

@@ -2,6 +2,10 @@
 
 /* ---- percent-coding ---- */
 
+const bool uri_unreserved[256] = {
+    ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1, ['0' ... '9'] = 1, ['-'] = 1, ['.'] = 1, ['_'] = 1, ['~'] = 1,
+};
+
 static int hex_value(char c)
 {
     if (c >= '0' && c <= '9')
@@ -12,70 +16,53 @@ static int hex_value(char c)
 
 bool uri_decode(struct bytes text, enum uri_plus plus, struct buf *out)
 {
-    for (size_t i = 0; i < text.size; i++) {
-        char c = text.data[i];
-        if (c == '%') {
-            if (text.size - i < 3)
-                return false;
-            int high = hex_value(text.data[i + 1]), low = hex_value(text.data[i + 2]);
-            if (high < 0 || low < 0)
-                return false;
-            c = (char)(high << 4 | low);
-            i += 2;
-        } else if (c == '+' && plus == URI_PLUS_IS_SPACE) {
-            c = ' ';
+    char coded_plus = plus == URI_PLUS_IS_SPACE ? '+' : '%';
+    for (size_t i = 0; i < text.size;) {
+        size_t from = i;
+        while (i < text.size && text.data[i] != '%' && text.data[i] != coded_plus)
+            i++;
+        buf_put(out, bytes_slice(text, from, i - from));
+        if (i == text.size)
+            break;
+        if (text.data[i] == '+') {
+            buf_put_char(out, ' ');
+            i++;
+            continue;
         }
-        buf_put_char(out, c);
+        if (text.size - i < 3)
+            return false;
+        int high = hex_value(text.data[i + 1]), low = hex_value(text.data[i + 2]);
+        if (high < 0 || low < 0)
+            return false;
+        buf_put_char(out, (char)(high << 4 | low));
+        i += 3;
     }
     return !out->overflowed;
 }
 
-void uri_encode_each(struct bytes text, enum uri_slash slash,
-                     void (*put)(void *context, struct bytes piece), void *context)
+size_t uri_encode_short(struct bytes text, enum uri_slash slash, char *out)
 {
     static const char digits[] = "0123456789ABCDEF";
-    size_t clean_from = 0;
+    char *to = out;
     for (size_t i = 0; i < text.size; i++) {
         unsigned char c = (unsigned char)text.data[i];
-        if (uri_is_unreserved((char)c) || (c == '/' && slash == URI_SLASH_KEPT))
+        if (uri_unreserved[c] || (c == '/' && slash == URI_SLASH_KEPT)) {
+            *to++ = (char)c;
             continue;
-        if (i > clean_from)
-            put(context, bytes_slice(text, clean_from, i - clean_from));
-        clean_from = i + 1;
-        const char coded[3] = {'%', digits[c >> 4], digits[c & 15]};
-        put(context, bytes_of(coded, sizeof coded));
+        }
+        *to++ = '%', *to++ = digits[c >> 4], *to++ = digits[c & 15];
     }
-    if (text.size > clean_from)
-        put(context, bytes_slice(text, clean_from, SIZE_MAX));
-}
-
-static void put_text(void *context, struct bytes piece)
-{
-    text_put(context, piece);
+    return (size_t)(to - out);
 }
 
 void uri_encode(struct bytes text, enum uri_slash slash, struct text_buf *out)
 {
-    uri_encode_each(text, slash, put_text, out);
+    char coded[3 * 128];
+    for (size_t done = 0; done < text.size; done += 128)
+        text_put(out, bytes_of(coded, uri_encode_short(bytes_slice(text, done, 128), slash, coded)));
 }
 
 /* ---- the query ---- */
-
-/* The view itself when there is nothing to decode. */
-static enum err query_decode(struct s3_query *query, struct bytes raw, struct bytes *ret_decoded)
-{
-    if (bytes_find_char(raw, 0, '%') == SIZE_MAX && bytes_find_char(raw, 0, '+') == SIZE_MAX) {
-        *ret_decoded = raw;
-        return ERR_OK;
-    }
-    struct buf out = {.data = query->text + query->text_size,
-                      .capacity = sizeof query->text - query->text_size};
-    if (!uri_decode(raw, URI_PLUS_IS_SPACE, &out))
-        return out.overflowed ? ERR_TOO_LARGE : ERR_BAD_SYNTAX;
-    query->text_size += (uint32_t)out.size;
-    *ret_decoded = buf_bytes(&out);
-    return ERR_OK;
-}
 
 /* Prefixes and markers are told back in XML, which can hold neither. */
 static bool is_text(struct bytes decoded)
@@ -83,40 +70,56 @@ static bool is_text(struct bytes decoded)
     return bytes_find_char(decoded, 0, '\0') == SIZE_MAX && bytes_is_utf8(decoded);
 }
 
-static enum err query_add(struct s3_query *query, struct bytes raw)
+static enum err query_decode(struct s3_query *query, struct bytes *piece)
+{
+    struct buf out = {.data = query->text + query->text_size,
+                      .capacity = sizeof query->text - query->text_size};
+    if (!uri_decode(*piece, URI_PLUS_IS_SPACE, &out))
+        return out.overflowed ? ERR_TOO_LARGE : ERR_BAD_SYNTAX;
+    query->text_size += (uint32_t)out.size;
+    *piece = buf_bytes(&out);
+    return is_text(*piece) ? ERR_OK : ERR_BAD_SYNTAX;
+}
+
+static enum err query_add(struct s3_query *query, struct bytes raw, bool raw_is_text)
 {
     if (query->count == S3_QUERY_PARAMS_MAX)
         return ERR_TOO_LARGE;
     struct s3_query_param *param = &query->params[query->count];
     size_t equals = bytes_find_char(raw, 0, '=');
-    enum err e = query_decode(query, bytes_slice(raw, 0, equals), &param->name);
-    param->value = (struct bytes){NULL, 0};
-    if (!e && equals != SIZE_MAX)
-        e = query_decode(query, bytes_slice(raw, equals + 1, SIZE_MAX), &param->value);
-    if (e)
-        return e;
-    if (!is_text(param->name) || !is_text(param->value))
+    param->name = bytes_slice(raw, 0, equals);
+    param->value = equals == SIZE_MAX ? (struct bytes){NULL, 0} : bytes_slice(raw, equals + 1, SIZE_MAX);
+    /* The views themselves serve when there is nothing to decode. */
+    if (bytes_find_char(raw, 0, '%') != SIZE_MAX || bytes_find_char(raw, 0, '+') != SIZE_MAX) {
+        enum err e = query_decode(query, &param->name);
+        if (!e && equals != SIZE_MAX)
+            e = query_decode(query, &param->value);
+        if (e)
+            return e;
+    } else if (!raw_is_text && !is_text(raw)) {
         return ERR_BAD_SYNTAX;
+    }
+    query->name_sizes |= s3_query_size_bit(param->name.size);
     query->count++;
     return ERR_OK;
 }
 
 enum err s3_query_parse(struct bytes raw, struct s3_query *ret_query)
 {
-    ret_query->count = 0;
-    ret_query->text_size = 0;
+    s3_query_clear(ret_query);
+    bool raw_is_text = is_text(raw); /* all at once: then no piece has to be looked at again */
     while (raw.size > 0) {
         struct bytes part = bytes_split(&raw, '&');
         if (part.size == 0)
             continue;
-        enum err e = query_add(ret_query, part);
+        enum err e = query_add(ret_query, part, raw_is_text);
         if (e)
             return e;
     }
     return ERR_OK;
 }
 
-bool s3_query_find(const struct s3_query *query, struct bytes name, struct bytes *ret_value)
+bool s3_query__find(const struct s3_query *query, struct bytes name, struct bytes *ret_value)
 {
     for (uint32_t i = 0; i < query->count; i++)
         if (bytes_equal(query->params[i].name, name)) {

@@ -13,19 +13,17 @@ enum uri_plus { URI_PLUS_LITERAL, URI_PLUS_IS_SPACE };
 bool uri_decode(struct bytes text, enum uri_plus plus, struct buf *out);
 
 /* A-Z a-z 0-9 - . _ ~ */
+extern const bool uri_unreserved[256];
 static inline bool uri_is_unreserved(char c)
 {
-    /* a bit for each of 0x20..0x7f */
-    static const uint32_t bits[3] = {0x03ff6000u, 0x87fffffeu, 0x47fffffeu};
-    unsigned char u = (unsigned char)c;
-    return u >= 0x20 && u < 0x80 && (bits[u / 32 - 1] >> u % 32 & 1);
+    return uri_unreserved[(unsigned char)c];
 }
 
 /* Encodes all but A-Z a-z 0-9 - . _ ~ and, with URI_SLASH_KEPT, '/'. Upper-case hex. */
 enum uri_slash { URI_SLASH_ENCODED, URI_SLASH_KEPT };
 void uri_encode(struct bytes text, enum uri_slash slash, struct text_buf *out);
-/* The same, piece by piece into a sink: for hashing without a buffer. */
-void uri_encode_each(struct bytes text, enum uri_slash slash, void (*put)(void *context, struct bytes piece), void *context);
+/* The same into memory with room for three times the text; returns how much of it was used. */
+size_t uri_encode_short(struct bytes text, enum uri_slash slash, char *out);
 
 /* ---- the query ---- */
 #define S3_QUERY_PARAMS_MAX 32
@@ -37,13 +35,27 @@ struct s3_query_param {
 struct s3_query {
     uint32_t count;
     uint32_t text_size;
+    uint64_t name_sizes; /* a bit for the size (modulo 64) of each name: most names that are looked for are told absent by it */
     struct s3_query_param params[S3_QUERY_PARAMS_MAX]; /* as they came */
     char text[S3_QUERY_TEXT_BYTES];
 };
+static inline void s3_query_clear(struct s3_query *query)
+{
+    query->count = query->text_size = 0;
+    query->name_sizes = 0;
+}
+static inline uint64_t s3_query_size_bit(size_t name_size)
+{
+    return 1ull << (name_size & 63);
+}
 /* ERR_BAD_SYNTAX (percent-coding, NUL, not UTF-8), ERR_TOO_LARGE (parameters, decoded text). The query borrows from raw. */
 enum err s3_query_parse(struct bytes raw, struct s3_query *ret_query) MUST_USE;
 /* First of that name (case-sensitive). A parameter without a value yields an empty one that is not NULL. */
-bool s3_query_find(const struct s3_query *query, struct bytes name, struct bytes *ret_value);
+bool s3_query__find(const struct s3_query *query, struct bytes name, struct bytes *ret_value);
+static inline bool s3_query_find(const struct s3_query *query, struct bytes name, struct bytes *ret_value)
+{
+    return (query->name_sizes & s3_query_size_bit(name.size)) && s3_query__find(query, name, ret_value);
+}
 
 /* ---- bucket and key ---- */
 struct s3_target {

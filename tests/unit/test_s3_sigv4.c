@@ -256,7 +256,7 @@ static void a_cached_key_is_found_by_its_own_name_alone(void **state)
             without = with;
             (void)sigv4_verify(&built.request, &with, rows[i].secret, cache);
             (void)sigv4_verify(&built.request, &without, rows[i].secret, NULL);
-            assert_memory_equal(with.signing_key, without.signing_key, 32);
+            assert_memory_equal(&with.signing_key, &without.signing_key, sizeof with.signing_key);
         }
     free(cache);
 }
