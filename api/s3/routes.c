@@ -1,5 +1,7 @@
 #include "api/s3/routes.h"
 
+#include <pthread.h>
+
 #include "api/s3/handlers.h"
 #include "api/s3/keyring.h"
 
@@ -162,15 +164,41 @@ const struct s3_route s3_routes[] = {
 };
 const size_t s3_route_count = COUNT_OF(s3_routes);
 
-/* "name" or "name=value" against what the request has. */
-static bool query_fits(const struct s3_query *query, const char *wanted)
+/*
+ * What is known of the table beforehand, so that a request looks at the rows of its method and
+ * resource alone, and at their texts' lengths only once: rows [from, to), which stand together, and
+ * each row's query parameter as "name" and perhaps "value".
+ */
+#define ROUTES_MAX 160
+static struct {
+    uint16_t from, to;
+} groups[HTTP_METHOD_OTHER + 1][S3_RESOURCE_COUNT];
+static struct {
+    struct bytes name, value;
+} queries[ROUTES_MAX];
+static pthread_once_t prepared = PTHREAD_ONCE_INIT;
+
+static void prepare(void)
 {
-    struct bytes value = bytes_of_string(wanted);
-    struct bytes name = bytes_split(&value, '=');
+    CHECK(s3_route_count <= ROUTES_MAX);
+    for (size_t i = 0; i < s3_route_count; i++) {
+        const struct s3_route *route = &s3_routes[i];
+        if (groups[route->method][route->resource].to == 0)
+            groups[route->method][route->resource].from = (uint16_t)i;
+        else
+            CHECK(groups[route->method][route->resource].to == i);
+        groups[route->method][route->resource].to = (uint16_t)(i + 1);
+        queries[i].value = bytes_of_string(route->query);
+        queries[i].name = bytes_split(&queries[i].value, '=');
+    }
+}
+
+/* Against what the request has. */
+static bool query_fits(const struct s3_query *query, struct bytes name, struct bytes value)
+{
     struct bytes present;
-    if (!s3_query_find(query, name, &present))
-        return false;
-    return value.data == NULL || bytes_equal(present, value);
+    return s3_query_find(query, name, &present) &&
+           (value.data == NULL || bytes_equal(present, value));
 }
 
 static bool header_fits(const struct http_request *http, const char *wanted)
@@ -187,14 +215,13 @@ static bool header_fits(const struct http_request *http, const char *wanted)
     return value.data == NULL || bytes_start_with_nocase(present, value);
 }
 
-static bool route_fits(const struct s3_route *route, const struct http_request *http,
-                       enum s3_resource resource, const struct s3_query *query)
+static bool route_fits(size_t row, const struct http_request *http, const struct s3_query *query)
 {
-    if (route->method != http->method || route->resource != resource)
+    const struct s3_route *route = &s3_routes[row];
+    if (route->query != NULL && !query_fits(query, queries[row].name, queries[row].value))
         return false;
-    if (route->query != NULL && !query_fits(query, route->query))
-        return false;
-    if (route->query_too != NULL && !query_fits(query, route->query_too))
+    if (route->query_too != NULL &&
+        !query_fits(query, bytes_of_string(route->query_too), (struct bytes){NULL, 0}))
         return false;
     return route->header == NULL || header_fits(http, route->header);
 }
@@ -202,8 +229,11 @@ static bool route_fits(const struct s3_route *route, const struct http_request *
 const struct s3_route *s3_route_find(const struct http_request *http, enum s3_resource resource,
                                      const struct s3_query *query)
 {
-    for (size_t i = 0; i < s3_route_count; i++)
-        if (route_fits(&s3_routes[i], http, resource, query))
+    CHECK(pthread_once(&prepared, prepare) == 0);
+    CHECK(http->method <= HTTP_METHOD_OTHER && resource < S3_RESOURCE_COUNT);
+    size_t to = groups[http->method][resource].to;
+    for (size_t i = groups[http->method][resource].from; i < to; i++)
+        if (route_fits(i, http, query))
             return &s3_routes[i];
     return NULL;
 }

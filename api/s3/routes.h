@@ -2,7 +2,8 @@
  * The route table: which request is which S3 operation. It is data, read top to bottom, and the
  * first row that fits wins; the table of operations in the README is printed from it. A row without
  * a handler is something S3 has and we do not: 501 NotImplemented, never a wrong success. So every
- * sub-resource S3 knows stands here, or `PUT key?legal-hold` would be taken for an upload.
+ * sub-resource S3 knows stands here, or `PUT key?legal-hold` would be taken for an upload. Rows of
+ * one method and resource stand together.
  */
 #ifndef API_S3_ROUTES_H
 #define API_S3_ROUTES_H
@@ -27,7 +28,7 @@ struct s3_route {
     enum http_method method;
     enum s3_resource resource;
     const char *query;      /* parameter that must be there, "name" or "name=value"; NULL: none */
-    const char *query_too;  /* another one */
+    const char *query_too;  /* another one, by name */
     const char *header;     /* header that must be there, "name" or "name=prefix of its value" */
     const char *operation;  /* as S3 names it */
     s3_handler_fn *handler; /* NULL: 501 */
