@@ -213,7 +213,8 @@ static enum step exchange_begin(struct conn *c, uint32_t head_size)
     enum http_refusal why = head_parse((const char *)c->head, head_size, &x->request, x->headers);
     if (why)
         return head_refused(c, why);
-    memset(x->state, 0, sizeof x->state);
+    struct http_service *service = c->worker->server->service;
+    memset(x->state, 0, service->state_zeroed_bytes ? service->state_zeroed_bytes : sizeof x->state);
     x->out_size = OUT_PREFIX_BYTES;
     x->begun_ns = loop_now_ns(c->worker->loop);
     worker__request_id(c->worker, x->id);
@@ -223,7 +224,7 @@ static enum step exchange_begin(struct conn *c, uint32_t head_size)
     c->phase = CONN_SERVICE;
     conn__no_deadline(c);
     x->has_begun = true;
-    c->worker->server->service->begin(c->worker->server->service, x);
+    service->begin(service, x);
     return STEP_ON;
 }
 

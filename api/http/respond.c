@@ -82,23 +82,23 @@ const char *respond__date(struct worker *worker)
 
 static bool has_line_break(struct bytes value)
 {
-    return value.size > 0 &&
+    return !head_is_field_text(value) && /* all but a few values end here */
            (memchr(value.data, '\r', value.size) || memchr(value.data, '\n', value.size) ||
             memchr(value.data, '\0', value.size));
 }
 
-void http_header(struct exchange *x, const char *name, struct bytes value)
+void http_header_named(struct exchange *x, struct bytes name, struct bytes value)
 {
     CHECK_MAGIC(x, EXCHANGE_MAGIC);
     CHECK(x->answer == ANSWER_NONE);
-    size_t name_size = strlen(name), size = name_size + value.size + 4;
-    bool is_sound = head_is_token(bytes_of(name, name_size)) && !has_line_break(value);
+    size_t size = name.size + value.size + 4;
+    bool is_sound = head_is_token(name) && !has_line_break(value);
     if (!is_sound || size + 2 > sizeof x->out - x->out_size) { /* 2: the empty line at the end */
         measure_header_left_out();
         return;
     }
     char *to = x->out + x->out_size;
-    to = mempcpy(to, name, name_size);
+    to = mempcpy(to, name.data, name.size);
     *to++ = ':', *to++ = ' ';
     if (value.size > 0)
         to = mempcpy(to, value.data, value.size);
@@ -109,8 +109,9 @@ void http_header(struct exchange *x, const char *name, struct bytes value)
 void http_header_u64(struct exchange *x, const char *name, uint64_t value)
 {
     char text[24];
-    int size = snprintf(text, sizeof text, "%llu", (unsigned long long)value);
-    http_header(x, name, bytes_of(text, (size_t)size));
+    struct buf buf = BUF_ON(text);
+    buf_put_u64(&buf, value);
+    http_header(x, name, buf_bytes(&buf));
 }
 
 /* Statuses whose responses have neither body nor length: RFC 9110, 8.6. */

@@ -77,7 +77,6 @@ static void entry_free(struct entry *entry)
 static void entry_copy(const struct entry *entry, struct access_key *ret_key)
 {
     memcpy(ret_key, entry->image, entry->size);
-    memset((uint8_t *)ret_key + entry->size, 0, sizeof *ret_key - entry->size);
 }
 
 /* ---- the table in memory; callers hold `lock` or are alone ---- */

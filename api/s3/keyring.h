@@ -52,7 +52,8 @@ enum err keyring_open(const struct keyring_options *options, struct keyring **re
 void keyring_close(struct keyring *keyring);
 size_t keyring_count(struct keyring *keyring);
 
-/* Copies the key out; any thread, does not block on the disk. ERR_NO_SUCH_KEY_ID. */
+/* Copies the key out, of its grants as many as there are; any thread, does not block on the disk.
+ * ERR_NO_SUCH_KEY_ID. */
 enum err keyring_find(struct keyring *keyring, struct bytes id, struct access_key *ret_key) MUST_USE;
 /* Copies key i in order of id, secret blanked; ERR_NO_SUCH_KEY_ID past the end. */
 enum err keyring_at(struct keyring *keyring, size_t i, struct access_key *ret_key) MUST_USE;

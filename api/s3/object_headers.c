@@ -98,11 +98,7 @@ static void put_attr(void *context, struct bytes name, struct bytes value)
         if (bytes_equal(name, overrides[i].header) &&
             s3_param(attrs->r, overrides[i].param).data != NULL)
             return; /* replaced below */
-    char text[300];
-    struct buf name_text = {.data = text, .capacity = sizeof text - 1};
-    buf_put(&name_text, name);
-    text[name_text.size] = '\0';
-    http_header(attrs->r->x, text, value);
+    http_header_named(attrs->r->x, name, value);
 }
 
 void s3_header_attrs(struct s3_request *r, const struct object_info *info)

@@ -20,18 +20,6 @@ void *s3_take(struct s3_request *r, size_t size)
 
 /* ---- what was asked ---- */
 
-struct bytes s3_header(const struct s3_request *r, const char *name)
-{
-    return s3_headers_find(&r->headers, bytes_of_string(name));
-}
-
-struct bytes s3_param(const struct s3_request *r, const char *name)
-{
-    struct bytes value;
-    return s3_query_find(&r->query, bytes_of_string(name), &value) ? value
-                                                                   : (struct bytes){NULL, 0};
-}
-
 bool s3_param_u32(struct s3_request *r, const char *name, uint32_t otherwise, uint32_t *ret_value)
 {
     struct bytes text = s3_param(r, name);

@@ -39,12 +39,8 @@ struct s3_request {
     enum s3_resource resource;
     struct bytes bucket_name; /* borrowed from the head */
     struct bytes key;         /* in key_text */
-    struct s3_query query;
     struct s3_headers headers; /* the head's, and those a presigned URL carries in its query */
     struct bucket_info bucket; /* of bucket_name, once it is known to exist */
-
-    /* by whom */
-    struct s3_auth auth;
 
     /* taken, given back by end() */
     struct s3_block *blocks;
@@ -55,9 +51,15 @@ struct s3_request {
     bool has_answered;
     enum s3_error error; /* told to the client; for metrics */
 
-    char key_text[KEY_BYTES_MAX + 1];
     _Alignas(16) unsigned char own[S3_OWN_BYTES];
+
+    /* by whom. Down to the grants, of which auth.key.grant_count tells how many there are, the
+     * request is zeroed when it begins; what follows is written before it is read. */
+    struct s3_auth auth;
+    struct s3_query query;
+    char key_text[KEY_BYTES_MAX + 1];
 };
+#define S3_REQUEST_ZEROED_BYTES offsetof(struct s3_request, auth.key.grants)
 
 /* ---- memory ---- */
 /* Zeroed, valid until end(). NULL: no block left; answer SlowDown. */
@@ -69,9 +71,18 @@ void *s3_take(struct s3_request *r, size_t size);
     })
 
 /* ---- what was asked ---- */
-struct bytes s3_header(const struct s3_request *r, const char *name); /* {NULL, 0}: absent */
-struct bytes s3_param(const struct s3_request *r,
-                      const char *name); /* decoded; {NULL, 0}: absent */
+/* {NULL, 0}: absent. Inline for the length of the name, which is known. */
+static inline struct bytes s3_header(const struct s3_request *r, const char *name)
+{
+    return s3_headers_find(&r->headers, bytes_of_string(name));
+}
+/* Decoded; {NULL, 0}: absent. */
+static inline struct bytes s3_param(const struct s3_request *r, const char *name)
+{
+    struct bytes value;
+    return s3_query_find(&r->query, bytes_of_string(name), &value) ? value
+                                                                   : (struct bytes){NULL, 0};
+}
 /* A parameter's number, `otherwise` when absent. False: answered with InvalidArgument. */
 bool s3_param_u32(struct s3_request *r, const char *name, uint32_t otherwise, uint32_t *ret_value);
 /* max-keys and its like: at most `max`, which is also what an absent one means. */

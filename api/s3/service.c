@@ -113,6 +113,7 @@ static void service_begin(struct http_service *http, struct exchange *x)
 {
     struct s3_request *r = http_state(x);
     r->magic = S3_REQUEST_MAGIC;
+    s3_query_clear(&r->query);
     r->service = CONTAINER_OF(http, struct s3_service, http);
     r->worker = r->service->workers[http_worker(x)];
     r->x = x;
@@ -246,8 +247,12 @@ enum err s3_service_open(const struct s3_service_options *options, struct s3_ser
         calloc(1, sizeof *service + options->worker_count * sizeof service->workers[0]);
     if (service == NULL)
         return ERR_NO_MEMORY;
-    service->http =
-        (struct http_service){.begin = service_begin, .end = service_end, .refuse = service_refuse};
+    service->http = (struct http_service){
+        .begin = service_begin,
+        .end = service_end,
+        .refuse = service_refuse,
+        .state_zeroed_bytes = S3_REQUEST_ZEROED_BYTES,
+    };
     service->group = options->group;
     service->keyring = options->keyring;
     service->clock = options->clock ? options->clock : clock_system();

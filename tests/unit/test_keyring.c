@@ -105,7 +105,7 @@ static struct access_key create(struct fixture *f, const struct access_key *draf
 static void a_drawn_key_is_complete_and_found(void **state)
 {
     struct fixture *f = *state;
-    struct access_key made = create(f, &(struct access_key){.name = "backup"}), found;
+    struct access_key made = create(f, &(struct access_key){.name = "backup"}), found = {0};
     assert_int_equal(strlen(made.id), 20);
     assert_memory_equal(made.id, "SLUI", 4);
     assert_int_equal(strlen(made.secret), 40);
@@ -133,7 +133,7 @@ static void keys_are_there_after_a_restart(void **state)
     node_close(f);
     node_open(f);
     assert_int_equal(ring_open_with(f, f->node_key), ERR_OK);
-    struct access_key found;
+    struct access_key found = {0};
     assert_int_equal(keyring_count(f->keyring), 2);
     assert_int_equal(keyring_find(f->keyring, BYTES("AKIA_OLD"), &found), ERR_OK);
     assert_memory_equal(&made, &found, sizeof made);
@@ -219,7 +219,7 @@ static void many_keys_are_found_among_each_other(void **state)
     enum { MANY = 150 };
     struct fixture *f = *state;
     char ids[MANY][32];
-    struct access_key found;
+    struct access_key found = {0};
     for (unsigned i = 0; i < MANY; i++) {
         struct access_key draft = {.secret = "0123456789"};
         snprintf(ids[i], sizeof ids[i], "key-%u", i * 7919 % 1000);
@@ -243,7 +243,7 @@ struct reader {
 static void *read_all_the_time(void *context)
 {
     struct reader *reader = context;
-    struct access_key found;
+    struct access_key found = {0};
     while (!reader->stop)
         if (keyring_find(reader->keyring, BYTES("steady"), &found) != ERR_OK ||
             strcmp(found.secret, "0123456789") != 0)
