@@ -128,6 +128,21 @@ void ring_write(struct ring *ring, struct ring_op *op, int fd, const void *data,
     submit(ring, op, RING_WRITE, fd, done);
 }
 
+bool ring_has_splice(const struct ring *ring)
+{
+    return ring->has_splice;
+}
+
+void ring_splice(struct ring *ring, struct ring_op *op, struct ring_splice *splice,
+                 ring_done_fn *done)
+{
+    CHECK(ring->has_splice);
+    CHECK(splice->drain > 0 && splice->pipe_in >= 0 && splice->pipe_out >= 0);
+    splice->filled = splice->drained = 0;
+    op->data = splice, op->flags = 0;
+    submit(ring, op, RING_SPLICE, splice->socket_fd, done);
+}
+
 void ring_cancel(struct ring *ring, struct ring_op *op)
 {
     if (ring_op_is_pending(op))

@@ -73,6 +73,27 @@ void ring_read(struct ring *ring, struct ring_op *op, int fd, void *data, uint32
 void ring_write(struct ring *ring, struct ring_op *op, int fd, const void *data, uint32_t size, uint64_t offset,
                 ring_done_fn *done);
 
+/* ---- files to sockets through a pipe: pages change hands, nobody copies ---- */
+/*
+ * One step: `fill` bytes of the file into the pipe, and when they are in, `drain` bytes out of it into the socket. io_uring does it as two
+ * linked splices on a kernel worker; the other backend by splice(2) right here, so that the loop waits for pages that are not in the cache.
+ * Ends when something reached the socket, when the file had nothing to give, or with an error; count is `drained`. What was filled
+ * and not drained is still in the pipe, after an error, too.
+ */
+struct ring_splice {
+    int file_fd;
+    uint64_t file_offset;
+    uint32_t fill; /* 0: only what the pipe holds; at most what fits into it */
+    int pipe_in, pipe_out;
+    int socket_fd;  /* non-blocking */
+    uint32_t drain; /* not more than the pipe then holds */
+    bool more;      /* more follows at once: MSG_MORE */
+    /* results */
+    uint32_t filled, drained;
+};
+bool ring_has_splice(const struct ring *ring);
+void ring_splice(struct ring *ring, struct ring_op *op, struct ring_splice *splice, ring_done_fn *done);
+
 void ring_cancel(struct ring *ring, struct ring_op *op); /* op may have ended already */
 bool ring_op_is_pending(const struct ring_op *op);
 

@@ -17,6 +17,7 @@ enum ring_kind {
     RING_POLL,
     RING_READ,
     RING_WRITE,
+    RING_SPLICE,
 };
 
 struct ring_backend_ops {
@@ -33,6 +34,7 @@ struct ring {
     uint32_t pending; /* operations submitted and not ended */
     bool is_waiting;  /* inside ring_wait() */
     bool has_fixed_buffers;
+    bool has_splice;
     /* Called in ring_wait() when the waiting is over and before callbacks run; the loop takes the
      * time there. NULL: nobody. */
     void (*woken)(void *context);

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
 #include <stdio.h>
@@ -17,7 +18,8 @@
 /*
  * The io_uring backend.
  *
- * An operation has at most one entry in the kernel at a time, whose user_data is the operation.
+ * An operation has at most one entry in the kernel at a time, whose user_data is the operation; a
+ * splice has two, linked, of which the first is tagged (FILL_TAG) and ends before the second.
  * Entries of our own (cancellations) have user_data 0 and their results are dropped. What does not
  * fit into the submission queue, or comes before the ring is enabled, stands in `backlog` and goes
  * out at the next flush; so submitting never fails.
@@ -28,6 +30,10 @@
 
 #define ENTRIES_DEFAULT  1024u
 #define CQ_FACTOR        4u /* a burst of results before the kernel must keep an overflow list */
+#define FILL_TAG         1u /* in user_data, where an operation's address has a zero */
+/* Kernel workers for what may block for ever, which here is splices alone: they copy nothing and wait
+ * only for pages that went between the look at the cache and the splice. Unset, it is RLIMIT_NPROC. */
+#define WORKERS_UNBOUND_MAX 16u
 #define BUFFER_BYTES_MAX GIB(1) /* io_uring_register(2): the most one fixed buffer may have */
 #define BUFFER_BITS      30
 _Static_assert(BUFFER_BYTES_MAX == 1ull << BUFFER_BITS,
@@ -40,6 +46,7 @@ enum {
     OP_BACKLOG = 8,    /* in ring->backlog, not in the kernel */
     OP_TO_CANCEL = 16, /* in ring->to_cancel: in the kernel, and the cancellation found no room */
     OP_DROPPED = 32,   /* in ring->dropped: cancelled before it reached the kernel */
+    OP_DRY = 64,       /* a splice whose file gave nothing; flags says why */
 };
 
 struct uring {
@@ -83,6 +90,7 @@ static uint32_t poll_events_for(const struct ring_op *op)
     case RING_SEND:
     case RING_SENDMSG:
     case RING_WRITE:
+    case RING_SPLICE:
         return POLLOUT;
     case RING_POLL:
         return (uint32_t)op->flags;
@@ -105,6 +113,22 @@ static void prepare_file(const struct uring *uring, struct io_uring_sqe *sqe,
         io_uring_prep_write(sqe, op->fd, op->data, op->size, op->offset);
     if (op->state & OP_ASYNC)
         sqe->flags |= IOSQE_ASYNC;
+}
+
+static void prepare_fill(struct io_uring_sqe *sqe, struct ring_op *op)
+{
+    const struct ring_splice *splice = op->data;
+    io_uring_prep_splice(sqe, splice->file_fd, (int64_t)splice->file_offset, splice->pipe_in, -1,
+                         splice->fill, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    sqe->flags |= IOSQE_IO_LINK;
+    io_uring_sqe_set_data64(sqe, (uintptr_t)op | FILL_TAG);
+}
+
+static void prepare_drain(struct io_uring_sqe *sqe, const struct ring_op *op)
+{
+    const struct ring_splice *splice = op->data;
+    io_uring_prep_splice(sqe, splice->pipe_out, -1, splice->socket_fd, -1, splice->drain,
+                         SPLICE_F_MOVE | SPLICE_F_NONBLOCK | (splice->more ? SPLICE_F_MORE : 0));
 }
 
 static void prepare(const struct uring *uring, struct io_uring_sqe *sqe, struct ring_op *op)
@@ -137,6 +161,9 @@ static void prepare(const struct uring *uring, struct io_uring_sqe *sqe, struct 
     case RING_WRITE:
         prepare_file(uring, sqe, op);
         break;
+    case RING_SPLICE:
+        prepare_drain(sqe, op);
+        break;
     }
     io_uring_sqe_set_data(sqe, op);
 }
@@ -151,11 +178,28 @@ static struct io_uring_sqe *take_entry(struct uring *uring)
     return sqe;
 }
 
+static bool has_fill(const struct ring_op *op)
+{
+    return op->kind == RING_SPLICE && !(op->state & OP_POLLING) &&
+           ((const struct ring_splice *)op->data)->fill > 0;
+}
+
 static bool try_queue(struct uring *uring, struct ring_op *op)
 {
+    /* A link ends where a submission does, so both entries are there before the first is filled. */
+    bool is_linked = has_fill(op);
+    if (is_linked && io_uring_sq_space_left(&uring->io) < 2 &&
+        (!uring->is_enabled || io_uring_submit(&uring->io) <= 0 ||
+         io_uring_sq_space_left(&uring->io) < 2))
+        return false;
     struct io_uring_sqe *sqe = take_entry(uring);
     if (sqe == NULL)
         return false;
+    if (is_linked) {
+        prepare_fill(sqe, op);
+        sqe = io_uring_get_sqe(&uring->io);
+        CHECK(sqe != NULL);
+    }
     prepare(uring, sqe, op);
     return true;
 }
@@ -231,6 +275,41 @@ static void uring_flush(struct ring *ring)
 
 /* ---- results ---- */
 
+/* The first of a splice's two results; the second follows in any case. */
+static void fill_ended(struct ring_op *op, int result)
+{
+    struct ring_splice *splice = op->data;
+    CHECK(op->kind == RING_SPLICE);
+    if (result > 0) {
+        splice->filled = (uint32_t)result;
+        return;
+    }
+    op->state |= OP_DRY;
+    op->flags = result == -EAGAIN ? -ENOBUFS : result; /* the pipe is full */
+}
+
+/* The kernel cancels the second half of a splice whose first fell short: it goes on with what there
+ * is. */
+static bool splice_goes_on(struct uring *uring, struct ring_op *op)
+{
+    struct ring_splice *splice = op->data;
+    if (op->state & OP_DRY) {
+        if (op->flags != -EINTR)
+            return false;
+        op->state &= (uint8_t)~OP_DRY;
+        queue(uring, op);
+        return true;
+    }
+    if (splice->fill == 0)
+        return false;
+    uint32_t missing = splice->fill - splice->filled;
+    splice->fill = 0;
+    splice->drain -= missing;
+    if (missing > 0)
+        queue(uring, op);
+    return missing > 0;
+}
+
 /* Whether the result was not the operation's own end and it is on its way again. */
 static bool goes_on(struct uring *uring, struct ring_op *op, int result)
 {
@@ -242,6 +321,10 @@ static bool goes_on(struct uring *uring, struct ring_op *op, int result)
         queue(uring, op);
         return true;
     }
+    if (op->kind == RING_SPLICE && !was_polling && splice_goes_on(uring, op))
+        return true;
+    if (op->state & OP_DRY)
+        return false;
     if (result == -EINTR) {
         queue(uring, op);
         return true;
@@ -262,8 +345,12 @@ static void end(struct uring *uring, struct ring_op *op, int result)
     if (op->state & OP_TO_CANCEL)
         list_remove(&op->link);
     bool was_polling = op->state & OP_POLLING;
+    if (op->state & OP_DRY)
+        result = op->flags;
     if (result == -EAGAIN || result == -EINTR || (was_polling && result >= 0))
         result = -ECANCELED; /* what would have been tried again, had it not been cancelled */
+    if (op->kind == RING_SPLICE && result > 0)
+        ((struct ring_splice *)op->data)->drained = (uint32_t)result;
     if (result < 0)
         ring__end(&uring->ring, op, err_from_errno(-result), 0);
     else
@@ -279,12 +366,17 @@ static uint32_t reap(struct uring *uring)
         struct io_uring_cqe *cqe;
         if (io_uring_peek_cqe(&uring->io, &cqe) != 0)
             break;
-        struct ring_op *op = io_uring_cqe_get_data(cqe);
+        uint64_t tagged = io_uring_cqe_get_data64(cqe);
+        struct ring_op *op = (struct ring_op *)(uintptr_t)(tagged & ~(uint64_t)FILL_TAG);
         int result = cqe->res;
         io_uring_cqe_seen(&uring->io, cqe);
         if (op == NULL)
             continue;
         CHECK_MAGIC(op, RING_OP_MAGIC);
+        if (tagged & FILL_TAG) {
+            fill_ended(op, result);
+            continue;
+        }
         if (goes_on(uring, op, result))
             continue;
         end(uring, op, result);
@@ -462,6 +554,7 @@ static bool is_capable(struct uring *uring, char *reason, size_t size)
                      "io_uring: this kernel lacks operation %u: use Linux 5.11 or newer",
                      needed[i]);
     }
+    uring->ring.has_splice = io_uring_opcode_supported(probe, IORING_OP_SPLICE);
     io_uring_free_probe(probe);
     return all;
 }
@@ -529,6 +622,8 @@ enum err ring__uring_open(const struct ring_options *options, struct ring **ret_
     uring->is_open = true;
     if (!is_capable(uring, reason, reason_size))
         return ERR_UNSUPPORTED;
+    /* Linux 5.15; an older one keeps its own limit. */
+    (void)io_uring_register_iowq_max_workers(&uring->io, (unsigned[2]){0, WORKERS_UNBOUND_MAX});
     if (options->arena)
         register_arena(uring, options->arena);
     else

@@ -12,6 +12,7 @@
 #include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -293,6 +294,180 @@ static void files_are_written_and_read_at_offsets(void **state)
     slot_put(slot);
 }
 
+/* ---- splices ---- */
+
+#define SPLICED_BYTES 50000u
+
+static uint8_t spliced_byte(size_t i)
+{
+    return (uint8_t)(i * 7 + i / 251);
+}
+
+static struct ring_splice splice_of_file(const struct fixture *f)
+{
+    static uint8_t bytes[SPLICED_BYTES];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = spliced_byte(i);
+    assert_int_equal(pwrite(f->file, bytes, sizeof bytes, 0), sizeof bytes);
+    return (struct ring_splice){.file_fd = f->file,
+                                .pipe_in = f->pipe[1],
+                                .pipe_out = f->pipe[0],
+                                .socket_fd = f->pair[0]};
+}
+
+static void splice_once(struct fixture *f, struct ring_splice *splice, struct result *result)
+{
+    *result = (struct result){0};
+    ring_splice(f->ring, &result->op, splice, note);
+    await(f, result);
+    assert_int_equal(result->count, splice->drained);
+}
+
+/* How many bytes there were to read, each as it is in the file from *at on. */
+static size_t read_spliced(const struct fixture *f, size_t *at)
+{
+    static uint8_t in[SPLICED_BYTES];
+    ssize_t got = recv(f->pair[1], in, sizeof in, MSG_DONTWAIT);
+    for (ssize_t i = 0; i < got; i++)
+        assert_int_equal(in[i], spliced_byte(*at + (size_t)i));
+    *at += got > 0 ? (size_t)got : 0;
+    return got > 0 ? (size_t)got : 0;
+}
+
+static void a_file_goes_through_a_pipe_into_a_socket(void **state)
+{
+    struct fixture *f = need_ring(state);
+    if (!ring_has_splice(f->ring))
+        skip();
+    struct ring_splice splice = splice_of_file(f);
+    struct result result;
+    size_t at = 100, level = 0;
+    for (size_t offset = 100; offset < SPLICED_BYTES || level > 0;) {
+        splice.file_offset = offset;
+        splice.fill = offset < SPLICED_BYTES ? 20000 : 0; /* the last one gets less than it asks */
+        splice.drain = (uint32_t)level + splice.fill;
+        splice_once(f, &splice, &result);
+        assert_int_equal(result.e, ERR_OK);
+        assert_true(splice.drained > 0);
+        offset += splice.filled;
+        level += splice.filled;
+        level -= splice.drained;
+        while (read_spliced(f, &at) > 0)
+            ;
+    }
+    assert_int_equal(at, SPLICED_BYTES);
+}
+
+static size_t fill_socket(int fd)
+{
+    static const char block[4096];
+    size_t sent = 0;
+    for (ssize_t got; (got = send(fd, block, sizeof block, MSG_DONTWAIT)) > 0;)
+        sent += (size_t)got;
+    return sent;
+}
+
+static void a_splice_waits_for_room_in_the_socket(void **state)
+{
+    struct fixture *f = need_ring(state);
+    if (!ring_has_splice(f->ring))
+        skip();
+    struct ring_splice splice = splice_of_file(f);
+    size_t full = fill_socket(f->pair[0]), at = 0;
+    splice.fill = splice.drain = 40000;
+    struct result result = {0};
+    ring_splice(f->ring, &result.op, &splice, note);
+    for (int i = 0; i < 5; i++)
+        ring_wait(f->ring, 5 * NS_PER_MS);
+    assert_int_equal(result.runs, 0);
+    for (char in[4096]; full > 0;) {
+        ssize_t got = recv(f->pair[1], in, full < sizeof in ? full : sizeof in, 0);
+        assert_true(got > 0);
+        full -= (size_t)got;
+    }
+    await(f, &result);
+    assert_int_equal(result.e, ERR_OK);
+    assert_int_equal(splice.filled, 40000);
+    assert_in_range(splice.drained, 1, 40000);
+    while (read_spliced(f, &at) > 0)
+        ;
+    assert_int_equal(at, splice.drained);
+}
+
+static void a_splice_of_nothing_or_to_nobody_says_so(void **state)
+{
+    struct fixture *f = need_ring(state);
+    if (!ring_has_splice(f->ring))
+        skip();
+    struct ring_splice splice = splice_of_file(f);
+    struct result result;
+    splice.file_offset = SPLICED_BYTES, splice.fill = splice.drain = 1000;
+    splice_once(f, &splice, &result); /* behind the end */
+    assert_int_equal(result.e, ERR_OK);
+    assert_int_equal(splice.filled, 0);
+    assert_int_equal(splice.drained, 0);
+
+    splice = splice_of_file(f);
+    splice.file_fd = f->pair[1], splice.fill = splice.drain = 1000; /* no file at all */
+    splice_once(f, &splice, &result);
+    assert_int_not_equal(result.e, ERR_OK);
+    assert_int_equal(splice.filled, 0);
+
+    (void)signal(SIGPIPE, SIG_IGN); /* the poll backend's splice(2) is ours, and has no flag for it */
+    assert_int_equal(shutdown(f->pair[0], SHUT_RDWR), 0);
+    splice = splice_of_file(f);
+    splice.fill = splice.drain = 1000;
+    splice_once(f, &splice, &result);
+    assert_int_equal(result.e, ERR_PEER_CLOSED);
+    assert_int_equal(splice.filled, 1000); /* and is still in the pipe */
+}
+
+static void a_waiting_splice_can_be_cancelled(void **state)
+{
+    struct fixture *f = need_ring(state);
+    if (!ring_has_splice(f->ring))
+        skip();
+    struct ring_splice splice = splice_of_file(f);
+    assert_true(fill_socket(f->pair[0]) > 0);
+    splice.fill = splice.drain = 1000;
+    struct result result = {0};
+    ring_splice(f->ring, &result.op, &splice, note);
+    for (int i = 0; i < 5; i++)
+        ring_wait(f->ring, 5 * NS_PER_MS);
+    assert_int_equal(result.runs, 0);
+    ring_cancel(f->ring, &result.op);
+    await(f, &result);
+    assert_int_equal(result.e, ERR_CANCELLED);
+}
+
+/* Two entries each, in a queue of eight: what does not fit waits, and no link is torn. */
+static void more_splices_than_queue_entries_all_end(void **state)
+{
+    struct fixture *f = need_ring(state);
+    enum { SPLICES = 21 };
+    static struct result results[SPLICES];
+    static struct ring_splice splices[SPLICES];
+    int pipes[SPLICES][2];
+    if (!ring_has_splice(f->ring))
+        skip();
+    memset(results, 0, sizeof results);
+    for (int i = 0; i < SPLICES; i++) {
+        assert_int_equal(pipe2(pipes[i], O_CLOEXEC | O_NONBLOCK), 0);
+        splices[i] = splice_of_file(f);
+        splices[i].pipe_in = pipes[i][1], splices[i].pipe_out = pipes[i][0];
+        splices[i].fill = splices[i].drain = 100;
+        ring_splice(f->ring, &results[i].op, &splices[i], note);
+    }
+    for (int i = 0; i < SPLICES; i++) {
+        await(f, &results[i]);
+        assert_int_equal(results[i].e, ERR_OK);
+        assert_int_equal(splices[i].filled, 100);
+        assert_int_equal(splices[i].drained, 100);
+        (void)close(pipes[i][0]);
+        (void)close(pipes[i][1]);
+    }
+}
+
 static void a_wrong_descriptor_is_an_error_in_the_callback(void **state)
 {
     struct fixture *f = need_ring(state);
@@ -545,6 +720,11 @@ int main(void)
         BOTH(pipes_are_read_when_something_comes),
         BOTH(poll_tells_the_ready_events_once),
         BOTH(files_are_written_and_read_at_offsets),
+        BOTH(a_file_goes_through_a_pipe_into_a_socket),
+        BOTH(a_splice_waits_for_room_in_the_socket),
+        BOTH(a_splice_of_nothing_or_to_nobody_says_so),
+        BOTH(a_waiting_splice_can_be_cancelled),
+        BOTH(more_splices_than_queue_entries_all_end),
         BOTH(a_wrong_descriptor_is_an_error_in_the_callback),
         BOTH(many_more_operations_than_queue_entries_all_end),
         BOTH(cancelling_ends_a_waiting_operation),
