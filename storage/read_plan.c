@@ -294,6 +294,77 @@ void read_plan_advance(struct read_plan *plan, uint64_t size)
     plan->offset += size;
 }
 
+/* ---- the shape of what is to come ---- */
+
+/* Records looked up to tell it, a microsecond or a few each: enough for 16 GiB in one piece or as many
+ * parts as a client uploads at once. */
+#define SHAPE_LOOKUPS_MAX 64u
+
+bool read_plan_has_inline(const struct read_plan *plan)
+{
+    const struct object *object = plan->object;
+    if (read_plan_left(plan) == 0)
+        return false;
+    if (has_own_layout(plan) && object->layout.is_inline)
+        return true;
+    for (uint32_t i = plan->piece_index; i < object->piece_count; i++) {
+        const struct object_piece *piece = &object->pieces[i];
+        bool is_touched = piece->start < plan->end &&
+                          piece->start + piece->stored.piece.size > plan->offset;
+        if (is_touched && piece->stored.is_inline)
+            return true;
+    }
+    return false;
+}
+
+/* Extents among these that hold bytes of [from, from + size), counted from the first one's start. */
+static uint32_t extents_touched(const struct extent *extents, uint32_t count, uint64_t from,
+                                uint64_t size)
+{
+    uint32_t touched = 0;
+    uint64_t start = 0;
+    for (uint32_t i = 0; i < count && start < from + size; i++) {
+        uint64_t end = start + extents[i].bytes;
+        touched += end > from;
+        start = end;
+    }
+    return touched;
+}
+
+void read_plan_shape(const struct read_plan *plan, struct read_plan_shape *ret_shape)
+{
+    /* A plan of its own, so that this one keeps its place and its window. */
+    struct read_plan walk = *plan;
+    struct read_plan_shape shape = {.is_known = true};
+    walk.window = NULL;
+    for (uint32_t lookups = 0; read_plan_left(&walk) > 0 && shape.is_known;) {
+        struct place place = locate(&walk);
+        const struct data_layout *layout = &walk.object->layout;
+        if (has_own_layout(&walk)) {
+            if (!layout->is_inline)
+                shape.extents += extents_touched(layout->extents, layout->extent_count,
+                                                 place.data_offset, place.size);
+            read_plan_advance(&walk, place.size);
+            continue;
+        }
+        if (place.piece->is_inline) {
+            read_plan_advance(&walk, place.size);
+            continue;
+        }
+        shape.is_known = lookups++ < SHAPE_LOOKUPS_MAX &&
+                         load_window(&walk, &place, KV_MEMORY_ONLY) == ERR_OK;
+        if (!shape.is_known)
+            break;
+        uint64_t shard_start = (uint64_t)walk.window->shard * DATA_SHARD_BYTES;
+        uint64_t from = place.data_offset - shard_start;
+        uint64_t size = min(place.size, DATA_SHARD_BYTES - from);
+        shape.extents += extents_touched(walk.window->extents, walk.window->extent_count, from, size);
+        read_plan_advance(&walk, size);
+    }
+    free(walk.window);
+    *ret_shape = shape;
+}
+
 enum err read_span_verify(const struct read_span *span, const uint8_t *data, uint64_t size)
 {
     if (span->inline_data != NULL)

@@ -56,6 +56,15 @@ enum err read_plan_span(struct read_plan *plan, struct read_span *ret_span) MUST
 enum err read_plan_load(struct read_plan *plan) MUST_USE;
 void read_plan_advance(struct read_plan *plan, uint64_t size); /* at most the span's size */
 
+/* Whether some of the bytes to come lie in the index, not in extents. Never blocks. */
+bool read_plan_has_inline(const struct read_plan *plan);
+/* How the bytes to come are laid out, as far as memory knows. Never blocks. */
+struct read_plan_shape {
+    bool is_known;    /* else it is on the disk, or is too much to look up for this */
+    uint32_t extents; /* that hold some of the bytes */
+};
+void read_plan_shape(const struct read_plan *plan, struct read_plan_shape *ret_shape);
+
 /*
  * Checks bytes read at span->chunk_file_offset: `size` bytes covering whole chunks (the last one
  * may end with the data). ERR_CORRUPT when one does not match. Pure.

@@ -27,6 +27,7 @@
 #include "api/http/head.h"
 #include "api/http/http.h"
 #include "api/http/path.h"
+#include "api/http/pipes.h"
 #include "api/http/tls.h"
 #include "api/http/verified.h"
 
@@ -200,6 +201,7 @@ struct worker {
     uint64_t date_until_ns; /* mono: when `date` is to be written anew */
     char date[32];
     struct verified *verified; /* owned */
+    struct pipes *pipes;       /* owned */
 };
 
 struct http_server {

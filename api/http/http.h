@@ -19,6 +19,7 @@
 #ifndef API_HTTP_HTTP_H
 #define API_HTTP_HTTP_H
 
+#include "api/http/policy.h"
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "base/loop.h"
@@ -73,6 +74,7 @@ struct bytes http_request_header(const struct http_request *request, const char 
     X(BAD_LENGTH, 400, "the length of the body is ambiguous or malformed")                         \
     X(PLAIN_HTTP, 400, "this port speaks TLS and was sent plain HTTP: use https://")               \
     X(HEAD_TIMEOUT, 408, "the request did not arrive in time")                                     \
+    X(PATH, 412, "the data path that is required cannot serve this object")                        \
     X(URI_TOO_LONG, 414, "the request target is too long")                                         \
     X(EXPECTATION, 417, "the only expectation that can be met is 100-continue")                    \
     X(HEAD_TOO_LARGE, 431, "the request's headers are too large or too many")                      \
@@ -80,6 +82,7 @@ struct bytes http_request_header(const struct http_request *request, const char 
     X(INTERNAL, 500, "the stored bytes cannot be read")                                            \
     X(BAD_CODING, 501, "the only transfer coding understood is chunked")                           \
     X(BUSY, 503, "the server has no room for this now; please try again later")                    \
+    X(PATH_NOW, 503, "the data path that is required cannot serve this object now")                \
     X(BAD_VERSION, 505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
 
 enum http_refusal {
@@ -97,9 +100,10 @@ const char *http_refusal_text(enum http_refusal why);
 struct http_service {
     void (*begin)(struct http_service *service, struct exchange *x);
     void (*end)(struct http_service *service, struct exchange *x);
-    /* Writes the XML body of a refusal. NULL: refusals are plain text. Any worker's thread. */
-    void (*refuse)(struct http_service *service, enum http_refusal why, const char *request_id,
-                   struct text_buf *body);
+    /* Writes the XML body of a refusal; `text` is the sentence for it. NULL: refusals are plain text.
+     * Any worker's thread. */
+    void (*refuse)(struct http_service *service, enum http_refusal why, const char *text,
+                   const char *request_id, struct text_buf *body);
     /* How much of the state's beginning is zeroed before begin(); 0: all of it. Clearing 8 KiB
      * costs a small GET 4 % of its time. */
     size_t state_zeroed_bytes;
@@ -187,12 +191,13 @@ void http_respond_head(struct exchange *x, int status, uint64_t content_length);
 /* Takes the text; the body is left out for HEAD. */
 void http_respond_text(struct exchange *x, int status, struct text_buf *text);
 /* Object bytes: takes the plan (closed by the engine). The path is chosen by api/http/path.h;
- * x-sluice-path is added when `receipt`. */
+ * x-sluice-path, -copies and -extents are added when `receipt`. */
 struct http_object {
     struct read_plan *plan; /* in the service's state, valid until end() */
     struct object *object;  /* borrowed until end() */
     bool receipt;           /* tell the path in response headers */
     bool is_hot;            /* read often lately: worth the page cache */
+    struct path_policy policy; /* zeroed: auto, checked when cold */
 };
 void http_respond_object(struct exchange *x, int status, const struct http_object *object);
 /* Closes the connection after this response (framing lost, or bad faith). Before http_respond. */

@@ -1,5 +1,7 @@
 #include "api/http/measure.h"
 
+#include <stdio.h>
+
 #include "api/http/conn.h"
 #include "base/log.h"
 #include "base/metric.h"
@@ -31,31 +33,56 @@ static struct metric requests[METHOD_COUNT][CLASS_COUNT] = {
 #undef X
 };
 
-static struct metric fallbacks[FALLBACK_COUNT] = {
-#define X(reason, label)                                                                           \
-    [FALLBACK_##reason] = {.name = "sluice_http_path_fallbacks_total",                             \
-                           .labels = "reason=\"" label "\"",                                       \
-                           .help = "Responses that left the sendfile path before their end",       \
-                           .kind = METRIC_COUNTER},
-    FALLBACK_REASONS(X)
+/* One counter a path, or an obstacle, of the same name and kind. */
+#define COUNTER(name_, label, value, help_)                                                        \
+    {                                                                                              \
+        .name = name_, .labels = label "=\"" value "\"", .help = help_, .kind = METRIC_COUNTER     \
+    }
+
+static struct metric path_requests[PATH_ID_COUNT] = {
+#define X(id, name)                                                                                \
+    [PATH_##id] = COUNTER("sluice_http_path_requests_total", "path", name,                         \
+                          "Responses with object bytes, by the path they began with"),
+    PATHS(X)
 #undef X
 };
-
-static const struct path *const paths[] = {&path_inline, &path_sendfile, &path_direct};
-static struct metric path_bytes[] = {
-    {.name = "sluice_http_path_bytes_total",
-     .labels = "path=\"inline\"",
-     .help = "Object bytes sent",
-     .kind = METRIC_COUNTER},
-    {.name = "sluice_http_path_bytes_total",
-     .labels = "path=\"sendfile\"",
-     .help = "Object bytes sent",
-     .kind = METRIC_COUNTER},
-    {.name = "sluice_http_path_bytes_total",
-     .labels = "path=\"direct\"",
-     .help = "Object bytes sent",
-     .kind = METRIC_COUNTER},
+static struct metric path_bytes[PATH_ID_COUNT] = {
+#define X(id, name)                                                                                \
+    [PATH_##id] = COUNTER("sluice_http_path_bytes_total", "path", name, "Object bytes sent"),
+    PATHS(X)
+#undef X
 };
+static struct metric path_copied[PATH_ID_COUNT] = {
+#define X(id, name)                                                                                \
+    [PATH_##id] = COUNTER("sluice_http_copied_bytes_total", "path", name,                          \
+                          "Object bytes the CPU copied on their way to the socket or, promote, to " \
+                          "be checked for it"),
+    PATHS(X)
+#undef X
+};
+static struct metric promoted_bytes =
+    COUNTER("sluice_http_copied_bytes_total", "path", "promote",
+            "Object bytes the CPU copied on their way to the socket or, promote, to be checked for "
+            "it");
+static struct metric fallbacks[OBSTACLE_COUNT] = {
+#define X(id, label, passes, text)                                                                 \
+    [OBSTACLE_##id] = COUNTER("sluice_http_path_fallbacks_total", "reason", label,                 \
+                              "Responses not served, or not to their end, by the path they were "  \
+                              "to take"),
+    PATH_OBSTACLES(X)
+#undef X
+};
+static struct metric refusals[OBSTACLE_COUNT] = {
+#define X(id, label, passes, text)                                                                 \
+    [OBSTACLE_##id] = COUNTER("sluice_http_path_refused_total", "reason", label,                   \
+                              "Requests refused because the path they require was not to be had"),
+    PATH_OBSTACLES(X)
+#undef X
+};
+static struct metric cuts = {
+    .name = "sluice_http_path_cut_total",
+    .help = "Responses ended short because the path they require did not last",
+    .kind = METRIC_COUNTER};
 
 static struct metric handshakes[] = {
     {.name = "sluice_tls_handshakes_total",
@@ -123,10 +150,14 @@ void measure_register(void)
     for (size_t m = 0; m < METHOD_COUNT; m++)
         for (size_t class = 0; class < CLASS_COUNT; class ++)
             metric_register(&requests[m][class]);
-    for (size_t i = 0; i < FALLBACK_COUNT; i++)
-        metric_register(&fallbacks[i]);
-    for (size_t i = 0; i < COUNT_OF(path_bytes); i++)
-        metric_register(&path_bytes[i]);
+    struct metric *const by_path[] = {path_requests, path_bytes, path_copied};
+    for (size_t m = 0; m < COUNT_OF(by_path); m++)
+        for (size_t i = PATH_AUTO + 1; i < PATH_ID_COUNT; i++)
+            metric_register(&by_path[m][i]);
+    struct metric *const by_obstacle[] = {fallbacks, refusals};
+    for (size_t m = 0; m < COUNT_OF(by_obstacle); m++)
+        for (size_t i = OBSTACLE_NONE + 1; i < OBSTACLE_COUNT; i++)
+            metric_register(&by_obstacle[m][i]);
     for (size_t i = 0; i < COUNT_OF(handshakes); i++)
         metric_register(&handshakes[i]);
     for (size_t i = 0; i < COUNT_OF(kernel_tls); i++)
@@ -134,8 +165,9 @@ void measure_register(void)
     for (size_t i = TLS_FAILURE_NONE + 1; i < TLS_FAILURE_COUNT; i++)
         metric_register(&handshake_failures[i]);
     metric_register(&resumptions);
-    struct metric *const rest[] = {&refused, &connections, &slots_waiting,    &promotions,
-                                   &rereads, &cut_offs,    &headers_left_out, &durations};
+    struct metric *const rest[] = {&promoted_bytes, &cuts,      &refused,  &connections,
+                                   &slots_waiting,  &promotions, &rereads, &cut_offs,
+                                   &headers_left_out, &durations};
     for (size_t i = 0; i < COUNT_OF(rest); i++)
         metric_register(rest[i]);
 }
@@ -177,13 +209,19 @@ static void log_exchange(struct exchange *x, uint64_t duration_ns)
 {
     char method[HTTP_METHOD_BYTES_MAX + 4], target[512], key[64];
     struct bytes target_path = x->request.path;
+    char via[40];
+    /* "sendfile>direct": begun with the one, ended with the other. */
+    snprintf(via, sizeof via, "%s%s%s", x->path ? x->path->name : "-",
+             x->path && x->path != x->send.path ? ">" : "",
+             x->path && x->path != x->send.path ? x->send.path->name : "");
     LOG(LOG_INFO, "http",
-        "request id=%s peer=%s method=%s path=%s status=%d in=%llu out=%llu us=%llu via=%s tls=%s "
-        "operation=%s key=%s",
+        "request id=%s peer=%s method=%s path=%s status=%d in=%llu out=%llu us=%llu via=%s "
+        "copies=%u extents=%u tls=%s operation=%s key=%s",
         x->id, conn__peer(x->conn), plain(x->request.method_name, method, sizeof method),
         plain(target_path, target, sizeof target), x->status, (unsigned long long)x->body.received,
         (unsigned long long)x->bytes_out, (unsigned long long)(duration_ns / 1000),
-        x->path ? x->path->name : "-", tls_text(x->conn), x->operation ? x->operation : "-",
+        via, x->path ? path_copies(x->path, &x->send.facts) : 0, x->send.extents,
+        tls_text(x->conn), x->operation ? x->operation : "-",
         plain(x->access_key, key, sizeof key));
 }
 
@@ -209,21 +247,37 @@ void measure_refused(enum http_refusal why)
     metric_add(&refused, 1);
 }
 
-void measure_path_bytes(const struct path *path, uint64_t size)
+void measure_path_begun(const struct path *path)
 {
-    for (size_t i = 0; i < COUNT_OF(paths); i++)
-        if (paths[i] == path)
-            metric_add(&path_bytes[i], (int64_t)size);
+    metric_add(&path_requests[path->id], 1);
 }
 
-void measure_fallback(enum fallback_reason reason)
+void measure_path_bytes(const struct path *path, uint64_t size, unsigned copies)
 {
-    metric_add(&fallbacks[reason], 1);
+    metric_add(&path_bytes[path->id], (int64_t)size);
+    if (copies > 0)
+        metric_add(&path_copied[path->id], (int64_t)(size * copies));
 }
 
-void measure_promotion(void)
+void measure_fallback(enum path_obstacle why)
+{
+    metric_add(&fallbacks[why], 1);
+}
+
+void measure_path_refused(enum path_obstacle why)
+{
+    metric_add(&refusals[why], 1);
+}
+
+void measure_path_cut(void)
+{
+    metric_add(&cuts, 1);
+}
+
+void measure_promotion(uint64_t size)
 {
     metric_add(&promotions, 1);
+    metric_add(&promoted_bytes, (int64_t)size);
 }
 
 void measure_reread(void)

@@ -6,30 +6,20 @@
 #define API_HTTP_MEASURE_H
 
 #include "api/http/http.h"
+#include "api/http/path.h"
 #include "api/http/tls.h"
-
-struct path;
-
-/* X(name, label): why a response was not served the way it began. */
-#define FALLBACK_REASONS(X)                                                                        \
-    X(NOT_RESIDENT, "not_resident") /* sendfile met pages that are gone or were never checked */   \
-    X(NOT_KEPT, "not_kept")         /* promoted, and the cache did not keep it or it was bad */    \
-    X(NO_SLOT, "no_slot")           /* no memory to promote with */
-
-enum fallback_reason {
-#define X(name, label) FALLBACK_##name,
-    FALLBACK_REASONS(X)
-#undef X
-        FALLBACK_COUNT
-};
 
 void measure_register(void); /* once a process; more often does nothing */
 /* A request ended: metrics, and the access log when the server keeps one. */
 void measure_exchange(struct exchange *x);
 void measure_refused(enum http_refusal why); /* one that never became an exchange */
-void measure_path_bytes(const struct path *path, uint64_t size);
-void measure_fallback(enum fallback_reason reason);
-void measure_promotion(void);
+void measure_path_begun(const struct path *path);
+/* Object bytes that left by it, each copied so many times. */
+void measure_path_bytes(const struct path *path, uint64_t size, unsigned copies);
+void measure_fallback(enum path_obstacle why);
+void measure_path_refused(enum path_obstacle why); /* as required; before anything was sent */
+void measure_path_cut(void);                       /* as required; in mid-response */
+void measure_promotion(uint64_t size);             /* bytes copied to be checked */
 void measure_reread(void);
 void measure_connections(int change);
 void measure_slot_wait(int change);

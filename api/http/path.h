@@ -5,14 +5,22 @@
  *
  *   inline    bytes in memory (of the index record), with the head in one send
  *   sendfile  page cache -> socket, nothing copied; for what is resident and verified
+ *   splice    page cache -> pipe -> socket, likewise, on kernel workers
  *   direct    O_DIRECT read into arena slots, each 64 KiB checked before its first byte leaves
+ *   mmap      the page cache mapped, and sent from there: copied once. To compare with
+ *   copy      page cache -> slot -> socket: copied twice. To compare with, and the last resort
+ *
+ * Paths out of the page cache share path_cached.c (what may be sent, promotion); paths out of slots
+ * share path_slots.c (two windows in turn).
  *
  * A path that cannot go on as it is (sendfile meets pages that are gone) hands over to another in
- * mid-response; this is counted.
+ * mid-response; this is counted with its reason. A response that requires its path is refused
+ * instead, or ends short when something has left already.
  */
 #ifndef API_HTTP_PATH_H
 #define API_HTTP_PATH_H
 
+#include "api/http/policy.h"
 #include "api/http/tls.h"
 #include "base/loop.h"
 #include "replication/group.h"
@@ -21,23 +29,89 @@ struct path_send;
 
 struct path {
     const char *name; /* as in x-sluice-path */
-    unsigned copies;  /* copies of the body by the CPU in user space */
+    uint8_t id;       /* enum path_id */
+    /* How often the CPU copies the body between its place and the socket, before it is sent, the
+     * kernel included. What is encrypted on the way is not counted as copied by that. */
+    uint8_t copies;
+    bool sends_memory; /* by a send, which copies once more unless it is a zero-copy one */
+    bool reads_cache;  /* out of the page cache by its descriptor; must not send what is unchecked */
     /* Sends send->head (if any is left) and the plan to its end; then path_done(). Asynchronous. */
     void (*start)(struct path_send *send);
     /* The connection is to be given up: end soon, through path_done(). */
     void (*cancel)(struct path_send *send);
 };
 
-extern const struct path path_inline, path_sendfile, path_direct;
+extern const struct path path_inline, path_sendfile, path_splice, path_direct, path_mmap, path_copy;
+const struct path *path_of(uint8_t id); /* PATH_INLINE .. */
+
+/*
+ * Why a path is not possible, or did not last: X(ID, label, passes, sentence). The label is the
+ * metric's; `passes`: trying again later may succeed.
+ */
+#define PATH_OBSTACLES(X)                                                                          \
+    X(INLINE, "inline", false, "the object is held in the index and sent from there")              \
+    X(IN_FILE, "in_file", false, "the object lies in extents, not in the index")                   \
+    X(INLINE_TAIL, "inline_tail", false, "the end of the object is held in the index")             \
+    X(NO_FILE, "no_file", false, "the volume has no file descriptor to send from")                 \
+    X(TLS, "tls", false, "the connection is encrypted by this process, so bytes pass through it")  \
+    X(NO_SPLICE, "no_splice", false, "this kernel lets the ring do no splice")                     \
+    X(COPIES, "copies", false, "every path there is copies here")                                  \
+    X(NOT_RESIDENT, "not_resident", true, "pages are not in the page cache, or were not checked")  \
+    X(NOT_KEPT, "not_kept", true, "pages were read and checked, and the cache did not keep them")  \
+    X(NO_SLOT, "no_slot", true, "there is no memory to read and check pages with")                 \
+    X(NO_PIPE, "no_pipe", true, "all pipes are in use")                                            \
+    X(NO_MAP, "no_map", true, "the pages could not be mapped")
+
+enum path_obstacle {
+    OBSTACLE_NONE,
+#define X(id, label, passes, text) OBSTACLE_##id,
+    PATH_OBSTACLES(X)
+#undef X
+        OBSTACLE_COUNT
+};
+const char *path_obstacle_label(enum path_obstacle obstacle);
+const char *path_obstacle_text(enum path_obstacle obstacle);
+bool path_obstacle_passes(enum path_obstacle obstacle);
+
+/* ---- choosing: path_choose.c ---- */
+
+enum path_tls {
+    PATH_TLS_NONE,
+    PATH_TLS_KERNEL, /* kTLS: to the paths a socket like any other */
+    PATH_TLS_USER,   /* by this process: only what is in memory can be sent (path__send) */
+};
 
 struct path_facts {
     uint64_t size;
     bool is_inline;
-    bool is_resident; /* wholly in the page cache, put there by a verified read */
-    bool has_fd;      /* sendfile is possible */
-    bool is_hot;      /* worth bringing into the page cache */
+    bool has_inline_tail; /* begins in extents and ends in the index */
+    bool is_resident;     /* its first window: in the page cache, put there by a verified read */
+    bool has_fd;          /* sendfile is possible */
+    bool is_hot;          /* worth bringing into the page cache */
+    bool has_splice;      /* the ring can, and there are pipes */
+    bool sends_zero_copy; /* a send out of the arena is known not to be copied here */
+    uint8_t tls;          /* enum path_tls */
 };
 const struct path *path_choose(const struct path_facts *facts);
+
+/* Copies of the body on that path here. */
+unsigned path_copies(const struct path *path, const struct path_facts *facts);
+/* What is in the way of that path, or OBSTACLE_NONE. Not being resident is none: pages can be
+ * brought in. */
+enum path_obstacle path_obstacle_to(const struct path *path, const struct path_facts *facts);
+
+/* The choice under a policy: what is wanted if possible, else what auto takes. */
+struct path_choice {
+    const struct path *path;     /* NULL: refused, as required */
+    enum path_obstacle obstacle; /* to what was wanted or required; OBSTACLE_NONE: it is had */
+};
+struct path_choice path_resolve(const struct path_facts *facts, const struct path_policy *policy);
+/* Whether a response under that policy may go (on) that way. */
+bool path_is_permitted(const struct path *path, const struct path_facts *facts,
+                       const struct path_policy *policy);
+/* The choice in words for people: a sentence or two. */
+void path_explain(const struct path_facts *facts, const struct path_policy *policy,
+                  struct text_buf *out);
 
 /* ---- a response on its way: what a path gets to work with ---- */
 
@@ -60,37 +134,51 @@ struct path_window {
 };
 
 struct verified;
+struct pipes;
+struct pipe;
 struct path_send {
     /* set by the engine */
     const struct path *path;
     struct loop *loop;         /* borrowed */
     struct group *group;       /* borrowed */
     struct verified *verified; /* borrowed: the worker's */
+    struct pipes *pipes;       /* borrowed: the worker's */
     int fd;                    /* the socket */
     struct tls
         *tls; /* borrowed: makes records of what is sent; NULL: the socket takes it as it is */
     bool is_hot;
-    struct bytes head;      /* what is left of it */
-    struct bytes body;      /* memory to be sent after it: a text, or bytes of an inline object */
-    struct read_plan *plan; /* borrowed; NULL: `body` is all */
-    struct group_ask *ask;  /* borrowed, free to use */
+    struct path_policy policy;
+    struct path_facts facts; /* those it was begun with */
+    struct bytes head;       /* what is left of it */
+    struct bytes body;       /* memory to be sent after it: a text, or bytes of an inline object */
+    struct read_plan *plan;  /* borrowed; NULL: `body` is all */
+    struct group_ask *ask;   /* borrowed, free to use */
 
     /* the paths' */
     bool is_cancelled;
     bool has_sent; /* something has gone out: too late for another answer */
     bool is_loading, is_in_line;
+    uint8_t denied;       /* enum path_obstacle: why a required path was not to be had */
     enum err err;         /* why it ends early */
     uint64_t span_left;   /* inline: bytes of the plan's span in `body` */
-    uint64_t promoted_to; /* sendfile: object offset up to which a promotion was tried */
+    uint64_t promoted_to; /* cached: object offset up to which a promotion was tried */
+    uint64_t judged_to;   /* cached: object offset up to which it is decided to check again or not */
+    uint32_t extents;     /* touched so far */
+    uint32_t extent_segment, extent_unit;   /* the last of them */
     void (*next)(struct path_send *send);   /* when head and body are sent */
     void (*loaded)(struct path_send *send); /* when the plan is */
+    void (*go)(struct path_send *send);     /* cached: when it can go on */
     struct ring_op op;
     struct iovec iov[2];
     struct msghdr msg;
     uint32_t records_count; /* bytes that have left in records, to be told in the next turn */
     enum err records_err;
+    struct ring_splice splice;
+    struct pipe *pipe; /* splice: owned */
+    void *map;         /* mmap: owned */
+    size_t map_size;
     struct arena_waiter waiter;
-    uint8_t to_read, to_send; /* direct: index of the next window */
+    uint8_t to_read, to_send; /* slots: index of the next window */
     struct path_window windows[2];
 };
 
@@ -98,8 +186,9 @@ struct path_send {
 void path_done(struct path_send *send, enum err e);
 /* `size` bytes more have left, head included. False: the client is too slow, give up. */
 bool path_progress(struct path_send *send, uint64_t size);
-/* Another path goes on from here. */
-void path_hand_over(struct path_send *send, const struct path *to);
+/* Another path goes on from here; OBSTACLE_NONE: as it should be. Ends the response instead when it
+ * requires otherwise. */
+void path_hand_over(struct path_send *send, const struct path *to, enum path_obstacle why);
 /* The arena has no slot now: a deadline runs until path_admitted(). */
 void path_waits_for_slot(struct path_send *send);
 void path_admitted(struct path_send *send);
@@ -117,9 +206,30 @@ void path__window_cut(struct path_window *window, const struct read_span *span, 
 enum err path__window_check(const struct path_window *window, enum err e, uint32_t count) MUST_USE;
 uint32_t path__window_read_size(const struct path_window *window); /* whole units */
 enum slot_size path__slot_size(const struct path_send *send, uint64_t bytes);
-/* Whether sendfile may send the window's bytes right now: checked, and resident. */
-bool path__may_sendfile(const struct path_send *send, const struct read_span *window);
 /* Says which bytes of the disk are bad, once they are known to be. */
 void path__log_corrupt(const struct path_window *window);
+/* Counts the extent the span lies in, when it is another than before. */
+void path__count_extent(struct path_send *send, const struct read_span *span);
+
+/* ---- paths out of the page cache: path_cached.c ---- */
+/* Whether the window's bytes may be sent out of the page cache right now: checked, and resident. */
+bool path__may_send_cached(const struct path_send *send, const struct read_span *window);
+/* Remembers that the window was read through the cache and equalled its sums. */
+void path__remember_checked(struct path_send *send, const struct path_window *window);
+/*
+ * Makes windows[0] the next one that may be sent now, of at most `size_max` bytes. False: go() is
+ * called when it is to be tried again, or the response has ended or been handed over.
+ */
+bool path__cached_window(struct path_send *send, uint32_t size_max,
+                         void (*go)(struct path_send *send));
+/* Puts the head into the socket, which holds it back until the body's first bytes join it. False:
+ * go() is called, or the response has ended. */
+bool path__cached_head(struct path_send *send, void (*go)(struct path_send *send));
+/* Calls go() when the socket takes more. */
+void path__wait_writable(struct path_send *send, void (*go)(struct path_send *send));
+
+/* ---- paths out of slots: path_slots.c ---- */
+void path__slots_start(struct path_send *send);
+void path__slots_cancel(struct path_send *send);
 
 #endif

@@ -34,7 +34,7 @@ static void inline_go(struct path_send *send)
     }
     bool is_elsewhere = span.size > 0 && span.inline_data == NULL;
     if (!e && is_elsewhere) {
-        path_hand_over(send, &path_direct);
+        path_hand_over(send, &path_direct, OBSTACLE_NONE);
         return;
     }
     if (!e && span.size > 0) {
@@ -53,5 +53,9 @@ static void inline_cancel(struct path_send *send)
                                   down, or a short load */
 }
 
-const struct path path_inline = {
-    .name = "inline", .copies = 1, .start = inline_go, .cancel = inline_cancel};
+const struct path path_inline = {.name = "inline",
+                                 .id = PATH_INLINE,
+                                 .copies = 0,
+                                 .sends_memory = true,
+                                 .start = inline_go,
+                                 .cancel = inline_cancel};

@@ -131,6 +131,8 @@ enum err path__window_check(const struct path_window *window, enum err e, uint32
         return e;
     if (count < window->checked_size)
         return ERR_IO; /* the file ends before the data does */
+    if (window->send->policy.verify == VERIFY_OFF)
+        return ERR_OK;
     return read_span_verify(&window->span, window->slot->data, window->checked_size);
 }
 
@@ -150,4 +152,14 @@ void path__log_corrupt(const struct path_window *window)
                 "object bytes do not match their checksums segment=%u unit=%u offset=%llu size=%u",
                 window->span.segment, window->span.unit,
                 (unsigned long long)window->span.chunk_file_offset, window->checked_size);
+}
+
+void path__count_extent(struct path_send *send, const struct read_span *span)
+{
+    if (send->extents > 0 && span->segment == send->extent_segment &&
+        span->unit == send->extent_unit)
+        return;
+    send->extents++;
+    send->extent_segment = span->segment;
+    send->extent_unit = span->unit;
 }

@@ -191,6 +191,7 @@ void http_respond_object(struct exchange *x, int status, const struct http_objec
     answered(x, ANSWER_OBJECT, status, read_plan_left(object->plan));
     x->send.plan = object->plan;
     x->send.is_hot = object->is_hot;
+    x->send.policy = object->policy;
     x->receipt = object->receipt;
 }
 
@@ -215,30 +216,71 @@ static bool can_keep(const struct exchange *x)
     return unread == 0 || (unread <= DISCARD_BYTES_MAX && x->body.was_continued);
 }
 
+static void put_receipt(struct exchange *x, const struct path *path)
+{
+    struct read_plan_shape shape;
+    x->answer = ANSWER_NONE; /* so that headers are taken once more */
+    http_header(x, "x-sluice-path", bytes_of_string(path->name));
+    http_header_u64(x, "x-sluice-copies", path_copies(path, &x->send.facts));
+    read_plan_shape(x->send.plan, &shape);
+    if (shape.is_known) /* else it would have to be read from the disk to be told */
+        http_header_u64(x, "x-sluice-extents", shape.extents);
+    x->answer = ANSWER_OBJECT;
+}
+
 static void start(struct exchange *x, const struct path *path)
 {
-    if (x->receipt) {
-        x->answer = ANSWER_NONE; /* so that headers are taken once more */
-        http_header(x, "x-sluice-path", bytes_of_string(path->name));
-        http_header_u64(x, "x-sluice-copies", path->copies);
-        x->answer = ANSWER_OBJECT;
-    }
+    if (x->receipt)
+        put_receipt(x, path);
     x->send.head = finish_head(x);
     x->head_size = (uint32_t)x->send.head.size;
     x->path = x->send.plan ? path : NULL;
+    if (x->path)
+        measure_path_begun(path);
     x->send.path = path;
     path->start(&x->send);
 }
 
-/* Chooses by the first window; the paths look again at each. */
-static void choose(struct path_send *send)
+static bool requires_path(const struct path_send *send)
+{
+    return send->policy.require != PATH_AUTO;
+}
+
+/* What speaks for which path, as of the first window; the paths look again at each. */
+static enum err find_facts(struct path_send *send, struct path_facts *facts)
 {
     struct exchange *x = CONTAINER_OF(send, struct exchange, send);
     struct read_span span = {.fd = -1};
-    enum err e = send->err;
-    struct path_facts facts = {.size = read_plan_left(send->plan), .is_hot = send->is_hot};
-    if (!e && facts.size > 0)
-        e = read_plan_span(send->plan, &span);
+    *facts = (struct path_facts){
+        .size = read_plan_left(send->plan),
+        .is_hot = send->is_hot,
+        .has_splice = ring_has_splice(x->conn->worker->ring),
+        .tls = send->tls ? PATH_TLS_USER : x->conn->tls ? PATH_TLS_KERNEL : PATH_TLS_NONE,
+    };
+    enum err e = facts->size > 0 ? read_plan_span(send->plan, &span) : ERR_OK;
+    if (e)
+        return e;
+    facts->is_inline = span.inline_data != NULL;
+    facts->has_fd = span.fd >= 0;
+    if (requires_path(send) && !facts->is_inline && facts->size > 0)
+        facts->has_inline_tail = read_plan_has_inline(send->plan);
+    if (facts->has_fd && !facts->is_inline && !facts->is_hot) {
+        path__window_cut(&send->windows[0], &span, PATH_WINDOW_BYTES);
+        facts->is_resident = path__may_send_cached(send, &send->windows[0].span);
+    }
+    return ERR_OK;
+}
+
+static void deny(struct path_send *send, enum path_obstacle why)
+{
+    send->denied = (uint8_t)why;
+    path_done(send, ERR_UNSUPPORTED);
+}
+
+static void choose(struct path_send *send)
+{
+    struct exchange *x = CONTAINER_OF(send, struct exchange, send);
+    enum err e = send->err ? send->err : find_facts(send, &send->facts);
     if (e == ERR_WOULD_BLOCK) {
         path__load(send, choose);
         return;
@@ -247,13 +289,16 @@ static void choose(struct path_send *send)
         path_done(send, e);
         return;
     }
-    facts.is_inline = span.inline_data != NULL;
-    facts.has_fd = span.fd >= 0 && send->tls == NULL;
-    if (facts.has_fd && !facts.is_inline && !facts.is_hot) {
-        path__window_cut(&send->windows[0], &span, PATH_WINDOW_BYTES);
-        facts.is_resident = path__may_sendfile(send, &send->windows[0].span);
+    struct path_choice choice = path_resolve(&send->facts, &send->policy);
+    if (choice.path == NULL) {
+        deny(send, choice.obstacle);
+        return;
     }
-    start(x, path_choose(&facts));
+    if (choice.obstacle != OBSTACLE_NONE)
+        measure_fallback(choice.obstacle);
+    if (choice.path->reads_cache)
+        send->is_hot |= !send->facts.is_resident; /* who wants it from there has it brought there */
+    start(x, choice.path);
 }
 
 static void choosing_start(struct path_send *send)
@@ -268,7 +313,7 @@ static void choosing_cancel(struct path_send *send)
 
 /* What stands in send->path until the first span is known. */
 static const struct path path_undecided = {
-    .name = "-", .start = choosing_start, .cancel = choosing_cancel};
+    .name = "-", .id = PATH_AUTO, .start = choosing_start, .cancel = choosing_cancel};
 
 void respond__start(struct exchange *x)
 {
@@ -278,6 +323,7 @@ void respond__start(struct exchange *x)
     send->loop = worker->loop;
     send->group = worker->server->group;
     send->verified = worker->verified;
+    send->pipes = worker->pipes;
     send->fd = x->conn->fd;
     send->tls = conn__makes_records(x->conn) ? x->conn->tls->tls : NULL;
     send->ask = &x->ask;
@@ -300,6 +346,7 @@ void path_done(struct path_send *send, enum err e)
     struct exchange *x = CONTAINER_OF(send, struct exchange, send);
     CHECK_MAGIC(x, EXCHANGE_MAGIC);
     CHECK(!x->is_sent);
+    pipes_put(send->pipes, TAKE(send->pipe));
     x->is_sent = true;
     send->err = e;
     conn__run(x->conn);
@@ -311,12 +358,20 @@ bool path_progress(struct path_send *send, uint64_t size)
     uint64_t of_head = x->bytes_out < x->head_size ? x->head_size - x->bytes_out : 0;
     x->bytes_out += size;
     if (send->plan && size > of_head)
-        measure_path_bytes(send->path, size - of_head);
+        measure_path_bytes(send->path, size - of_head, path_copies(send->path, &send->facts));
     return conn__progress(x->conn, size);
 }
 
-void path_hand_over(struct path_send *send, const struct path *to)
+void path_hand_over(struct path_send *send, const struct path *to, enum path_obstacle why)
 {
+    bool is_inline_end = to == &path_inline && why == OBSTACLE_NONE;
+    if (!path_is_permitted(to, &send->facts, &send->policy)) {
+        deny(send, is_inline_end ? OBSTACLE_INLINE_TAIL : why);
+        return;
+    }
+    if (why != OBSTACLE_NONE)
+        measure_fallback(why);
+    pipes_put(send->pipes, TAKE(send->pipe));
     send->path = to;
     to->start(send);
 }
@@ -339,21 +394,36 @@ void path_admitted(struct path_send *send)
 
 /* ---- refusals ---- */
 
-static enum http_refusal refusal_for(enum err e)
+static enum http_refusal refusal_for(const struct path_send *send)
 {
-    if (e == ERR_CORRUPT)
+    if (send->denied)
+        return path_obstacle_passes(send->denied) ? HTTP_REFUSE_PATH_NOW : HTTP_REFUSE_PATH;
+    if (send->err == ERR_CORRUPT)
         return HTTP_REFUSE_CORRUPT;
-    return err_family(e) == FAM_BUSY ? HTTP_REFUSE_BUSY : HTTP_REFUSE_INTERNAL;
+    return err_family(send->err) == FAM_BUSY ? HTTP_REFUSE_BUSY : HTTP_REFUSE_INTERNAL;
 }
 
-static void refusal_body(struct worker *worker, enum http_refusal why, const char *id,
-                         struct text_buf *body)
+static void refusal_body(struct worker *worker, enum http_refusal why, const char *sentence,
+                         const char *id, struct text_buf *body)
 {
     struct http_service *service = worker->server->service;
     if (service->refuse)
-        service->refuse(service, why, id, body);
+        service->refuse(service, why, sentence, id, body);
     else
-        text_printf(body, "%s\n", http_refusal_text(why));
+        text_printf(body, "%s\n", sentence);
+}
+
+/* Why the response is refused, in words. */
+static void refusal_sentence(const struct path_send *send, enum http_refusal why, char *out,
+                             size_t out_size)
+{
+    if (send->denied)
+        snprintf(out, out_size, "The data path that is required, %s, cannot be taken%s: %s.",
+                 path_require_name(send->policy.require),
+                 path_obstacle_passes(send->denied) ? " now" : "",
+                 path_obstacle_text(send->denied));
+    else
+        snprintf(out, out_size, "%s", http_refusal_text(why));
 }
 
 static const char *refusal_type(const struct worker *worker)
@@ -364,24 +434,30 @@ static const char *refusal_type(const struct worker *worker)
 bool respond__replace(struct exchange *x)
 {
     struct worker *worker = x->conn->worker;
-    enum http_refusal why = refusal_for(x->send.err);
+    enum http_refusal why = refusal_for(&x->send);
+    char sentence[300];
+    if (x->send.has_sent && x->send.denied)
+        measure_path_cut();
     if (x->send.has_sent || x->is_refused || x->answer != ANSWER_OBJECT)
         return false;
     text_free(&x->text);
-    refusal_body(worker, why, x->id, &x->text);
+    refusal_sentence(&x->send, why, sentence, sizeof sentence);
+    refusal_body(worker, why, sentence, x->id, &x->text);
     if (x->text.failed)
         return false;
+    if (x->send.denied)
+        measure_path_refused(x->send.denied);
     read_plan_close(x->send.plan);
     x->send.plan = NULL;
     x->send.err = ERR_OK;
     x->is_sent = false;
     x->is_refused = true;
     x->receipt = false;
-    x->keeps = false;
+    x->keeps = x->keeps && x->send.denied; /* nothing is wrong with the connection, or the node */
     x->out_size = OUT_PREFIX_BYTES; /* what the service said of the object is not true of this */
     x->answer = ANSWER_NONE;
     http_header(x, "Content-Type", bytes_of_string(refusal_type(worker)));
-    if (why == HTTP_REFUSE_BUSY)
+    if (why == HTTP_REFUSE_BUSY || why == HTTP_REFUSE_PATH_NOW)
         http_header(x, "Retry-After", BYTES("1"));
     x->answer = ANSWER_TEXT;
     x->status = http_refusal_status(why);
@@ -399,7 +475,7 @@ void respond__refusal(struct conn *conn, enum http_refusal why)
     CLEANUP(text_free) struct text_buf body = {0};
     char id[17];
     worker__request_id(worker, id);
-    refusal_body(worker, why, id, &body);
+    refusal_body(worker, why, http_refusal_text(why), id, &body);
     text_free(text);
     text_printf(text,
                 "HTTP/1.1 %d %s\r\nDate: %s\r\nServer: Sluice\r\nx-amz-request-id: "

@@ -362,8 +362,11 @@ enum err http_server_open(const struct http_server_options *options,
         listeners_open(server, options->address, &server->port, options->tls && !has_second, trail);
     if (!e && has_second)
         e = listeners_open(server, options->tls_address, &server->tls_port, true, trail);
-    for (unsigned i = 0; !e && i < server->worker_count; i++)
+    for (unsigned i = 0; !e && i < server->worker_count; i++) {
         e = verified_open(&server->workers[i].verified);
+        if (!e)
+            e = pipes_open(&server->workers[i].pipes);
+    }
     if (e)
         return e;
     measure_register();
@@ -403,6 +406,7 @@ void http_server_close(struct http_server *server)
         for (struct list *node; (node = list_pop_front(&worker->free_exchanges));)
             free(LIST_ENTRY(node, struct exchange, link));
         verified_close(worker->verified);
+        pipes_close(worker->pipes);
     }
     free(server);
 }

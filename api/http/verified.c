@@ -4,6 +4,7 @@
 
 /* A slot holds 32 bits of the chunk's hash, 0 being empty; the slot's index is other bits of it. */
 struct verified {
+    uint32_t windows; /* looked at by verified_sample() since the last that was taken */
     uint32_t tags[VERIFIED_CHUNKS];
 };
 
@@ -46,4 +47,19 @@ bool verified_has(const struct verified *verified, const struct verified_chunk *
 {
     uint64_t h = hash(chunk);
     return verified->tags[h % VERIFIED_CHUNKS] == tag_of(h);
+}
+
+void verified_remove(struct verified *verified, const struct verified_chunk *chunk)
+{
+    uint64_t h = hash(chunk);
+    if (verified->tags[h % VERIFIED_CHUNKS] == tag_of(h))
+        verified->tags[h % VERIFIED_CHUNKS] = 0;
+}
+
+bool verified_sample(struct verified *verified, uint32_t every)
+{
+    if (++verified->windows < every)
+        return false;
+    verified->windows = 0;
+    return true;
 }

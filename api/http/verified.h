@@ -34,6 +34,9 @@ struct verified_chunk {
     uint64_t sum;
 };
 void verified_add(struct verified *verified, const struct verified_chunk *chunk);
+void verified_remove(struct verified *verified, const struct verified_chunk *chunk);
 bool verified_has(const struct verified *verified, const struct verified_chunk *chunk);
+/* True every so often: each Nth window of the worker's, whose ever it is. */
+bool verified_sample(struct verified *verified, uint32_t every);
 
 #endif

@@ -180,6 +180,10 @@ static enum s3_error refusal_error(enum http_refusal why)
         return S3_E(NotImplemented);
     case HTTP_REFUSE_BUSY:
         return S3_E(SlowDown);
+    case HTTP_REFUSE_PATH:
+        return S3_E(PreconditionFailed);
+    case HTTP_REFUSE_PATH_NOW:
+        return S3_E(ServiceUnavailable);
     case HTTP_REFUSE_NONE:
     case HTTP_REFUSE_BAD_SYNTAX:
     case HTTP_REFUSE_BAD_HOST:
@@ -192,12 +196,12 @@ static enum s3_error refusal_error(enum http_refusal why)
     return S3_E(BadRequest);
 }
 
-static void service_refuse(struct http_service *http, enum http_refusal why, const char *request_id,
-                           struct text_buf *body)
+static void service_refuse(struct http_service *http, enum http_refusal why, const char *text,
+                           const char *request_id, struct text_buf *body)
 {
     (void)http;
     struct s3_error_detail detail = {
-        .message = bytes_of_string(http_refusal_text(why)),
+        .message = bytes_of_string(text),
         .request_id = bytes_of_string(request_id),
     };
     s3_error_write(body, refusal_error(why), &detail);

@@ -7,7 +7,8 @@
  *   GET  /empty /nocontent /notmodified    without body
  *   GET  /text?SIZE   /async?SIZE          SIZE bytes of text, at once or from a timer
  *   GET  /bad-header                       tries to send a header with a line break in it
- *   GET  /object?FROM-SIZE[h][r]           bytes of the fake object; h: hot, r: with receipt
+ *   GET  /object?FROM-SIZE[h][r]           bytes of the fake object; h: hot, r: with receipt; x-sluice-path, -require-path and
+ *                                          -verify are its policy
  *   PUT  /sink[-slow|-aws|-signed]?SIZE    receives into slots; SIZE expected (empty: unknown); says what came
  *   PUT  /later                            as /sink, but asks for the body from a timer
  *   POST /collect                          gives the body back
@@ -110,6 +111,21 @@ enum err read_plan_span(struct read_plan *plan, struct read_span *ret_span)
 enum err read_plan_load(struct read_plan *plan)
 {
     return ERR_INTERNAL; /* the fake group does it */
+}
+
+bool read_plan_has_inline(const struct read_plan *plan)
+{
+    return plan->end > plan->object->file_size;
+}
+
+void read_plan_shape(const struct read_plan *plan, struct read_plan_shape *ret_shape)
+{
+    const struct object *object = plan->object;
+    uint64_t end = plan->end < object->file_size ? plan->end : object->file_size;
+    *ret_shape = (struct read_plan_shape){.is_known = true};
+    if (plan->offset < end)
+        ret_shape->extents =
+            (uint32_t)((end - 1) / object->extent_size - plan->offset / object->extent_size + 1);
 }
 
 void read_plan_advance(struct read_plan *plan, uint64_t size)
@@ -338,6 +354,13 @@ static void serve_object(struct exchange *x, struct sink_state *s, struct bytes 
         .is_hot = bytes_find_char(flags, 0, 'h') != SIZE_MAX,
         .receipt = bytes_find_char(flags, 0, 'r') != SIZE_MAX,
     };
+    const struct http_request *request = http_request(x);
+    struct bytes path = http_request_header(request, "x-sluice-path");
+    struct bytes require = http_request_header(request, "x-sluice-require-path");
+    struct bytes verify = http_request_header(request, "x-sluice-verify");
+    CHECK(path.data == NULL || path_name_parse(path, &object.policy.path) == ERR_OK);
+    CHECK(require.data == NULL || path_require_parse(require, &object.policy.require) == ERR_OK);
+    CHECK(verify.data == NULL || path_verify_parse(verify, &object.policy) == ERR_OK);
     http_respond_object(x, 200, &object);
 }
 
@@ -423,9 +446,10 @@ static void service_end(struct http_service *service, struct exchange *x)
     atomic_fetch_add(&ends, 1);
 }
 
-static void service_refuse(struct http_service *service, enum http_refusal why, const char *request_id, struct text_buf *body)
+static void service_refuse(struct http_service *service, enum http_refusal why, const char *text, const char *request_id,
+                           struct text_buf *body)
 {
-    text_printf(body, "<Error><Why>%d</Why><RequestId>%s</RequestId></Error>", why, request_id);
+    text_printf(body, "<Error><Why>%d</Why><Text>%s</Text><RequestId>%s</RequestId></Error>", why, text, request_id);
 }
 
 /* ---- the server on threads ---- */

@@ -283,6 +283,11 @@ static void the_choice_follows_the_facts(void **state)
         {{.size = 1ull << 40, .has_fd = true, .is_resident = true, .is_hot = true}, &path_sendfile},
         {{.size = 100, .is_resident = true, .is_hot = true}, &path_direct},
         {{.size = 100}, &path_direct},
+        {{.size = 100, .has_fd = true, .is_hot = true, .tls = PATH_TLS_KERNEL}, &path_sendfile},
+        {{.size = 100, .has_fd = true, .is_hot = true, .tls = PATH_TLS_USER}, &path_copy},
+        {{.size = 100, .has_fd = true, .is_resident = true, .tls = PATH_TLS_USER}, &path_copy},
+        {{.size = 100, .has_fd = true, .tls = PATH_TLS_USER}, &path_direct},
+        {{.size = 100, .is_inline = true, .tls = PATH_TLS_USER}, &path_inline},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++)
         assert_ptr_equal(path_choose(&rows[i].facts), rows[i].expected);
