@@ -1,0 +1,97 @@
+#include "tests/sim/sim.h"
+
+/*
+ * The invariants of the design, by its numbers: I1 a committed record is on the disk of every
+ * member of every later in-sync set; I2 one record a psn is ever committed; I4 a read never returns
+ * less than what was acknowledged or read before it began; I6 a lease is covered by a promise; I12
+ * in the end all replicas hold the same, and all are in sync. All clients work on one register that
+ * the log orders, so I2 and I4 together are linearizability.
+ */
+
+void sim_check_committed(struct sim_node *node, uint64_t psn)
+{
+    struct sim *sim = node->sim;
+    if (psn <= sim->committed_to) {
+        if (sim->committed[psn] != node->log[psn].id)
+            sim_violated(sim, "I2: psn %llu is committed as record %llu, and as %llu at node %u",
+                         (unsigned long long)psn, (unsigned long long)sim->committed[psn],
+                         (unsigned long long)node->log[psn].id, node->index);
+        return;
+    }
+    CHECK(psn == sim->committed_to + 1);
+    sim->committed[psn] = node->log[psn].id;
+    sim->committed_to = psn;
+}
+
+void sim_check_acked(struct sim_node *node, uint64_t psn)
+{
+    struct sim *sim = node->sim;
+    sim->acks++;
+    if (psn > sim->acked_to)
+        sim->acked_to = psn;
+}
+
+void sim_check_read(struct sim_node *node)
+{
+    struct sim *sim = node->sim;
+    uint64_t seen = node->pg.d.commit;
+    sim->reads++;
+    if (seen < sim->acked_to)
+        sim_violated(sim, "I4: node %u reads psn %llu after %llu was acknowledged", node->index,
+                     (unsigned long long)seen, (unsigned long long)sim->acked_to);
+    if (seen < sim->read_to)
+        sim_violated(sim, "I4: node %u reads psn %llu after %llu was read", node->index,
+                     (unsigned long long)seen, (unsigned long long)sim->read_to);
+    if (seen > sim->read_to)
+        sim->read_to = seen;
+}
+
+void sim_check_replicas(struct sim *sim)
+{
+    for (unsigned i = 0; i < sim->options.node_count; i++) {
+        const struct sim_disk *disk = &sim->nodes[i].disk;
+        if (!pg_mask_has(sim->present.in_sync, i))
+            continue;
+        for (uint64_t psn = sim->committed_to; psn > 0; psn--) {
+            bool has_it = psn <= disk->state.log.last && disk->log[psn].id == sim->committed[psn];
+            if (!has_it) {
+                sim_violated(sim, "I1: node %u is in sync (epoch %llu) and its disk lacks psn %llu",
+                             i, (unsigned long long)sim->present.epoch, (unsigned long long)psn);
+                return;
+            }
+        }
+    }
+}
+
+void sim_check_leases(struct sim *sim)
+{
+    for (unsigned i = 0; i < sim->options.node_count; i++) {
+        const struct sim_node *holder = &sim->nodes[i];
+        if (!holder->is_up || !pg__is_primary(&holder->pg))
+            continue;
+        for (unsigned j = 0; j < sim->options.node_count; j++) {
+            const struct sim_node *giver = &sim->nodes[j];
+            if (j == i || !giver->is_up || holder->pg.peers[j].lease_ns <= sim_local_ns(holder))
+                continue;
+            if (giver->pg.peers[i].promise_ns <= sim_local_ns(giver))
+                sim_violated(sim, "I6: node %u has a lease of node %u without its promise", i, j);
+        }
+    }
+}
+
+void sim_check_end(struct sim *sim)
+{
+    const struct sim_node *primary = &sim->nodes[sim->present.primary];
+    uint8_t all = (uint8_t)((1u << sim->options.node_count) - 1);
+    if (primary->pg.role != PG_OPEN)
+        sim_violated(sim, "the end: node %u is primary and not open", primary->index);
+    else if (sim->present.in_sync != all)
+        sim_violated(sim, "I12: in sync are %x of %x in the end", sim->present.in_sync, all);
+    for (unsigned i = 0; i < sim->options.node_count; i++) {
+        const struct sim_node *node = &sim->nodes[i];
+        if (node->pg.d.log.last + PG_WINDOW < primary->pg.d.log.last)
+            sim_violated(sim, "I12: node %u has psn %llu of %llu in the end", i,
+                         (unsigned long long)node->pg.d.log.last,
+                         (unsigned long long)primary->pg.d.log.last);
+    }
+}

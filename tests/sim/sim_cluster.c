@@ -1,0 +1,488 @@
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/sim.h"
+
+#define TICK_NS        (10 * NS_PER_MS)
+#define SWAP_LIMIT_NS  (500 * NS_PER_MS) /* then its outcome is unknown */
+#define CLIENTS        3u
+#define CLIENT_WAIT_NS (15 * NS_PER_MS)
+
+/* ---- chance and telling ---- */
+
+uint64_t sim_between(struct sim *sim, uint64_t low, uint64_t high)
+{
+    return low + rand_below(&sim->rand.rand, high - low + 1);
+}
+
+bool sim_chance(struct sim *sim, unsigned percent)
+{
+    return rand_below(&sim->rand.rand, 100) < percent;
+}
+
+static void tell(struct sim *sim, const char *format, va_list args)
+{
+    printf("%9.3f  ", (double)sim->now_ns / 1e9);
+    vprintf(format, args);
+    putchar('\n');
+}
+
+void sim_tell(struct sim *sim, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    tell(sim, format, args);
+    va_end(args);
+}
+
+void sim_violated(struct sim *sim, const char *format, ...)
+{
+    if (sim->violation[0])
+        return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(sim->violation, sizeof sim->violation, format, args);
+    va_end(args);
+    SIM_TELL(sim, "VIOLATED: %s", sim->violation);
+}
+
+/* ---- events: a binary heap by time, then by order ---- */
+
+static bool is_before(const struct sim_event *a, const struct sim_event *b)
+{
+    return a->at_ns != b->at_ns ? a->at_ns < b->at_ns : a->order < b->order;
+}
+
+static void heap_push(struct sim *sim, struct sim_event *event)
+{
+    CHECK(sim->heap_size < SIM_EVENTS_MAX);
+    size_t at = sim->heap_size++;
+    for (; at > 0 && is_before(event, sim->heap[(at - 1) / 2]); at = (at - 1) / 2)
+        sim->heap[at] = sim->heap[(at - 1) / 2];
+    sim->heap[at] = event;
+}
+
+static struct sim_event *heap_pop(struct sim *sim)
+{
+    struct sim_event *first = sim->heap[0], *last = sim->heap[--sim->heap_size];
+    size_t at = 0;
+    for (size_t child; (child = at * 2 + 1) < sim->heap_size; at = child) {
+        if (child + 1 < sim->heap_size && is_before(sim->heap[child + 1], sim->heap[child]))
+            child++;
+        if (!is_before(sim->heap[child], last))
+            break;
+        sim->heap[at] = sim->heap[child];
+    }
+    if (sim->heap_size > 0)
+        sim->heap[at] = last;
+    return first;
+}
+
+struct sim_event *sim_event_new(struct sim *sim, enum sim_event_kind kind, uint8_t node,
+                                uint64_t delay_ns)
+{
+    struct sim_event *event = calloc(1, sizeof *event);
+    CHECK(event != NULL);
+    event->kind = kind;
+    event->node = node;
+    event->at_ns = sim->now_ns + delay_ns;
+    event->order = ++sim->order;
+    heap_push(sim, event);
+    return event;
+}
+
+/* ---- clocks ---- */
+
+uint64_t sim_local_ns(const struct sim_node *node)
+{
+    int64_t drift = (int64_t)(node->sim->now_ns / 1000000) * node->clock_rate_ppm;
+    return node->clock_offset_ns + node->sim->now_ns + (uint64_t)drift;
+}
+
+/* ---- network ---- */
+
+/* A lane keeps the order; what was sent on a connection before may come long after it broke. */
+static uint64_t way_ns(struct sim *sim, uint8_t from, uint8_t to)
+{
+    if (sim_chance(sim, 2) && !sim->is_healing)
+        return sim_between(sim, 50 * NS_PER_MS, 900 * NS_PER_MS);
+    uint64_t at_ns = sim->now_ns + sim_between(sim, NS_PER_MS / 20, 3 * NS_PER_MS);
+    if (at_ns <= sim->last_arrival_ns[from][to])
+        at_ns = sim->last_arrival_ns[from][to] + 1;
+    sim->last_arrival_ns[from][to] = at_ns;
+    return at_ns - sim->now_ns;
+}
+
+static void net_send(void *context, uint8_t to, const struct pg_message *message)
+{
+    struct sim_node *node = context;
+    struct sim *sim = node->sim;
+    if (sim->is_cut[node->index][to] || sim_chance(sim, sim->drop_percent))
+        return;
+    unsigned copies = sim_chance(sim, sim->twice_percent) ? 2 : 1;
+    while (copies-- > 0) {
+        struct sim_event *event = sim_event_new(sim, SIM_DELIVER, to, way_ns(sim, node->index, to));
+        event->from = node->index;
+        event->message = *message;
+    }
+}
+
+static void net_send_records(void *context, uint8_t to, uint64_t from_psn, uint64_t to_psn)
+{
+    struct sim_node *node = context;
+    for (uint64_t psn = from_psn; psn <= to_psn; psn++) {
+        struct pg_message message;
+        const struct sim_record *record = &node->log[psn];
+        pg_append_message(&node->pg, psn, record->term, (const void *)(uintptr_t)record->id,
+                          &message);
+        net_send(context, to, &message);
+    }
+}
+
+/* ---- disks: one queue, done in order; a crash keeps any beginning of it ---- */
+
+static void disk_do(struct sim_disk *disk, const struct sim_write *write)
+{
+    if (write->is_save) {
+        disk->state = write->state;
+        disk->version = write->version;
+        return;
+    }
+    CHECK(write->psn == disk->state.log.last + 1);
+    pg_log_append(&disk->state.log, write->record.term);
+    disk->log[write->psn] = write->record;
+}
+
+static void disk_ask(struct sim_node *node, const struct sim_write *write)
+{
+    struct sim *sim = node->sim;
+    struct sim_disk *disk = &node->disk;
+    CHECK(disk->asked - disk->done < SIM_DISK_QUEUE);
+    disk->queue[disk->asked++ % SIM_DISK_QUEUE] = *write;
+    uint64_t now_ns = sim->now_ns > disk->busy_until_ns ? sim->now_ns : disk->busy_until_ns;
+    uint64_t takes_ns = sim_chance(sim, 1) ? sim_between(sim, 20 * NS_PER_MS, 200 * NS_PER_MS)
+                                           : sim_between(sim, NS_PER_MS / 10, 2 * NS_PER_MS);
+    disk->busy_until_ns = now_ns + takes_ns;
+    struct sim_event *event =
+        sim_event_new(sim, SIM_PERSISTED, node->index, disk->busy_until_ns - sim->now_ns);
+    event->life = node->life;
+    event->number = disk->asked;
+}
+
+static void disk_save(void *context, uint64_t version, const struct pg_durable *state)
+{
+    disk_ask(context, &(struct sim_write){.is_save = true, .version = version, .state = *state});
+}
+
+static void disk_append(void *context, uint64_t psn, uint64_t term, const void *record)
+{
+    struct sim_node *node = context;
+    CHECK(psn <= SIM_RECORDS_MAX);
+    node->log[psn] = (struct sim_record){.id = (record_id)(uintptr_t)record, .term = term};
+    disk_ask(node, &(struct sim_write){.psn = psn, .record = node->log[psn]});
+}
+
+static void disk_persisted(struct sim_node *node, uint64_t number)
+{
+    struct sim_disk *disk = &node->disk;
+    while (disk->done < number)
+        disk_do(disk, &disk->queue[disk->done++ % SIM_DISK_QUEUE]);
+    pg_persisted(&node->pg, sim_local_ns(node), disk->version, disk->state.log.last);
+}
+
+/* ---- the register ---- */
+
+static void register_swap(void *context, const struct pg_config *next)
+{
+    struct sim_node *node = context;
+    struct sim *sim = node->sim;
+    bool comes_late = sim_chance(sim, 5) && !sim->is_healing;
+    uint64_t delay_ns = comes_late ? sim_between(sim, NS_PER_MS, 2000 * NS_PER_MS)
+                                   : sim_between(sim, NS_PER_MS, 20 * NS_PER_MS);
+    struct sim_event *event = sim_event_new(sim, SIM_SWAP, node->index, delay_ns);
+    event->config = *next;
+    event->number = sim->now_ns + SWAP_LIMIT_NS;
+    event->life = node->life;
+    struct sim_event *limit = sim_event_new(sim, SIM_SWAPPED, node->index, SWAP_LIMIT_NS);
+    limit->life = node->life;
+    limit->outcome = PG_SWAP_UNKNOWN;
+    limit->config = *next;
+}
+
+static void register_swapped(struct sim *sim, const struct sim_event *asked)
+{
+    if (sim->register_is_down || sim_chance(sim, sim->drop_percent / 2))
+        return; /* never came */
+    bool fits = asked->config.epoch == sim->present.epoch + 1;
+    if (fits) {
+        sim->present = asked->config;
+        sim->swaps++;
+        SIM_TELL(sim, "register: epoch %llu term %llu primary %u in sync %x",
+                 (unsigned long long)sim->present.epoch, (unsigned long long)sim->present.term,
+                 sim->present.primary, sim->present.in_sync);
+        sim_check_replicas(sim);
+    }
+    if (sim_chance(sim, sim->drop_percent / 2))
+        return; /* the answer is lost */
+    uint64_t delay_ns = sim_between(sim, NS_PER_MS, (sim_chance(sim, 10) ? 700 : 20) * NS_PER_MS);
+    struct sim_event *answer = sim_event_new(sim, SIM_SWAPPED, asked->node, delay_ns);
+    answer->life = asked->life;
+    answer->outcome = fits ? PG_SWAP_DONE : PG_SWAP_LOST;
+    answer->config = fits ? asked->config : sim->present;
+    answer->number = asked->config.nonce;
+}
+
+static void register_read(void *context)
+{
+    struct sim_node *node = context;
+    struct sim *sim = node->sim;
+    if (sim->register_is_down || sim_chance(sim, sim->drop_percent))
+        return;
+    struct sim_event *event =
+        sim_event_new(sim, SIM_CONFIG, node->index, sim_between(sim, NS_PER_MS, 30 * NS_PER_MS));
+    event->life = node->life;
+    event->config = sim->present;
+}
+
+/* ---- clients ---- */
+
+static void op_committed(void *context, uint64_t psn, bool may_acknowledge)
+{
+    struct sim_node *node = context;
+    struct sim *sim = node->sim;
+    for (uint64_t at = sim->committed_to + 1; at <= psn; at++)
+        sim_check_committed(node, at);
+    sim_check_committed(node, psn);
+    for (uint64_t at = 1; at <= psn; at++) {
+        if (node->asked_psn[at] == 0)
+            continue;
+        node->asked_psn[at] = 0;
+        if (may_acknowledge && pg__is_primary(&node->pg))
+            sim_check_acked(node, at);
+        else
+            sim->unknown++;
+    }
+    sim_check_replicas(sim);
+}
+
+static void op_opened(void *context)
+{
+    struct sim_node *node = context;
+    SIM_TELL(node->sim, "node %u is open in term %llu", node->index,
+             (unsigned long long)node->pg.d.config.term);
+}
+
+static void op_lost(void *context)
+{
+    struct sim_node *node = context;
+    SIM_TELL(node->sim, "node %u is primary no more", node->index);
+    for (uint64_t psn = 1; psn <= SIM_RECORDS_MAX; psn++) {
+        node->sim->unknown += node->asked_psn[psn] != 0;
+        node->asked_psn[psn] = 0;
+    }
+}
+
+static void client_turn(struct sim *sim)
+{
+    struct sim_node *node = &sim->nodes[sim_between(sim, 0, sim->options.node_count - 1)];
+    sim_event_new(sim, SIM_CLIENT, 0, sim_between(sim, 1, CLIENT_WAIT_NS));
+    if (!node->is_up || node->paused_until_ns > sim->now_ns)
+        return;
+    uint64_t now_ns = sim_local_ns(node), psn;
+    if (sim_chance(sim, 50)) {
+        if (pg_may_read(&node->pg, now_ns))
+            sim_check_read(node);
+        return;
+    }
+    bool has_room = node->pg.d.log.last + 200 < SIM_RECORDS_MAX;
+    if (has_room &&
+        pg_propose(&node->pg, now_ns, (void *)(uintptr_t)++sim->next_id, &psn) == ERR_OK)
+        node->asked_psn[psn] = node->log[psn].id;
+}
+
+/* ---- nodes ---- */
+
+static const struct pg_ops node_ops = {
+    .send = net_send,
+    .send_records = net_send_records,
+    .save = disk_save,
+    .append = disk_append,
+    .swap = register_swap,
+    .read_config = register_read,
+    .committed = op_committed,
+    .opened = op_opened,
+    .lost = op_lost,
+};
+
+void sim_node_start(struct sim_node *node)
+{
+    struct sim *sim = node->sim;
+    node->is_up = true;
+    node->life++;
+    memcpy(node->log, node->disk.log, sizeof node->log);
+    memset(node->asked_psn, 0, sizeof node->asked_psn);
+    struct pg_options options = {
+        .ops = &node_ops,
+        .context = node,
+        .times = pg_times_default,
+        .self = node->index,
+        .node_count = (uint8_t)sim->options.node_count,
+        .in_sync_min = sim->options.node_count > 1 ? 2 : 1,
+        .nonce_seed = rand_u64(&sim->rand.rand),
+    };
+    pg_init(&node->pg, &options, &node->disk.state, sim_local_ns(node));
+    node->disk.version = 0; /* the new life counts anew */
+    sim_event_new(sim, SIM_TICK, node->index, sim_between(sim, 1, TICK_NS))->life = node->life;
+    SIM_TELL(sim, "node %u starts, epoch %llu, log to %llu", node->index,
+             (unsigned long long)node->pg.d.config.epoch, (unsigned long long)node->pg.d.log.last);
+}
+
+void sim_node_crash(struct sim_node *node)
+{
+    struct sim *sim = node->sim;
+    struct sim_disk *disk = &node->disk;
+    uint64_t kept = disk->done + sim_between(sim, 0, disk->asked - disk->done);
+    while (disk->done < kept)
+        disk_do(disk, &disk->queue[disk->done++ % SIM_DISK_QUEUE]);
+    disk->asked = disk->done;
+    disk->busy_until_ns = 0;
+    node->is_up = false;
+    node->paused_until_ns = 0;
+    sim->crashes++;
+    SIM_TELL(sim, "node %u crashes, its disk has psn %llu", node->index,
+             (unsigned long long)disk->state.log.last);
+}
+
+/* ---- the run ---- */
+
+static void to_node(struct sim *sim, struct sim_node *node, const struct sim_event *event)
+{
+    uint64_t now_ns = sim_local_ns(node);
+    switch (event->kind) {
+    case SIM_TICK:
+        pg_tick(&node->pg, now_ns);
+        sim_event_new(sim, SIM_TICK, node->index, TICK_NS)->life = node->life;
+        break;
+    case SIM_DELIVER:
+        pg_receive(&node->pg, now_ns, event->from, &event->message);
+        break;
+    case SIM_PERSISTED:
+        disk_persisted(node, event->number);
+        break;
+    case SIM_SWAPPED: {
+        /* A driver knows its own swap by the connection it went out on; here by the nonce. */
+        uint64_t nonce = event->outcome == PG_SWAP_UNKNOWN ? event->config.nonce : event->number;
+        if (nonce == node->pg.wanted.nonce)
+            pg_swapped(&node->pg, now_ns, event->outcome, &event->config);
+        break;
+    }
+    case SIM_CONFIG:
+        pg_config_read(&node->pg, now_ns, &event->config);
+        break;
+    case SIM_SWAP:
+    case SIM_CLIENT:
+    case SIM_FAULT:
+    case SIM_RESTART:
+    case SIM_HEAL:
+        CHECK(!"an event for a node");
+    }
+    if (node->pg.is_damaged)
+        sim_violated(sim, "node %u finds its log damaged", node->index);
+}
+
+static void happen(struct sim *sim, struct sim_event *event)
+{
+    struct sim_node *node = &sim->nodes[event->node];
+    switch (event->kind) {
+    case SIM_SWAP:
+        register_swapped(sim, event);
+        return;
+    case SIM_CLIENT:
+        if (!sim->is_healing || sim_chance(sim, 30))
+            client_turn(sim);
+        else
+            sim_event_new(sim, SIM_CLIENT, 0, CLIENT_WAIT_NS);
+        return;
+    case SIM_FAULT:
+        if (!sim->is_healing)
+            sim_fault(sim);
+        return;
+    case SIM_HEAL:
+        sim_heal(sim);
+        return;
+    case SIM_RESTART:
+        if (!node->is_up)
+            sim_node_start(node);
+        return;
+    case SIM_TICK:
+    case SIM_DELIVER:
+    case SIM_PERSISTED:
+    case SIM_SWAPPED:
+    case SIM_CONFIG:
+        break;
+    }
+    bool is_for_it = node->is_up && (event->life == 0 || event->life == node->life);
+    if (!is_for_it)
+        return;
+    if (node->paused_until_ns > sim->now_ns && event->kind != SIM_PERSISTED) {
+        struct sim_event *later =
+            sim_event_new(sim, event->kind, event->node, node->paused_until_ns - sim->now_ns);
+        uint64_t at_ns = later->at_ns, order = later->order;
+        *later = *event;
+        later->at_ns = at_ns, later->order = order;
+        return;
+    }
+    to_node(sim, node, event);
+}
+
+static void sim_begin(struct sim *sim)
+{
+    uint8_t all = (uint8_t)((1u << sim->options.node_count) - 1);
+    sim->present = (struct pg_config){.epoch = 1, .term = 1, .primary = 0, .in_sync = all};
+    for (unsigned i = 0; i < sim->options.node_count; i++) {
+        struct sim_node *node = &sim->nodes[i];
+        node->sim = sim;
+        node->index = (uint8_t)i;
+        node->clock_offset_ns = sim_between(sim, NS_PER_SECOND, 1000 * NS_PER_SECOND);
+        node->clock_rate_ppm = (int64_t)sim_between(sim, 0, 8000) - 4000;
+        node->disk.state.config = sim->present;
+        sim_node_start(node);
+    }
+    for (unsigned i = 0; i < CLIENTS; i++)
+        sim_event_new(sim, SIM_CLIENT, 0, sim_between(sim, 1, CLIENT_WAIT_NS));
+    sim_event_new(sim, SIM_FAULT, 0, 2 * NS_PER_SECOND);
+    sim_event_new(sim, SIM_HEAL, 0, sim->options.duration_ns);
+}
+
+#define HEALING_NS (15 * NS_PER_SECOND)
+
+int sim_run(struct sim *sim, const struct sim_options *options)
+{
+    *sim = (struct sim){.options = *options, .twice_percent = 2};
+    rand_seeded_init(&sim->rand, options->seed);
+    sim->heap = calloc(SIM_EVENTS_MAX, sizeof(struct sim_event *));
+    CHECK(sim->heap != NULL);
+    sim_begin(sim);
+    uint64_t end_ns = options->duration_ns + HEALING_NS;
+    while (sim->heap_size > 0 && !sim->violation[0]) {
+        struct sim_event *event = heap_pop(sim);
+        sim->now_ns = event->at_ns;
+        if (sim->now_ns <= end_ns) {
+            happen(sim, event);
+            sim_check_leases(sim);
+        }
+        free(event);
+        sim->events++;
+        if (sim->now_ns > end_ns)
+            break;
+    }
+    if (!sim->violation[0])
+        sim_check_end(sim);
+    while (sim->heap_size > 0)
+        free(heap_pop(sim));
+    free(sim->heap);
+    sim->heap = NULL;
+    return sim->violation[0] ? SIM_VIOLATED : SIM_FINE;
+}

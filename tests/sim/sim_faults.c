@@ -1,0 +1,92 @@
+#include "tests/sim/sim.h"
+
+/* What goes wrong. One fault comes 100 to 700 ms after the other; they overlap. */
+
+static void crash(struct sim *sim, struct sim_node *node)
+{
+    if (!node->is_up)
+        return;
+    sim_node_crash(node);
+    uint64_t down_ns = sim_chance(sim, 50) ? sim_between(sim, NS_PER_MS, 300 * NS_PER_MS)
+                                           : sim_between(sim, 300 * NS_PER_MS, 4000 * NS_PER_MS);
+    sim_event_new(sim, SIM_RESTART, node->index, down_ns);
+}
+
+static void pause(struct sim *sim, struct sim_node *node)
+{
+    uint64_t for_ns = sim_between(sim, 50 * NS_PER_MS, 3000 * NS_PER_MS);
+    node->paused_until_ns = sim->now_ns + for_ns;
+    SIM_TELL(sim, "node %u stands still for %llu ms", node->index,
+             (unsigned long long)(for_ns / NS_PER_MS));
+}
+
+/* One node from the others, or one direction between two. */
+static void cut(struct sim *sim, struct sim_node *node)
+{
+    unsigned other = (unsigned)sim_between(sim, 0, sim->options.node_count - 1);
+    bool is_whole = sim_chance(sim, 50), is_one_way = sim_chance(sim, 30);
+    for (unsigned i = 0; i < sim->options.node_count; i++) {
+        if (!is_whole && i != other)
+            continue;
+        sim->is_cut[node->index][i] = true;
+        sim->is_cut[i][node->index] = !is_one_way;
+    }
+    SIM_TELL(sim, "node %u is cut off from %s%s", node->index, is_whole ? "all" : "one",
+             is_one_way ? ", one way" : "");
+}
+
+static void mend(struct sim *sim)
+{
+    for (unsigned i = 0; i < PG_NODES_MAX; i++)
+        for (unsigned j = 0; j < PG_NODES_MAX; j++)
+            sim->is_cut[i][j] = false;
+    sim->register_is_down = false;
+    sim->drop_percent = 0;
+    SIM_TELL(sim, "the network is mended");
+}
+
+void sim_fault(struct sim *sim)
+{
+    struct sim_node *node = &sim->nodes[sim_between(sim, 0, sim->options.node_count - 1)];
+    /* Half of the time it is the primary's turn: that is where the protocol works. */
+    if (sim_chance(sim, 40))
+        node = &sim->nodes[sim->present.primary];
+    switch (sim_between(sim, 0, 9)) {
+    case 0:
+    case 1:
+    case 2:
+        crash(sim, node);
+        break;
+    case 3:
+    case 4:
+        pause(sim, node);
+        break;
+    case 5:
+        cut(sim, node);
+        break;
+    case 6:
+        sim->drop_percent = (unsigned)sim_between(sim, 1, 40);
+        break;
+    case 7:
+        sim->register_is_down = true;
+        break;
+    default:
+        mend(sim);
+        break;
+    }
+    sim_event_new(sim, SIM_FAULT, 0, sim_between(sim, 100 * NS_PER_MS, 700 * NS_PER_MS));
+}
+
+void sim_heal(struct sim *sim)
+{
+    SIM_TELL(sim, "all is healed");
+    sim->is_healing = true;
+    sim->twice_percent = 0;
+    mend(sim);
+    for (unsigned i = 0; i < sim->options.node_count; i++) {
+        struct sim_node *node = &sim->nodes[i];
+        node->paused_until_ns = 0;
+        if (!node->is_up)
+            sim_node_start(node);
+    }
+}

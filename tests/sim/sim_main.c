@@ -1,0 +1,159 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "tests/sim/sim.h"
+
+/*
+ *   sim_pg [--seconds N] [--first SEED]   seeds one after another for N seconds: none may fail
+ *   sim_pg --seed SEED                    one run, every event told
+ *   sim_pg --bugs [--seconds N]           each seeded bug must be found, within N seconds each
+ *   sim_pg --bug NAME [...]               with one of them
+ */
+
+struct found {
+    uint64_t seed, runs, acks, reads, unknown, crashes, swaps, events;
+    char violation[300];
+};
+
+static double now_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static struct sim_options options_of(uint64_t seed, bool is_told)
+{
+    static const unsigned counts[] = {3, 3, 3, 2, 5};
+    return (struct sim_options){
+        .seed = seed,
+        .node_count = counts[seed % COUNT_OF(counts)],
+        .duration_ns = 20 * NS_PER_SECOND,
+        .is_told = is_told,
+    };
+}
+
+/* Until a violation, or the time is over. True: a violation. */
+static bool run_seeds(uint64_t first, double seconds, struct found *ret_found)
+{
+    static struct sim sim;
+    struct found found = {0};
+    double end_s = now_s() + seconds;
+    for (found.seed = first; now_s() < end_s; found.seed++) {
+        struct sim_options options = options_of(found.seed, false);
+        sim_run(&sim, &options);
+        found.runs++;
+        found.acks += sim.acks, found.reads += sim.reads, found.unknown += sim.unknown;
+        found.crashes += sim.crashes, found.swaps += sim.swaps, found.events += sim.events;
+        if (sim.violation[0])
+            break;
+    }
+    snprintf(found.violation, sizeof found.violation, "%s", sim.violation);
+    *ret_found = found;
+    return found.violation[0] != '\0';
+}
+
+static const char *const bug_names[] = {"none",
+#define X(name, text) #name,
+                                        PG_BUGS(X)
+#undef X
+};
+static const char *const bug_texts[] = {"",
+#define X(name, text) text,
+                                        PG_BUGS(X)
+#undef X
+};
+
+static int find_bugs(uint64_t first, double seconds)
+{
+    int missed = 0;
+    for (int bug = 1; bug < PG_BUG_COUNT; bug++) {
+        struct found found;
+        pg__bug = (enum pg_bug)bug;
+        double began_s = now_s();
+        bool is_found = run_seeds(first, seconds, &found);
+        missed += !is_found;
+        printf("%sok - %s is found: %s\n    %s after %llu runs, %.1f s, seed %llu: %s\n",
+               is_found ? "" : "not ", bug_names[bug], bug_texts[bug],
+               is_found ? "found" : "missed", (unsigned long long)found.runs, now_s() - began_s,
+               (unsigned long long)found.seed, found.violation);
+        fflush(stdout);
+    }
+    return missed > 0;
+}
+
+static int run_clean(uint64_t first, double seconds)
+{
+    struct found found;
+    bool is_violated = run_seeds(first, seconds, &found);
+    printf("%sok - %llu runs from seed %llu hold every invariant\n", is_violated ? "not " : "",
+           (unsigned long long)found.runs, (unsigned long long)first);
+    printf("    acknowledged %llu, read %llu, outcome unknown %llu; crashes %llu, configurations "
+           "%llu, events %llu\n",
+           (unsigned long long)found.acks, (unsigned long long)found.reads,
+           (unsigned long long)found.unknown, (unsigned long long)found.crashes,
+           (unsigned long long)found.swaps, (unsigned long long)found.events);
+    if (is_violated)
+        printf("    seed %llu: %s\n    sim_pg --seed %llu tells all of it\n",
+               (unsigned long long)found.seed, found.violation, (unsigned long long)found.seed);
+    /* A run in which nothing happens holds everything, too. */
+    bool is_busy = found.acks > 100 * found.runs && found.reads > 100 * found.runs &&
+                   found.swaps > 2 * found.runs;
+    printf("%sok - the runs are no empty ones\n", is_busy ? "" : "not ");
+    return is_violated || !is_busy;
+}
+
+static int run_one(uint64_t seed)
+{
+    static struct sim sim;
+    struct sim_options options = options_of(seed, true);
+    sim_run(&sim, &options);
+    printf("seed %llu: %s\n", (unsigned long long)seed, sim.violation[0] ? sim.violation : "fine");
+    return sim.violation[0] != '\0';
+}
+
+static int usage(void)
+{
+    fputs("usage: sim_pg [--seconds N] [--first SEED] [--seed SEED] [--bug NAME] [--bugs]\n",
+          stderr);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    double seconds = 20;
+    uint64_t first = (uint64_t)time(NULL), seed = 0;
+    bool is_one = false, all_bugs = false;
+    for (int i = 1; i < argc; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : NULL;
+        if (strcmp(argv[i], "--bugs") == 0) {
+            all_bugs = true;
+            continue;
+        }
+        if (value == NULL)
+            return usage();
+        i++;
+        if (strcmp(argv[i - 1], "--seconds") == 0) {
+            seconds = atof(value);
+        } else if (strcmp(argv[i - 1], "--first") == 0) {
+            first = strtoull(value, NULL, 10);
+        } else if (strcmp(argv[i - 1], "--seed") == 0) {
+            seed = strtoull(value, NULL, 10);
+            is_one = true;
+        } else if (strcmp(argv[i - 1], "--bug") == 0) {
+            int bug = 1;
+            while (bug < PG_BUG_COUNT && strcmp(bug_names[bug], value) != 0)
+                bug++;
+            if (bug == PG_BUG_COUNT)
+                return usage();
+            pg__bug = (enum pg_bug)bug;
+        } else {
+            return usage();
+        }
+    }
+    if (is_one)
+        return run_one(seed);
+    return all_bugs ? find_bugs(first, seconds) : run_clean(first, seconds);
+}
