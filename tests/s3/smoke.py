@@ -4,11 +4,14 @@ import hashlib
 import json
 import os
 import random
+import shutil
+import subprocess
 import sys
+import xml.etree.ElementTree
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 from checks import check, equal, finish, guarded  # noqa: E402
-from node import Node  # noqa: E402
+from node import Node, binary, scratch  # noqa: E402
 
 # inline, around the inline limit, one unit, one sum chunk, one arena slot, several extents
 SIZES = [0, 1, 100, 4095, 4096, 8191, 8192, 8193, 65536, 262144, 1048577, 5 << 20, 40 << 20]
@@ -75,6 +78,23 @@ def command_line(node):
     check(code != 0, "sluice refuses an unknown command")
 
 
+def bench():
+    """A very short one: what it measures is not judged here, what it writes is."""
+    base = scratch("smoke-bench")
+    table, plot = os.path.join(base, "paths.json"), os.path.join(base, "paths.svg")
+    done = subprocess.run([binary("tools/sluice"), "bench", "paths", "--sizes", "4KiB,1MiB", "--seconds", "0.02", "--dir",
+                           base, "--json", table, "--svg", plot], capture_output=True, text=True, timeout=300)
+    check(done.returncode == 0 and "sendfile" in done.stdout, "sluice bench paths", done.stdout + done.stderr)
+    with open(table, encoding="utf-8") as file:
+        points = json.load(file)["points"]
+    check(len(points) == 16 and all(p["bytes_verified"] for p in points if p["measured"]),
+          "its JSON has every point, and each was compared before it was measured", points)
+    root = xml.etree.ElementTree.parse(plot).getroot()
+    check(root.tag.endswith("svg") and len(root) > 50, "its plot is XML")
+    equal(sorted(os.listdir(base)), ["paths.json", "paths.svg"], "it leaves no scratch file")
+    shutil.rmtree(base)
+
+
 def main():
     bodies = objects()
     with Node("smoke") as node:
@@ -83,6 +103,8 @@ def main():
             basics(node, client)
         with guarded("command line"):
             command_line(node)
+        with guarded("bench"):
+            bench()
         with guarded("metrics"):
             check(node.metrics(), "the admin port has metrics")
         client.close()
