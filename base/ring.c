@@ -86,6 +86,13 @@ void ring_recv(struct ring *ring, struct ring_op *op, int fd, void *data, uint32
     submit(ring, op, RING_RECV, fd, done);
 }
 
+void ring_recv_later(struct ring *ring, struct ring_op *op, int fd, void *data, uint32_t size,
+                     ring_done_fn *done)
+{
+    op->data = data, op->size = size, op->flags = 0;
+    submit(ring, op, RING_RECV_LATER, fd, done);
+}
+
 void ring_recvmsg(struct ring *ring, struct ring_op *op, int fd, struct msghdr *msg,
                   ring_done_fn *done)
 {

@@ -63,6 +63,8 @@ const char *ring_fixed_reason(const struct ring *ring);
 /* ---- sockets (non-blocking ones; MSG_NOSIGNAL is added) ---- */
 void ring_accept(struct ring *ring, struct ring_op *op, int listen_fd, ring_done_fn *done); /* count = new fd, SOCK_CLOEXEC|NONBLOCK */
 void ring_recv(struct ring *ring, struct ring_op *op, int fd, void *data, uint32_t size, ring_done_fn *done);
+/* For a socket that has probably nothing yet: waits first instead of trying in vain. */
+void ring_recv_later(struct ring *ring, struct ring_op *op, int fd, void *data, uint32_t size, ring_done_fn *done);
 void ring_recvmsg(struct ring *ring, struct ring_op *op, int fd, struct msghdr *msg, ring_done_fn *done);
 void ring_send(struct ring *ring, struct ring_op *op, int fd, const void *data, uint32_t size, int flags, ring_done_fn *done);
 void ring_sendmsg(struct ring *ring, struct ring_op *op, int fd, const struct msghdr *msg, int flags, ring_done_fn *done);

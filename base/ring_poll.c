@@ -72,6 +72,7 @@ static uint32_t events_for(const struct ring_op *op)
     switch ((enum ring_kind)op->kind) {
     case RING_ACCEPT:
     case RING_RECV:
+    case RING_RECV_LATER:
     case RING_RECVMSG:
     case RING_READ:
         return POLLIN;
@@ -150,6 +151,7 @@ static ssize_t try_once(const struct ring_op *op)
         return ready < 0 ? ready : accept4(op->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     }
     case RING_RECV:
+    case RING_RECV_LATER:
         return recv(op->fd, op->data, op->size, op->flags | MSG_DONTWAIT);
     case RING_RECVMSG:
         return recvmsg(op->fd, op->data, op->flags | MSG_DONTWAIT);

@@ -11,6 +11,7 @@
 enum ring_kind {
     RING_ACCEPT = 1,
     RING_RECV,
+    RING_RECV_LATER,
     RING_RECVMSG,
     RING_SEND,
     RING_SENDMSG,

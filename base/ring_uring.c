@@ -54,6 +54,7 @@ struct uring {
     struct io_uring io;
     bool is_open; /* io is to be closed */
     bool is_enabled;
+    bool polls_first; /* the kernel knows IORING_RECVSEND_POLL_FIRST */
     const uint8_t *fixed_base; /* the registered arena; NULL: none */
     size_t fixed_size_bytes;
     struct list backlog;   /* of ring_op */
@@ -84,6 +85,7 @@ static uint32_t poll_events_for(const struct ring_op *op)
     switch ((enum ring_kind)op->kind) {
     case RING_ACCEPT:
     case RING_RECV:
+    case RING_RECV_LATER:
     case RING_RECVMSG:
     case RING_READ:
         return POLLIN;
@@ -144,6 +146,11 @@ static void prepare(const struct uring *uring, struct io_uring_sqe *sqe, struct 
         break;
     case RING_RECV:
         io_uring_prep_recv(sqe, op->fd, op->data, op->size, op->flags);
+        break;
+    case RING_RECV_LATER:
+        io_uring_prep_recv(sqe, op->fd, op->data, op->size, op->flags);
+        if (uring->polls_first)
+            sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
         break;
     case RING_RECVMSG:
         io_uring_prep_recvmsg(sqe, op->fd, op->data, (unsigned)op->flags);
@@ -519,6 +526,8 @@ static int set_up(struct uring *uring, unsigned entries)
             .cq_entries = entries * CQ_FACTOR,
         };
         result = io_uring_queue_init_params(entries, &uring->io, &params);
+        uring->polls_first = params.flags & IORING_SETUP_COOP_TASKRUN ||
+                             params.flags & IORING_SETUP_DEFER_TASKRUN; /* 5.19 has all three */
     }
     return result;
 }

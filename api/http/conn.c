@@ -242,7 +242,13 @@ static enum step head_step(struct conn *c)
         if (c->head_size == c->head_capacity)
             return head_grow(c);
     }
-    conn__recv(c, c->head + c->head_size, c->head_capacity - c->head_size, head_received);
+    void *to = c->head + c->head_size;
+    uint32_t room = c->head_capacity - c->head_size;
+    /* Whoever has just been answered has rarely asked again already. */
+    if (c->head_size > 0 || c->tls)
+        conn__recv(c, to, room, head_received);
+    else
+        ring_recv_later(c->worker->ring, &c->in_op, c->fd, to, room, head_received);
     return STEP_WAIT;
 }
 

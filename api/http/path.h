@@ -150,6 +150,7 @@ struct path_send {
     struct path_policy policy;
     struct path_facts facts; /* those it was begun with */
     struct bytes head;       /* what is left of it */
+    uint32_t head_room;      /* bytes of memory behind the head that a short body may be put into */
     struct bytes body;       /* memory to be sent after it: a text, or bytes of an inline object */
     struct read_plan *plan;  /* borrowed; NULL: `body` is all */
     struct group_ask *ask;   /* borrowed, free to use */

@@ -48,11 +48,29 @@ static void records_submit(struct path_send *send)
     ring_poll(loop_ring(send->loop), &send->op, wait.fd, wait.events, records_left);
 }
 
+/* A short body is cheaper copied behind the head than gathered by the kernel from two places. */
+#define JOIN_BYTES_MAX 2048u
+
+static bool is_joined(struct path_send *send)
+{
+    struct bytes head = send->head, body = send->body;
+    if (head.size == 0 || body.size == 0 || body.size > send->head_room || body.size > JOIN_BYTES_MAX)
+        return false;
+    memcpy((char *)head.data + head.size, body.data, body.size);
+    send->head_room = 0; /* it is used up */
+    return true;
+}
+
 static void memory_submit(struct path_send *send)
 {
     struct ring *ring = loop_ring(send->loop);
     if (send->tls) {
         records_submit(send);
+        return;
+    }
+    if (is_joined(send)) {
+        ring_send(ring, &send->op, send->fd, send->head.data,
+                  (uint32_t)(send->head.size + send->body.size), 0, memory_sent);
         return;
     }
     struct bytes only = send->head.size ? send->head : send->body;

@@ -234,6 +234,7 @@ static void start(struct exchange *x, const struct path *path)
         put_receipt(x, path);
     x->send.head = finish_head(x);
     x->head_size = (uint32_t)x->send.head.size;
+    x->send.head_room = (uint32_t)(sizeof x->out - x->out_size - 2);
     x->path = x->send.plan ? path : NULL;
     if (x->path)
         measure_path_begun(path);

@@ -137,6 +137,31 @@ static void a_receive_waits_for_bytes_and_a_send_brings_them(void **state)
     assert_memory_equal(in, "hello", 5);
 }
 
+static void a_receive_for_later_takes_what_is_there_and_what_comes(void **state)
+{
+    struct fixture *f = need_ring(state);
+    char in[16] = "";
+    struct result early = {0}, late = {0}, closed = {0};
+    assert_int_equal(send(f->pair[1], "there", 5, 0), 5);
+    ring_recv_later(f->ring, &early.op, f->pair[0], in, sizeof in, note);
+    await(f, &early);
+    assert_int_equal(early.count, 5);
+    assert_memory_equal(in, "there", 5);
+
+    ring_recv_later(f->ring, &late.op, f->pair[0], in, sizeof in, note);
+    assert_int_equal(ring_wait(f->ring, 0), 0);
+    assert_int_equal(send(f->pair[1], "comes", 5, 0), 5);
+    await(f, &late);
+    assert_int_equal(late.count, 5);
+    assert_memory_equal(in, "comes", 5);
+
+    ring_recv_later(f->ring, &closed.op, f->pair[0], in, sizeof in, note);
+    assert_int_equal(shutdown(f->pair[1], SHUT_RDWR), 0);
+    await(f, &closed);
+    assert_int_equal(closed.e, ERR_OK);
+    assert_int_equal(closed.count, 0);
+}
+
 static void a_closed_peer_is_zero_bytes_for_a_receive_and_an_error_for_a_send(void **state)
 {
     struct fixture *f = need_ring(state);
@@ -713,6 +738,7 @@ int main(void)
 {
     const struct CMUnitTest all[] = {
         BOTH(a_receive_waits_for_bytes_and_a_send_brings_them),
+        BOTH(a_receive_for_later_takes_what_is_there_and_what_comes),
         BOTH(a_closed_peer_is_zero_bytes_for_a_receive_and_an_error_for_a_send),
         BOTH(a_receive_and_a_send_may_be_pending_on_one_socket),
         BOTH(messages_of_several_pieces_go_through),
