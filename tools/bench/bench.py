@@ -16,6 +16,7 @@ import sigv4  # noqa: E402
 
 WORK = os.path.join(nodes.WORK, "bench")
 LOAD = os.path.join(nodes.BUILD, "tools/bench/sluice-load")
+BARE = os.path.join(nodes.BUILD, "tools/bench/sluice-bare")
 MIB = 1 << 20
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -87,7 +88,21 @@ class Table:
         sys.stdout.flush()
 
 
-class Sluice:
+class Loaded:
+    """A server that sluice-load can be sent against: it has an endpoint, keys, cpu_s() and the cores for its client."""
+
+    def load(self, **options):
+        """sluice-load's figures, and the server's CPU seconds meanwhile as `server_cpu_s`."""
+        command = [LOAD, "--endpoint", self.endpoint(), "--access-key", self.keys()[0], "--secret", self.keys()[1], "--bucket", "bench"]
+        for name, value in options.items():
+            command += [f"--{name.replace('_', '-')}", str(value)]
+        before = self.cpu_s()
+        figures = json.loads(run(pinned(self.client_cores, command), timeout_s=3600))
+        figures["server_cpu_s"] = self.cpu_s() - before
+        return figures
+
+
+class Sluice(Loaded):
     """A node of its own for one benchmark, pinned to the server's cores."""
 
     def __init__(self, settings, name, config="", cores=None):
@@ -114,15 +129,41 @@ class Sluice:
     def presigned(self, key):
         return self.node.url + sigv4.presign(self.node.creds, "GET", self.node.s3, sigv4.key_path("bench", key), expires_s=86400)
 
-    def load(self, **options):
-        """sluice-load against this node; its figures, and the server's CPU seconds as `server_cpu_s`."""
-        command = [LOAD, "--endpoint", self.node.s3, "--access-key", self.node.access_key, "--secret", self.node.secret_key, "--bucket", "bench"]
-        for name, value in options.items():
-            command += [f"--{name.replace('_', '-')}", str(value)]
-        before = self.cpu_s()
-        figures = json.loads(run(pinned(self.client_cores, command), timeout_s=3600))
-        figures["server_cpu_s"] = self.cpu_s() - before
-        return figures
+    def endpoint(self):
+        return self.node.s3
+
+    def keys(self):
+        return self.node.access_key, self.node.secret_key
+
+
+class Bare(Loaded):
+    """sluice-bare: a thread a connection that receives, hashes, writes by O_DIRECT and syncs, and does nothing else."""
+
+    def __init__(self, cores, size_max, *flags):
+        self.cores, self.words, self.client_cores = cores, ["--size-max", str(size_max), *flags], cores
+        self.base = os.path.join(WORK, "bare" + "".join(flags))
+
+    def __enter__(self):
+        os.makedirs(self.base, exist_ok=True)
+        self.process = subprocess.Popen(pinned(self.cores, [BARE, "--dir", self.base, *self.words]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.port = self.process.stdout.readline().strip()
+        if not self.port:
+            raise RuntimeError(f"sluice-bare did not start: exit code {self.process.wait(10)}")
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()                      # that is its signal to end
+        self.process.wait(30)
+        shutil.rmtree(self.base, ignore_errors=True)
+
+    def cpu_s(self):
+        return cpu_s([self.process.pid])
+
+    def endpoint(self):
+        return f"127.0.0.1:{self.port}"
+
+    def keys(self):
+        return "nobody", "checks"
 
 
 NGINX_CONFIG = """
