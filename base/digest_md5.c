@@ -24,24 +24,38 @@ struct md5_lanes {
     uint32_t state[4][MD5_LANES_MAX];
 };
 
-/* RFC 1321, 3.4: the order of words, the shifts, and floor(2^32 * abs(sin(i + 1))). */
+/* floor(2^32 * abs(sin(i + 1))) */
+static const uint32_t md5_sines[64] = {
+    0xd76aa478u, 0xe8c7b756u, 0x242070dbu, 0xc1bdceeeu, 0xf57c0fafu, 0x4787c62au, 0xa8304613u,
+    0xfd469501u, 0x698098d8u, 0x8b44f7afu, 0xffff5bb1u, 0x895cd7beu, 0x6b901122u, 0xfd987193u,
+    0xa679438eu, 0x49b40821u, 0xf61e2562u, 0xc040b340u, 0x265e5a51u, 0xe9b6c7aau, 0xd62f105du,
+    0x02441453u, 0xd8a1e681u, 0xe7d3fbc8u, 0x21e1cde6u, 0xc33707d6u, 0xf4d50d87u, 0x455a14edu,
+    0xa9e3e905u, 0xfcefa3f8u, 0x676f02d9u, 0x8d2a4c8au, 0xfffa3942u, 0x8771f681u, 0x6d9d6122u,
+    0xfde5380cu, 0xa4beea44u, 0x4bdecfa9u, 0xf6bb4b60u, 0xbebfbc70u, 0x289b7ec6u, 0xeaa127fau,
+    0xd4ef3085u, 0x04881d05u, 0xd9d4d039u, 0xe6db99e5u, 0x1fa27cf8u, 0xc4ac5665u, 0xf4292244u,
+    0x432aff97u, 0xab9423a7u, 0xfc93a039u, 0x655b59c3u, 0x8f0ccc92u, 0xffeff47du, 0x85845dd1u,
+    0x6fa87e4fu, 0xfe2ce6e0u, 0xa3014314u, 0x4e0811a1u, 0xf7537e82u, 0xbd3af235u, 0x2ad7d2bbu,
+    0xeb86d391u,
+};
+
+/* RFC 1321, 3.4: the function, the first of four steps, their words, their shifts. */
 #define MD5_STEPS(FOUR, F, G, H, I)                                                                \
-    FOUR(F, 0, 1, 2, 3, 7, 12, 17, 22, 0xd76aa478u, 0xe8c7b756u, 0x242070dbu, 0xc1bdceeeu);        \
-    FOUR(F, 4, 5, 6, 7, 7, 12, 17, 22, 0xf57c0fafu, 0x4787c62au, 0xa8304613u, 0xfd469501u);        \
-    FOUR(F, 8, 9, 10, 11, 7, 12, 17, 22, 0x698098d8u, 0x8b44f7afu, 0xffff5bb1u, 0x895cd7beu);      \
-    FOUR(F, 12, 13, 14, 15, 7, 12, 17, 22, 0x6b901122u, 0xfd987193u, 0xa679438eu, 0x49b40821u);    \
-    FOUR(G, 1, 6, 11, 0, 5, 9, 14, 20, 0xf61e2562u, 0xc040b340u, 0x265e5a51u, 0xe9b6c7aau);        \
-    FOUR(G, 5, 10, 15, 4, 5, 9, 14, 20, 0xd62f105du, 0x02441453u, 0xd8a1e681u, 0xe7d3fbc8u);       \
-    FOUR(G, 9, 14, 3, 8, 5, 9, 14, 20, 0x21e1cde6u, 0xc33707d6u, 0xf4d50d87u, 0x455a14edu);        \
-    FOUR(G, 13, 2, 7, 12, 5, 9, 14, 20, 0xa9e3e905u, 0xfcefa3f8u, 0x676f02d9u, 0x8d2a4c8au);       \
-    FOUR(H, 5, 8, 11, 14, 4, 11, 16, 23, 0xfffa3942u, 0x8771f681u, 0x6d9d6122u, 0xfde5380cu);      \
-    FOUR(H, 1, 4, 7, 10, 4, 11, 16, 23, 0xa4beea44u, 0x4bdecfa9u, 0xf6bb4b60u, 0xbebfbc70u);       \
-    FOUR(H, 13, 0, 3, 6, 4, 11, 16, 23, 0x289b7ec6u, 0xeaa127fau, 0xd4ef3085u, 0x04881d05u);       \
-    FOUR(H, 9, 12, 15, 2, 4, 11, 16, 23, 0xd9d4d039u, 0xe6db99e5u, 0x1fa27cf8u, 0xc4ac5665u);      \
-    FOUR(I, 0, 7, 14, 5, 6, 10, 15, 21, 0xf4292244u, 0x432aff97u, 0xab9423a7u, 0xfc93a039u);       \
-    FOUR(I, 12, 3, 10, 1, 6, 10, 15, 21, 0x655b59c3u, 0x8f0ccc92u, 0xffeff47du, 0x85845dd1u);      \
-    FOUR(I, 8, 15, 6, 13, 6, 10, 15, 21, 0x6fa87e4fu, 0xfe2ce6e0u, 0xa3014314u, 0x4e0811a1u);      \
-    FOUR(I, 4, 11, 2, 9, 6, 10, 15, 21, 0xf7537e82u, 0xbd3af235u, 0x2ad7d2bbu, 0xeb86d391u)
+    FOUR(F, 0, 0, 1, 2, 3, 7, 12, 17, 22);                                                         \
+    FOUR(F, 4, 4, 5, 6, 7, 7, 12, 17, 22);                                                         \
+    FOUR(F, 8, 8, 9, 10, 11, 7, 12, 17, 22);                                                       \
+    FOUR(F, 12, 12, 13, 14, 15, 7, 12, 17, 22);                                                    \
+    FOUR(G, 16, 1, 6, 11, 0, 5, 9, 14, 20);                                                        \
+    FOUR(G, 20, 5, 10, 15, 4, 5, 9, 14, 20);                                                       \
+    FOUR(G, 24, 9, 14, 3, 8, 5, 9, 14, 20);                                                        \
+    FOUR(G, 28, 13, 2, 7, 12, 5, 9, 14, 20);                                                       \
+    FOUR(H, 32, 5, 8, 11, 14, 4, 11, 16, 23);                                                      \
+    FOUR(H, 36, 1, 4, 7, 10, 4, 11, 16, 23);                                                       \
+    FOUR(H, 40, 13, 0, 3, 6, 4, 11, 16, 23);                                                       \
+    FOUR(H, 44, 9, 12, 15, 2, 4, 11, 16, 23);                                                      \
+    FOUR(I, 48, 0, 7, 14, 5, 6, 10, 15, 21);                                                       \
+    FOUR(I, 52, 12, 3, 10, 1, 6, 10, 15, 21);                                                      \
+    FOUR(I, 56, 8, 15, 6, 13, 6, 10, 15, 21);                                                      \
+    FOUR(I, 60, 4, 11, 2, 9, 6, 10, 15, 21)
 
 /* ---- the kernels ---- */
 
@@ -49,6 +63,12 @@ struct md5_lanes {
 #if __has_builtin(__builtin_shufflevector)
 #define HAS_VECTORS 1
 #endif
+#endif
+
+#if defined(__x86_64__)
+#define SUM_FIRST(vector) __asm__("" : "+x"(vector))
+#else
+#define SUM_FIRST(vector)
 #endif
 
 #ifdef HAS_VECTORS

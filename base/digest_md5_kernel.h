@@ -19,13 +19,12 @@
 
 typedef uint32_t VECTOR __attribute__((vector_size(LANES * 4)));
 
-/* The boolean functions as RFC 1321 names them, written so that x, which comes last, is used last
- */
+/* The boolean functions as RFC 1321 names them. x comes out of the step before: it is used last. */
 #ifdef TERNARY
-#define MD5_F(x, y, z) TERNARY(x, y, z, 0xca)
-#define MD5_G(x, y, z) TERNARY(z, x, y, 0xca)
-#define MD5_H(x, y, z) TERNARY(x, y, z, 0x96)
-#define MD5_I(x, y, z) TERNARY(x, y, z, 0x39)
+#define MD5_F(x, y, z) TERNARY(z, y, x, 0xd8)
+#define MD5_G(x, y, z) TERNARY(z, y, x, 0xac)
+#define MD5_H(x, y, z) TERNARY(z, y, x, 0x96)
+#define MD5_I(x, y, z) TERNARY(z, y, x, 0x63)
 #else
 #define MD5_F(x, y, z) ((((y) ^ (z)) & (x)) ^ (z))
 #define MD5_G(x, y, z) ((((x) ^ (y)) & (z)) ^ (y))
@@ -33,19 +32,21 @@ typedef uint32_t VECTOR __attribute__((vector_size(LANES * 4)));
 #define MD5_I(x, y, z) (((x) | ~(z)) ^ (y))
 #endif
 
-#define STEP(f, a, b, c, d, k, s, t)                                                               \
+/* SUM_FIRST keeps the compiler from adding up in an order that puts another add behind f. */
+#define STEP(f, a, b, c, d, i, k, s)                                                               \
     do {                                                                                           \
-        a += w[k] + t;                                                                             \
+        a += w[k] + sines[i];                                                                      \
+        SUM_FIRST(a);                                                                              \
         a += f(b, c, d);                                                                           \
         a = (a << s | a >> (32 - s)) + b;                                                          \
     } while (0)
 
-#define FOUR(f, k0, k1, k2, k3, s0, s1, s2, s3, t0, t1, t2, t3)                                    \
+#define FOUR(f, i, k0, k1, k2, k3, s0, s1, s2, s3)                                                 \
     do {                                                                                           \
-        STEP(f, a, b, c, d, k0, s0, t0);                                                           \
-        STEP(f, d, a, b, c, k1, s1, t1);                                                           \
-        STEP(f, c, d, a, b, k2, s2, t2);                                                           \
-        STEP(f, b, c, d, a, k3, s3, t3);                                                           \
+        STEP(f, a, b, c, d, i, k0, s0);                                                            \
+        STEP(f, d, a, b, c, i + 1, k1, s1);                                                        \
+        STEP(f, c, d, a, b, i + 2, k2, s2);                                                        \
+        STEP(f, b, c, d, a, i + 3, k3, s3);                                                        \
     } while (0)
 
 /*
@@ -96,6 +97,11 @@ KERNEL_TARGET static void KERNEL(struct md5_lanes *lanes, size_t blocks)
 {
     const uint8_t *at[LANES];
     VECTOR a, b, c, d, w[16];
+    const uint32_t *sines = md5_sines;
+#ifdef TERNARY
+    __asm__(""
+            : "+r"(sines)); /* broadcast from memory as part of an add, not by way of registers */
+#endif
     memcpy(at, lanes->at, sizeof at);
     memcpy(&a, lanes->state[0], sizeof a);
     memcpy(&b, lanes->state[1], sizeof b);
