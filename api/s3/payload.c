@@ -259,6 +259,18 @@ void s3_payload_update(struct s3_payload *payload, const void *data, size_t size
             digest_update(&payload->digests[i], data, size);
 }
 
+void s3_payload_update_others(struct s3_payload *payload, const void *data, size_t size)
+{
+    for (unsigned i = 0; i < PAYLOAD_HASH_COUNT; i++)
+        if (payload->uses[i] && i != PAYLOAD_MD5)
+            digest_update(&payload->digests[i], data, size);
+}
+
+struct digest *s3_payload_md5(struct s3_payload *payload)
+{
+    return payload->uses[PAYLOAD_MD5] ? &payload->digests[PAYLOAD_MD5] : NULL;
+}
+
 /* ---- judgement ---- */
 
 static void fail_received(struct s3_request *r, const struct s3_payload *payload, enum err received)

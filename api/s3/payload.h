@@ -76,6 +76,9 @@ bool s3_payload_accept(struct s3_request *r, struct s3_payload *payload,
 struct http_aws_chunks *
 s3_payload_chunks(struct s3_payload *payload); /* for the engine; NULL: plain framing */
 void s3_payload_update(struct s3_payload *payload, const void *data, size_t size);
+/* The same but for the MD5, which is hashed in company: api/s3/lanes.h. */
+void s3_payload_update_others(struct s3_payload *payload, const void *data, size_t size);
+struct digest *s3_payload_md5(struct s3_payload *payload); /* NULL: none is wanted */
 /* `received`: how receiving ended. False: answered with an error. */
 bool s3_payload_judge(struct s3_request *r, struct s3_payload *payload, enum err received);
 void s3_payload_fini(struct s3_payload *payload); /* zeroed ones are fine */

@@ -323,6 +323,7 @@ static int post_receive(struct op *op)
             .group = s3_group(r),
             .payload = &post->payload,
             .slots = slots < 2 ? 2 : slots, /* one is held while the next comes in */
+            .lanes = s3_lanes(r),
             .done = post_received,
             .filter = post_slot,
             .message_size = r->http->has_content_length ? r->http->content_length : S3_SIZE_UNKNOWN,

@@ -84,6 +84,7 @@ static int put_receive(struct op *op)
                                                      .group = s3_group(r),
                                                      .payload = &put->payload,
                                                      .slots = s3_put_slots(r),
+                                                     .lanes = s3_lanes(r),
                                                      .done = put_received,
                                                  });
     if (e)

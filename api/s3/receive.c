@@ -22,19 +22,50 @@ void s3_receive_fail(struct s3_receive *receive, enum err e)
 {
     if (receive->err == ERR_OK)
         receive->err = e;
+    s3_lane_drop(&receive->lane);
+}
+
+/* Written and hashed, each in its own time: with the later one the slot goes back. */
+static void place_progress(struct receive_slot *place)
+{
+    struct s3_receive *receive = place->receive;
+    if (!place->is_written || !place->is_hashed)
+        return;
+    s3_receive_return(receive, TAKE(place->slot));
+    place->receive = NULL;
+    CHECK(receive->places_used > 0);
+    receive->places_used--;
+    receive_settle(receive);
 }
 
 static void receive_written(struct body_write *write, enum err e)
 {
     struct receive_slot *place = CONTAINER_OF(write, struct receive_slot, write);
-    struct s3_receive *receive = place->receive;
-    CHECK_MAGIC(receive, RECEIVE_MAGIC);
-    s3_receive_return(receive, TAKE(place->slot));
-    place->receive = NULL;
-    receive->writes_pending--;
+    CHECK_MAGIC(place->receive, RECEIVE_MAGIC);
     if (e)
-        s3_receive_fail(receive, e);
-    receive_settle(receive);
+        s3_receive_fail(place->receive, e);
+    place->is_written = true;
+    place_progress(place);
+}
+
+static void receive_hashed(struct s3_lane_job *job)
+{
+    struct receive_slot *place = CONTAINER_OF(job, struct receive_slot, job);
+    CHECK_MAGIC(place->receive, RECEIVE_MAGIC);
+    place->is_hashed = true;
+    place_progress(place);
+}
+
+static void place_hash(struct receive_slot *place, uint32_t size)
+{
+    struct s3_receive *receive = place->receive;
+    struct digest *md5 = s3_payload_md5(receive->options.payload);
+    place->is_hashed = place->slot == NULL || md5 == NULL;
+    if (place->is_hashed)
+        return;
+    place->job = (struct s3_lane_job){
+        .digest = md5, .data = place->slot->data, .size = size, .hashed = receive_hashed};
+    s3_lane_add(&receive->lane, &place->job);
 }
 
 void s3_receive_write(struct s3_receive *receive, struct slot *slot, uint32_t size, bool is_last)
@@ -42,9 +73,10 @@ void s3_receive_write(struct s3_receive *receive, struct slot *slot, uint32_t si
     struct receive_slot *place = receive_place(receive);
     CHECK(place != NULL); /* the engine keeps to slots_max */
     if (slot != NULL)
-        s3_payload_update(receive->options.payload, slot->data, size);
+        s3_payload_update_others(receive->options.payload, slot->data, size);
     place->slot = slot;
     place->receive = receive;
+    place->is_written = false;
     static _Alignas(UNIT_BYTES)
         uint8_t nothing[UNIT_BYTES]; /* where an empty run begins: nowhere, but aligned */
     enum err e = group_body_write(receive->options.group, receive->body, &place->write,
@@ -56,10 +88,11 @@ void s3_receive_write(struct s3_receive *receive, struct slot *slot, uint32_t si
         s3_receive_return(receive, TAKE(place->slot));
         return;
     }
-    receive->writes_pending++;
+    receive->places_used++;
     receive->size += size;
     if (is_last)
         receive->last_given = true;
+    place_hash(place, size);
 }
 
 static void receive_slot_filled(struct http_body_sink *sink, struct slot *slot, uint32_t size,
@@ -83,20 +116,21 @@ static void receive_ended(struct http_body_sink *sink, enum err e)
     struct s3_receive *receive = CONTAINER_OF(sink, struct s3_receive, sink);
     CHECK_MAGIC(receive, RECEIVE_MAGIC);
     receive->has_ended = true;
+    s3_lane_close(&receive->lane);
     if (e)
         s3_receive_fail(receive, e);
     receive_settle(receive);
 }
 
 /*
- * Ends it once no write is in flight: when the engine is through, or at once after a failure. Then
+ * Ends it once nothing is in flight: when the engine is through, or at once after a failure. Then
  * the answer goes out while the client still sends, and the engine tells us, too late to matter,
  * that it cancelled.
  */
 static void receive_settle(struct s3_receive *receive)
 {
     bool is_over = receive->has_ended || receive->err != ERR_OK;
-    if (!is_over || receive->writes_pending > 0 || receive->is_done)
+    if (!is_over || receive->places_used > 0 || receive->is_done)
         return;
     if (receive->options.filter != NULL && !receive->last_given)
         s3_receive_fail(receive, ERR_TOO_SMALL); /* it never saw the end it looks for */
@@ -136,6 +170,7 @@ enum err s3_receive_begin(struct s3_receive *receive, const struct s3_receive_op
             return e;
     }
     uint64_t size = is_filtered ? options->message_size : payload->size;
+    s3_lane_open(&receive->lane, options->lanes, http_loop(options->x), size);
     receive->sink = (struct http_body_sink){
         .slot = receive_slot_filled,
         .end = receive_ended,
@@ -150,7 +185,7 @@ enum err s3_receive_begin(struct s3_receive *receive, const struct s3_receive_op
 
 void s3_receive_forget(struct s3_receive *receive)
 {
-    CHECK(receive->writes_pending == 0);
+    CHECK(receive->places_used == 0);
     s3_receive_fail(receive, ERR_CANCELLED);
     receive->is_done = true;
 }
@@ -162,6 +197,7 @@ struct body *s3_receive_take(struct s3_receive *receive)
 
 void s3_receive_fini(struct s3_receive *receive)
 {
+    s3_lane_close(&receive->lane);
     if (receive->body != NULL)
         group_body_close(receive->options.group, TAKE(receive->body));
 }

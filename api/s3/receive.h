@@ -2,17 +2,19 @@
  * Receiving object bytes: the one path from a socket to an unnamed body on the disk, shared by
  * PutObject, UploadPart and the POST form.
  *
- *     engine fills a slot -> hashed while in cache -> group_body_write (several in flight) -> slot
- * back to the arena -> engine reads on
+ *     engine fills a slot -+-> checksums while in cache -> group_body_write -+-> slot back to the
+ *                          +-> MD5, side by side with other uploads ---------+   arena, read on
  *
- * At most `slots` arena slots are held at any time. When it is over, done() runs once, with no
- * write in flight: on success the body is ready to be named by a mutation, after a failure it has
+ * Neither waits for the other, and several slots of an upload are under way at once. At most
+ * `slots` arena slots are held at any time. When it is over, done() runs once, with no write and no
+ * hash in flight: on success the body is ready to be named by a mutation, after a failure it has
  * been closed and nothing is left of it. Not one allocation on the way.
  */
 #ifndef API_S3_RECEIVE_H
 #define API_S3_RECEIVE_H
 
 #include "api/http/http.h"
+#include "api/s3/lanes.h"
 #include "api/s3/payload.h"
 
 #define RECEIVE_SLOTS_MAX 8
@@ -23,7 +25,9 @@ struct s3_receive;
 struct receive_slot {
     struct body_write write;
     struct s3_receive *receive;
-    struct slot *slot; /* ours until written; NULL: this place is free */
+    struct slot *slot; /* ours until written and hashed; NULL: this place is free */
+    struct s3_lane_job job;
+    bool is_written, is_hashed;
 };
 
 struct s3_receive_options {
@@ -31,6 +35,7 @@ struct s3_receive_options {
     struct group *group;
     struct s3_payload *payload; /* accepted; borrowed until done() */
     unsigned slots;             /* 1..RECEIVE_SLOTS_MAX */
+    struct s3_lane_worker *lanes; /* borrowed: for the MD5 */
     void (*done)(struct s3_receive *receive);
     /* For a body whose bytes are not all the object's (a form): sees each slot instead of the
      * default, which is s3_receive_write(). It opens the body itself, passes every slot on, sooner
@@ -45,7 +50,8 @@ struct s3_receive {
     struct s3_receive_options options;
     struct http_body_sink sink;
     struct receive_slot slots[RECEIVE_SLOTS_MAX];
-    unsigned writes_pending;
+    struct s3_lane lane;
+    unsigned places_used; /* slots being written or hashed */
     bool has_ended;  /* the engine said so */
     bool last_given; /* the body has its last write */
     bool is_done;    /* done() was called; the engine may still be to end */

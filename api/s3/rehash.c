@@ -7,18 +7,11 @@ static void rehash_go(struct s3_rehash *rehash);
 static void rehash_over(struct s3_rehash *rehash, enum err e)
 {
     rehash->err = e;
+    s3_lane_close(&rehash->lane);
     slot_put(TAKE(rehash->slot));
     read_plan_close(&rehash->plan);
     rehash->plan_is_open = false;
     op_run(&rehash->r->op);
-}
-
-static void rehash_update(struct s3_rehash *rehash, const uint8_t *data, uint64_t size)
-{
-    digest_update(&rehash->md5, data, size);
-    if (rehash->algorithm != 0)
-        digest_update(&rehash->sum, data, size);
-    read_plan_advance(&rehash->plan, size);
 }
 
 /* ---- waiting: for an index record, for a slot, for the disk ---- */
@@ -69,6 +62,24 @@ static bool rehash_has_slot(struct s3_rehash *rehash)
     return false;
 }
 
+static void rehash_hashed(struct s3_lane_job *job)
+{
+    struct s3_rehash *rehash = CONTAINER_OF(job, struct s3_rehash, job);
+    CHECK_MAGIC(rehash, REHASH_MAGIC);
+    read_plan_advance(&rehash->plan, job->size);
+    rehash_go(rehash);
+}
+
+/* Side by side with the worker's other MD5s; goes on when that is done. */
+static void rehash_update(struct s3_rehash *rehash, const uint8_t *data, uint32_t size)
+{
+    if (rehash->algorithm != 0)
+        digest_update(&rehash->sum, data, size);
+    rehash->job = (struct s3_lane_job){
+        .digest = &rehash->md5, .data = data, .size = size, .hashed = rehash_hashed};
+    s3_lane_add(&rehash->lane, &rehash->job);
+}
+
 static void rehash_was_read(struct disk_io *io, enum err e, uint32_t count)
 {
     struct s3_rehash *rehash = CONTAINER_OF(io, struct s3_rehash, io);
@@ -82,7 +93,6 @@ static void rehash_was_read(struct disk_io *io, enum err e, uint32_t count)
         return;
     }
     rehash_update(rehash, rehash->slot->data + rehash->skip, rehash->size);
-    rehash_go(rehash);
 }
 
 /* As many whole chunks of the span as the slot holds. */
@@ -105,24 +115,19 @@ static void rehash_read(struct s3_rehash *rehash)
 
 static void rehash_go(struct s3_rehash *rehash)
 {
-    while (read_plan_left(&rehash->plan) > 0) {
-        enum err e = read_plan_span(&rehash->plan, &rehash->span);
-        if (e == ERR_WOULD_BLOCK) {
-            rehash_load(rehash);
-            return;
-        }
-        if (e) {
-            rehash_over(rehash, e);
-            return;
-        }
-        if (rehash->span.inline_data == NULL) {
-            if (rehash_has_slot(rehash))
-                rehash_read(rehash);
-            return;
-        }
-        rehash_update(rehash, rehash->span.inline_data, rehash->span.size);
+    if (read_plan_left(&rehash->plan) == 0) {
+        rehash_over(rehash, ERR_OK);
+        return;
     }
-    rehash_over(rehash, ERR_OK);
+    enum err e = read_plan_span(&rehash->plan, &rehash->span);
+    if (e == ERR_WOULD_BLOCK)
+        rehash_load(rehash);
+    else if (e)
+        rehash_over(rehash, e);
+    else if (rehash->span.inline_data != NULL)
+        rehash_update(rehash, rehash->span.inline_data, (uint32_t)rehash->span.size);
+    else if (rehash_has_slot(rehash))
+        rehash_read(rehash);
 }
 
 /* ---- life ---- */
@@ -145,6 +150,7 @@ bool s3_rehash_begin(struct s3_request *r, struct s3_rehash *rehash, struct obje
         s3_fail(r, S3_E(SlowDown));
         return false;
     }
+    s3_lane_open(&rehash->lane, s3_lanes(r), r->op.loop, size);
     read_plan_open(&rehash->plan, object, offset, size);
     rehash->plan_is_open = true;
     rehash->start.deliver = rehash_start;
@@ -171,6 +177,7 @@ enum err s3_rehash_end(struct s3_rehash *rehash, uint8_t md5[16], struct checksu
 
 void s3_rehash_fini(struct s3_rehash *rehash)
 {
+    s3_lane_close(&rehash->lane);
     if (rehash->plan_is_open)
         read_plan_close(&rehash->plan);
     digest_fini(&rehash->md5);

@@ -8,8 +8,8 @@
 #ifndef API_S3_REHASH_H
 #define API_S3_REHASH_H
 
+#include "api/s3/lanes.h"
 #include "api/s3/request.h"
-#include "base/digest.h"
 
 #define REHASH_MAGIC 0x52654861u
 
@@ -27,6 +27,8 @@ struct s3_rehash {
     uint32_t skip, size;   /* of what was read: the bytes wanted */
     uint8_t algorithm;     /* checksum wanted; 0: none */
     struct digest md5, sum;
+    struct s3_lane lane; /* the MD5's */
+    struct s3_lane_job job;
     enum err err;
     struct loop_msg start;
 };

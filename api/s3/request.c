@@ -91,6 +91,11 @@ struct rand *s3_rand(const struct s3_request *r)
     return r->service->rand;
 }
 
+struct s3_lane_worker *s3_lanes(const struct s3_request *r)
+{
+    return &r->worker->lanes;
+}
+
 unsigned s3_put_slots(const struct s3_request *r)
 {
     return r->service->put_slots;

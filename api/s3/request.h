@@ -25,6 +25,7 @@
     1088u /* an operation's own state that needs no block: a read plan, one change */
 
 struct s3_worker;
+struct s3_lane_worker;
 
 struct s3_request {
     uint32_t magic;
@@ -99,6 +100,7 @@ struct group *s3_group(const struct s3_request *r);
 uint64_t s3_now_ns(const struct s3_request *r); /* wall clock */
 struct rand *s3_rand(const struct s3_request *r);
 unsigned s3_put_slots(const struct s3_request *r);
+struct s3_lane_worker *s3_lanes(const struct s3_request *r);
 bool s3_tells_receipts(const struct s3_request *r);
 
 /* ---- questions ---- */

@@ -237,6 +237,7 @@ static enum err service_workers(struct s3_service *service, unsigned count, uint
         if (service->workers[i] == NULL)
             return ERR_NO_MEMORY;
         s3_block_pool_init(&service->workers[i]->blocks, blocks_max);
+        s3_lane_worker_init(&service->workers[i]->lanes, &service->lanes);
         service->worker_count++;
     }
     return ERR_OK;
@@ -257,6 +258,7 @@ enum err s3_service_open(const struct s3_service_options *options, struct s3_ser
         .refuse = service_refuse,
         .state_zeroed_bytes = S3_REQUEST_ZEROED_BYTES,
     };
+    s3_lanes_init(&service->lanes);
     service->group = options->group;
     service->keyring = options->keyring;
     service->clock = options->clock ? options->clock : clock_system();
@@ -285,6 +287,7 @@ void s3_service_close(struct s3_service *service)
         explicit_bzero(service->workers[i], sizeof *service->workers[i]); /* signing keys */
         free(service->workers[i]);
     }
+    s3_lanes_fini(&service->lanes);
     free(service);
 }
 

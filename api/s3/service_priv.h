@@ -2,6 +2,7 @@
 #ifndef API_S3_SERVICE_PRIV_H
 #define API_S3_SERVICE_PRIV_H
 
+#include "api/s3/lanes.h"
 #include "api/s3/request.h"
 
 #define S3_DOMAIN_BYTES_MAX 253u /* RFC 1035 */
@@ -10,6 +11,7 @@
 struct s3_worker {
     struct s3_block_pool blocks;
     struct sigv4_cache signing_keys;
+    struct s3_lane_worker lanes;
 };
 
 struct s3_service {
@@ -24,6 +26,7 @@ struct s3_service {
     char domain_text[S3_DOMAINS_MAX][S3_DOMAIN_BYTES_MAX + 1];
     unsigned put_slots;
     bool hides_receipts;
+    struct s3_lanes lanes;
     unsigned worker_count;
     struct s3_worker *workers[]; /* owned; each in memory of its own: no line is shared */
 };

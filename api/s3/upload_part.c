@@ -75,6 +75,7 @@ static int part_receive(struct op *op)
                                                       .group = s3_group(r),
                                                       .payload = &part->payload,
                                                       .slots = s3_put_slots(r),
+                                                      .lanes = s3_lanes(r),
                                                       .done = part_received,
                                                   });
     if (e)
