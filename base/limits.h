@@ -34,6 +34,7 @@
 #define HTTP_TRAILER_LINE_BYTES_MAX 512u  /* a checksum or a signature, and its name */
 #define HTTP_TRAILERS_MAX 16u
 #define HTTP_RESPONSE_HEAD_BYTES_MAX 14336u /* META_BYTES_MAX of stored headers and our own */
+#define HTTP_PIECE_TEXT_BYTES_MAX 512u /* a part's head in multipart/byteranges: boundary, Content-Range, a Content-Type of sane length */
 #define XML_BODY_BYTES_MAX MIB(4)    /* CompleteMultipartUpload of 10,000 parts with checksums, DeleteObjects of 1,000 keys of 1,024 B */
 
 /* ---- storage ---- */

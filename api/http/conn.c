@@ -271,7 +271,8 @@ static enum step sending_step(struct conn *c)
     struct exchange *x = c->x;
     if (!x->is_sent)
         return STEP_WAIT;
-    if (x->send.err && !c->is_gone && respond__replace(x))
+    bool goes_on = x->send.err ? !c->is_gone && respond__replace(x) : respond__next(x);
+    if (goes_on)
         return STEP_ON;
     if (x->send.err)
         conn__cut(c);

@@ -79,13 +79,14 @@ struct exchange {
     uint64_t begun_ns;
     uint64_t content_length; /* of the answer */
     uint64_t bytes_out;      /* head included */
-    uint32_t head_size;      /* of the answer */
+    uint32_t text_left; /* of the answer's head and its pieces' texts: sent, and no object bytes */
     int status;
     uint8_t answer;           /* enum answer */
     bool closes_after;        /* asked for by the service */
     bool keeps;               /* the connection goes on after this response */
     bool has_begun;           /* begin() was called and end() is due */
     bool is_sent, is_refused; /* path_done() came; the answer was replaced by a refusal */
+    bool has_head;            /* of the answer: it is written, and maybe sent */
     bool receipt;
     char id[17];
     const char *operation;   /* for the access log; borrowed until end() */
@@ -94,11 +95,14 @@ struct exchange {
     struct text_buf text;    /* owned */
     struct request_body body;
     struct path_send send;
-    uint32_t out_size; /* of `out`, the room for the prefix included */
+    struct http_pieces *pieces; /* the service's; NULL: none, or no more */
+    uint32_t piece_size;        /* of `piece` */
+    uint32_t out_size;          /* of `out`, the room for the prefix included */
 
     struct http_header headers[HTTP_HEADERS_MAX];
     _Alignas(16) uint8_t state[HTTP_STATE_BYTES]; /* the service's, zeroed for each request */
-    char out[OUT_PREFIX_BYTES + HTTP_RESPONSE_HEAD_BYTES_MAX];
+    char out[OUT_PREFIX_BYTES + HTTP_RESPONSE_HEAD_BYTES_MAX + HTTP_PIECE_TEXT_BYTES_MAX];
+    char piece[HTTP_PIECE_TEXT_BYTES_MAX]; /* a piece's text; the first leaves with the head */
     uint8_t stash[STASH_BYTES]; /* received bytes that are not (or not surely) payload */
     /* A head of more than CONN_SMALL_BYTES; one byte more tells that it is too long. */
     uint8_t head[HTTP_HEAD_BYTES_MAX + 1];
@@ -302,6 +306,8 @@ uint64_t request_body__unread(const struct exchange *x);
 
 /* respond.c */
 void respond__start(struct exchange *x); /* the answer's head and path; then path_done() */
+/* One piece has left: sends the next. False: there is none. */
+bool respond__next(struct exchange *x);
 /* It failed before anything left: sends a refusal instead. False: too late, or no memory. */
 bool respond__replace(struct exchange *x);
 /* Writes conn->refusal, head and body. */

@@ -190,10 +190,24 @@ void http_respond_empty(struct exchange *x, int status);
 void http_respond_head(struct exchange *x, int status, uint64_t content_length);
 /* Takes the text; the body is left out for HEAD. */
 void http_respond_text(struct exchange *x, int status, struct text_buf *text);
+/*
+ * A body in several pieces (multipart/byteranges): each a text and a range of the object behind it.
+ * The engine asks for the next when the one before has left, and chooses its data path anew.
+ */
+struct http_pieces {
+    /* Writes the text (at most HTTP_PIECE_TEXT_BYTES_MAX) and opens the plan on the bytes behind
+     * it, or leaves the plan as it is for a text alone. False: that was all. On the worker's loop.
+     */
+    bool (*next)(struct http_pieces *pieces, struct buf *text, struct read_plan *plan);
+    uint64_t size; /* of the whole body */
+};
+
 /* Object bytes: takes the plan (closed by the engine). The path is chosen by api/http/path.h;
- * x-sluice-path, -copies and -extents are added when `receipt`. */
+ * x-sluice-path, -copies and -extents are added when `receipt`, and tell of the first piece. */
 struct http_object {
     struct read_plan *plan; /* in the service's state, valid until end() */
+    /* In the service's state likewise; NULL: the plan is the body. Else the plan comes closed. */
+    struct http_pieces *pieces;
     struct object *object;  /* borrowed until end() */
     bool receipt;           /* tell the path in response headers */
     bool is_hot;            /* read often lately: worth the page cache */

@@ -93,7 +93,8 @@ void http_header_named(struct exchange *x, struct bytes name, struct bytes value
     CHECK(x->answer == ANSWER_NONE);
     size_t size = name.size + value.size + 4;
     bool is_sound = head_is_token(name) && !has_line_break(value);
-    if (!is_sound || size + 2 > sizeof x->out - x->out_size) { /* 2: the empty line at the end */
+    size_t room = sizeof x->out - sizeof x->piece - x->out_size;
+    if (!is_sound || size + 2 > room) { /* 2: the empty line at the end */
         measure_header_left_out();
         return;
     }
@@ -120,7 +121,8 @@ static bool has_no_length(int status)
     return status < 200 || status == 204 || status == 304;
 }
 
-/* Completes the head; the room for the prefix and the final empty line is kept free for this. */
+/* Completes the head; the room for the prefix, the final empty line and a piece's text is kept free
+ * for this. */
 static struct bytes finish_head(struct exchange *x)
 {
     struct worker *worker = x->conn->worker;
@@ -146,8 +148,9 @@ static struct bytes finish_head(struct exchange *x)
     CHECK(!buf.overflowed);
     char *head = x->out + OUT_PREFIX_BYTES - buf.size;
     memcpy(head, prefix, buf.size);
-    memcpy(x->out + x->out_size, "\r\n", 2);
-    return bytes_of(head, x->out_size + 2 - (OUT_PREFIX_BYTES - buf.size));
+    char *end = mempcpy(x->out + x->out_size, "\r\n", 2);
+    end = mempcpy(end, x->piece, x->piece_size);
+    return bytes_of(head, (size_t)(end - head));
 }
 
 /* ---- what a service answers ---- */
@@ -188,7 +191,9 @@ void http_respond_text(struct exchange *x, int status, struct text_buf *text)
 void http_respond_object(struct exchange *x, int status, const struct http_object *object)
 {
     CHECK(x->request.method != HTTP_HEAD);
-    answered(x, ANSWER_OBJECT, status, read_plan_left(object->plan));
+    struct http_pieces *pieces = object->pieces;
+    answered(x, ANSWER_OBJECT, status, pieces ? pieces->size : read_plan_left(object->plan));
+    x->pieces = pieces;
     x->send.plan = object->plan;
     x->send.is_hot = object->is_hot;
     x->send.policy = object->policy;
@@ -228,16 +233,28 @@ static void put_receipt(struct exchange *x, const struct path *path)
     x->answer = ANSWER_OBJECT;
 }
 
-static void start(struct exchange *x, const struct path *path)
+/* The head is written when the path is known: it may name it. */
+static void begin_head(struct exchange *x, const struct path *path)
 {
     if (x->receipt)
         put_receipt(x, path);
     x->send.head = finish_head(x);
-    x->head_size = (uint32_t)x->send.head.size;
-    x->send.head_room = (uint32_t)(sizeof x->out - x->out_size - 2);
+    x->send.head_room = (uint32_t)(sizeof x->out - x->out_size - 2 - x->piece_size);
     x->path = x->send.plan ? path : NULL;
     if (x->path)
         measure_path_begun(path);
+    x->has_head = true;
+}
+
+static void start(struct exchange *x, const struct path *path)
+{
+    if (x->has_head) {
+        x->send.head = bytes_of(x->piece, x->piece_size);
+        x->send.head_room = (uint32_t)sizeof x->piece - x->piece_size;
+    } else {
+        begin_head(x, path);
+    }
+    x->text_left = (uint32_t)x->send.head.size;
     x->send.path = path;
     path->start(&x->send);
 }
@@ -316,6 +333,15 @@ static void choosing_cancel(struct path_send *send)
 static const struct path path_undecided = {
     .name = "-", .id = PATH_AUTO, .start = choosing_start, .cancel = choosing_cancel};
 
+static bool take_piece(struct exchange *x)
+{
+    struct buf text = BUF_ON(x->piece);
+    bool is_one = x->pieces->next(x->pieces, &text, x->send.plan);
+    CHECK(!text.overflowed);
+    x->piece_size = (uint32_t)text.size;
+    return is_one;
+}
+
 void respond__start(struct exchange *x)
 {
     struct worker *worker = x->conn->worker;
@@ -334,12 +360,31 @@ void respond__start(struct exchange *x)
         return;
     }
     if (x->answer == ANSWER_OBJECT) {
+        if (x->pieces)
+            take_piece(x);
         send->path->start(send);
         return;
     }
     if (x->answer == ANSWER_TEXT && x->request.method != HTTP_HEAD && !has_no_length(x->status))
         send->body = text_bytes(&x->text);
     start(x, &path_inline);
+}
+
+bool respond__next(struct exchange *x)
+{
+    struct path_send *send = &x->send;
+    if (x->pieces == NULL || x->conn->is_gone)
+        return false;
+    read_plan_close(send->plan);
+    if (!take_piece(x)) {
+        x->pieces = NULL;
+        return false;
+    }
+    x->is_sent = false;
+    send->promoted_to = send->judged_to = 0; /* ranges come in any order */
+    send->path = &path_undecided;
+    send->path->start(send);
+    return true;
 }
 
 void path_done(struct path_send *send, enum err e)
@@ -356,10 +401,11 @@ void path_done(struct path_send *send, enum err e)
 bool path_progress(struct path_send *send, uint64_t size)
 {
     struct exchange *x = CONTAINER_OF(send, struct exchange, send);
-    uint64_t of_head = x->bytes_out < x->head_size ? x->head_size - x->bytes_out : 0;
+    uint64_t of_text = size < x->text_left ? size : x->text_left;
+    x->text_left -= (uint32_t)of_text;
     x->bytes_out += size;
-    if (send->plan && size > of_head)
-        measure_path_bytes(send->path, size - of_head, path_copies(send->path, &send->facts));
+    if (send->plan && size > of_text)
+        measure_path_bytes(send->path, size - of_text, path_copies(send->path, &send->facts));
     return conn__progress(x->conn, size);
 }
 
@@ -450,6 +496,9 @@ bool respond__replace(struct exchange *x)
         measure_path_refused(x->send.denied);
     read_plan_close(x->send.plan);
     x->send.plan = NULL;
+    x->pieces = NULL;
+    x->piece_size = 0;
+    x->has_head = false;
     x->send.err = ERR_OK;
     x->is_sent = false;
     x->is_refused = true;

@@ -1,7 +1,8 @@
 /*
- * A running server for tests of the engine: workers on threads of their own, a small service, and clients on blocking sockets. Read
- * plans are fakes over one file, put in the place of storage's by the linker: storage's objects are not drawn from their library when
- * these names are defined already. So corruption, missing pages and plans that have to be loaded can be had at will.
+ * A running server for tests of the engine: workers on threads of their own, a small service, and
+ * clients on blocking sockets. Read plans are fakes over one file, put in the place of storage's by
+ * the linker: storage's objects are not drawn from their library when these names are defined
+ * already. So corruption, missing pages and plans that have to be loaded can be had at will.
  *
  * The service answers by path:
  *   GET  /empty /nocontent /notmodified    without body
@@ -9,6 +10,7 @@
  *   GET  /bad-header                       tries to send a header with a line break in it
  *   GET  /object?FROM-SIZE[h][r]           bytes of the fake object; h: hot, r: with receipt; x-sluice-path, -require-path and
  *                                          -verify are its policy
+ *   GET  /pieces?PIECE,PIECE...[;hr]       each a text, "<PIECE>", and the bytes of the fake object if it is FROM-SIZE
  *   PUT  /sink[-slow|-aws|-signed]?SIZE    receives into slots; SIZE expected (empty: unknown); says what came
  *   PUT  /later                            as /sink, but asks for the body from a timer
  *   POST /collect                          gives the body back
@@ -71,8 +73,9 @@ static _Atomic int plans_open;
 
 void read_plan_close(struct read_plan *plan)
 {
-    assert_non_null(plan->object);
-    plan->object = NULL;
+    if (plan->object == NULL)
+        return;
+    *plan = (struct read_plan){0};
     atomic_fetch_sub(&plans_open, 1);
 }
 
@@ -121,8 +124,10 @@ bool read_plan_has_inline(const struct read_plan *plan)
 void read_plan_shape(const struct read_plan *plan, struct read_plan_shape *ret_shape)
 {
     const struct object *object = plan->object;
-    uint64_t end = plan->end < object->file_size ? plan->end : object->file_size;
     *ret_shape = (struct read_plan_shape){.is_known = true};
+    if (object == NULL)
+        return;
+    uint64_t end = plan->end < object->file_size ? plan->end : object->file_size;
     if (plan->offset < end)
         ret_shape->extents =
             (uint32_t)((end - 1) / object->extent_size - plan->offset / object->extent_size + 1);
@@ -180,6 +185,8 @@ struct sink_state {
     struct http_collect collect;
     struct exchange *x;
     struct read_plan plan;
+    struct http_pieces pieces;
+    struct bytes pieces_left; /* of the query */
     struct timer timer;
     struct slot *held; /* /sink-slow: put back by the timer */
     uint64_t bytes, chunk_bytes, size;
@@ -337,6 +344,51 @@ static uint64_t number(struct bytes text, uint64_t otherwise)
     return bytes_to_u64(text, &value) ? otherwise : value;
 }
 
+static bool has_flag(struct bytes query, char flag)
+{
+    return bytes_find_char(query, 0, flag) != SIZE_MAX;
+}
+
+static bool next_piece(struct http_pieces *pieces, struct buf *text, struct read_plan *plan)
+{
+    struct sink_state *s = CONTAINER_OF(pieces, struct sink_state, pieces);
+    struct bytes piece = bytes_split(&s->pieces_left, ',');
+    assert_null(plan->object); /* the one before was closed */
+    if (piece.data == NULL)
+        return false;
+    buf_put_char(text, '<');
+    buf_put(text, piece);
+    buf_put_char(text, '>');
+    struct bytes size = piece, from = bytes_split(&size, '-');
+    if (size.data == NULL)
+        return true;
+    read_plan_open(plan, fake_object, number(from, 0), number(size, 0));
+    atomic_fetch_add(&plans_open, 1);
+    return true;
+}
+
+/* "10-5,20-7;hr": pieces, then flags. */
+static void serve_pieces(struct exchange *x, struct sink_state *s, struct bytes query)
+{
+    struct bytes flags = query, pieces = bytes_split(&flags, ';');
+    s->pieces.next = next_piece;
+    s->pieces_left = pieces;
+    while (pieces.data != NULL) {
+        struct bytes piece = bytes_split(&pieces, ',');
+        s->pieces.size += piece.size + 2;
+        (void)bytes_split(&piece, '-');
+        s->pieces.size += number(piece, 0);
+    }
+    struct http_object object = {
+        .plan = &s->plan,
+        .pieces = &s->pieces,
+        .object = fake_object,
+        .is_hot = has_flag(flags, 'h'),
+        .receipt = has_flag(flags, 'r'),
+    };
+    http_respond_object(x, 206, &object);
+}
+
 static void serve_object(struct exchange *x, struct sink_state *s, struct bytes query)
 {
     struct bytes rest = query;
@@ -428,6 +480,8 @@ static void service_begin(struct http_service *service, struct exchange *x)
         http_body_collect(x, &s->collect);
     } else if (bytes_equal(r->path, BYTES("/object"))) {
         serve_object(x, s, r->query);
+    } else if (bytes_equal(r->path, BYTES("/pieces"))) {
+        serve_pieces(x, s, r->query);
     } else if (bytes_equal(r->path, BYTES("/peer"))) {
         text_printf(&text, "%s %u", http_peer(x), http_worker(x));
         http_respond_text(x, 200, &text);

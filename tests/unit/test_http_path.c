@@ -553,6 +553,109 @@ static void pages_that_do_not_stay_are_read_directly(void **state)
     client_close(&c);
 }
 
+/* ---- a body in several pieces ---- */
+
+static void expect_pieces(struct client *c, const char *pieces, const char *flags, const char *path)
+{
+    char target[480], expected[60];
+    struct response r;
+    struct bytes rest = bytes_of_string(pieces);
+    snprintf(target, sizeof target, "/pieces?%s;%sr", pieces, flags);
+    client_get(c, target, &r);
+    assert_int_equal(r.status, 206);
+    size_t at = 0;
+    while (rest.data != NULL) {
+        struct bytes piece = bytes_split(&rest, ',');
+        assert_true(at + piece.size + 2 <= r.size);
+        assert_memory_equal(r.body + at + 1, piece.data, piece.size);
+        at += piece.size + 2;
+        struct bytes size_text = piece, from_text = bytes_split(&size_text, '-');
+        uint64_t from = number(from_text, 0), size = number(size_text, 0);
+        assert_true(at + size <= r.size);
+        assert_memory_equal(r.body + at, fake_object->bytes + from, size);
+        at += size;
+    }
+    assert_int_equal(r.size, at);
+    snprintf(expected, sizeof expected, "\r\nx-sluice-path: %s\r\n", path);
+    assert_non_null(strstr(r.head, expected));
+    response_free(&r);
+}
+
+static void pieces_follow_each_other_each_on_its_own_path(void **state)
+{
+    struct client c;
+    char tail[60], many[440] = "", all[60];
+    client_open(&c, *state);
+    snprintf(tail, sizeof tail, "%u-100,0-10,end", FILE_BYTES + 5);
+    snprintf(all, sizeof all, "0-%u,0-%u,end", OBJECT_BYTES, OBJECT_BYTES);
+    for (unsigned i = 0; i < 30; i++)
+        snprintf(many + strlen(many), sizeof many - strlen(many), "%u-3,", (30 - i) * 100000);
+    strcat(many, "end");
+    static const char *const flags[] = {"", "h", ""};
+    static const char *const paths[] = {"direct", "sendfile", "sendfile"};
+    for (int i = 0; i < 3; i++) { /* cold, hot, and then what is resident */
+        if (i == 0)
+            drop_pages();
+        expect_pieces(&c, "0-1000,3000000-70000,end", flags[i], paths[i]);
+        expect_pieces(&c, "4000000-1000000,0-2000000,end", flags[i], paths[i]);
+        expect_pieces(&c, "0-1,0-1,5-0,0-1", flags[i], paths[i]);
+        expect_pieces(&c, many, flags[i], paths[i]);
+        expect_pieces(&c, tail, flags[i], "inline");
+        expect_pieces(&c, "text_alone", flags[i], "inline");
+        expect_pieces(&c, all, flags[i], paths[i]);
+    }
+    client_close(&c);
+}
+
+static void the_texts_of_pieces_are_no_bytes_of_a_path(void **state)
+{
+    static const char line[] = "sluice_http_path_bytes_total{path=\"sendfile\"} ";
+    struct client c;
+    client_open(&c, *state);
+    expect_pieces(&c, "0-1000,3000000-70000,end", "h", "sendfile");
+    int64_t before = counted(line);
+    expect_pieces(&c, "0-1000,3000000-70000,end", "h", "sendfile");
+    get_range(&c, 0, 10, "h", "sendfile"); /* counted only when the one before has been */
+    assert_in_range(counted(line), before + 71000, before + 71010);
+    client_close(&c);
+}
+
+static void every_read_of_pieces_may_fail(void **state)
+{
+    for (int nth = 0; nth < 20; nth++) {
+        struct client c;
+        struct response r;
+        client_open(&c, *state);
+        bad_from = nth;
+        failed_reads = 1;
+        client_say(&c, "GET /pieces?0-2000000,10-0,3000000-100,4000000-700000,end HTTP/1.1\r\n"
+                       "Host: h\r\n\r\n");
+        bool is_whole = client_read(&c, &r, true);
+        bool fired = failed_reads == 0;
+        assert_int_equal(fired, !is_whole || r.status == 500);
+        if (is_whole && r.status == 500)
+            assert_memory_equal(r.body, "<Error>", 7); /* and no piece's text before it */
+        response_free(&r);
+        client_close(&c);
+        spoil_nothing();
+        if (!fired)
+            return;
+    }
+    fail_msg("the fault fired each time");
+}
+
+static void plans_of_pieces_are_loaded_on_the_way(void **state)
+{
+    struct client c;
+    client_open(&c, *state);
+    for (unsigned due = 1; due < 4; due++) {
+        fake_object->loads_due = due;
+        expect_pieces(&c, "0-1000,3000000-70000,4000000-2,end", "", "direct");
+        assert_int_equal(fake_object->loads_due, 0);
+    }
+    client_close(&c);
+}
+
 /* ---- clients that are slow or leave; memory that is short ---- */
 
 /*
@@ -619,8 +722,8 @@ static void readers_that_leave_or_stall_release_everything(void **state)
         client_open(&c, f);
         int small = 4096;
         setsockopt(c.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-        snprintf(text, sizeof text, "GET /object?0-%u%s HTTP/1.1\r\nHost: h\r\n\r\n", FILE_BYTES,
-                 flags[i % 2]);
+        snprintf(text, sizeof text, "GET /%s0-%u%s HTTP/1.1\r\nHost: h\r\n\r\n",
+                 i % 3 ? "object?" : "pieces?5-4000000,text,", FILE_BYTES, flags[i % 2]);
         client_say(&c, text);
         usleep((unsigned)i * 300);
         if (i < 20) {
@@ -745,6 +848,10 @@ int main(void)
         RUNNING(pages_that_nobody_checked_are_not_sent_as_they_are),
         RUNNING(bad_pages_are_left_to_the_direct_path),
         RUNNING(pages_that_do_not_stay_are_read_directly),
+        RUNNING(pieces_follow_each_other_each_on_its_own_path),
+        RUNNING(the_texts_of_pieces_are_no_bytes_of_a_path),
+        RUNNING(every_read_of_pieces_may_fail),
+        RUNNING(plans_of_pieces_are_loaded_on_the_way),
         STOPPED(a_reader_may_take_its_time),
         STOPPED(readers_that_leave_or_stall_release_everything),
         STOPPED(responses_share_a_single_slot),
