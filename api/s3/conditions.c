@@ -51,15 +51,18 @@ bool s3_etag_equal(const struct etag *a, const struct etag *b)
     return a->parts == b->parts && memcmp(a->md5, b->md5, sizeof a->md5) == 0;
 }
 
-/* A list of ETags, or "*" for any object at all. A weak tag (W/) is compared by what it tags: S3
- * has no weak ones. */
-static bool list_matches(struct bytes list, const struct etag *etag)
+/* RFC 9110, 8.8.3.2: a weak tag (W/) is compared by what it tags, or not at all. Ours are strong; a
+ * cache that compresses what it serves makes them weak. */
+enum comparison { COMPARE_STRONG, COMPARE_WEAK };
+
+/* A list of ETags, or "*" for any object at all. */
+static bool list_matches(struct bytes list, const struct etag *etag, enum comparison comparison)
 {
     if (bytes_equal(bytes_trim(list), BYTES("*")))
         return true;
     while (list.data != NULL) {
         struct bytes item = bytes_trim(bytes_split(&list, ','));
-        if (bytes_start_with(item, BYTES("W/")))
+        if (comparison == COMPARE_WEAK && bytes_start_with(item, BYTES("W/")))
             item = bytes_slice(item, 2, SIZE_MAX);
         struct etag wanted;
         if (s3_etag_parse(item, &wanted) && s3_etag_equal(&wanted, etag))
@@ -70,7 +73,7 @@ static bool list_matches(struct bytes list, const struct etag *etag)
 
 /* ---- reads ---- */
 
-/* Whether the object changed after that date; an unreadable date says nothing (RFC 9110 13.1.3). */
+/* Whether the object has changed since that date; an unreadable date says nothing (RFC 9110 13.1.3). */
 static bool date_is_before(struct bytes date, const struct object_info *info, bool *ret_is_before)
 {
     uint64_t seconds;
@@ -85,13 +88,13 @@ enum s3_verdict s3_conditions_read(const struct s3_read_conditions *conditions,
 {
     bool changed;
     if (conditions->if_match.data != NULL) {
-        if (!list_matches(conditions->if_match, &info->etag))
+        if (!list_matches(conditions->if_match, &info->etag, COMPARE_STRONG))
             return S3_PRECONDITION_FAILED;
     } else if (date_is_before(conditions->if_unmodified_since, info, &changed) && changed) {
         return S3_PRECONDITION_FAILED;
     }
     if (conditions->if_none_match.data != NULL) {
-        if (list_matches(conditions->if_none_match, &info->etag))
+        if (list_matches(conditions->if_none_match, &info->etag, COMPARE_WEAK))
             return S3_NOT_MODIFIED;
     } else if (date_is_before(conditions->if_modified_since, info, &changed) && !changed) {
         return S3_NOT_MODIFIED;
@@ -106,8 +109,10 @@ bool s3_if_range_holds(struct bytes if_range, const struct object_info *info)
     struct etag etag;
     if (s3_etag_parse(if_range, &etag))
         return s3_etag_equal(&etag, &info->etag);
-    bool changed;
-    return date_is_before(if_range, info, &changed) && !changed;
+    /* A date has to be the very one we told (RFC 9110, 13.1.5): a later one is nobody's copy. */
+    uint64_t seconds;
+    return s3_time_parse_http(if_range, &seconds) == ERR_OK &&
+           seconds == info->mtime_ns / NS_PER_SECOND;
 }
 
 /* ---- writes ---- */

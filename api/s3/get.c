@@ -5,10 +5,10 @@
  * allocated
  *                  \--> PARTS --> PART --> ANSWER     ?partNumber of an object made of parts
  */
+#include "api/s3/byteranges.h"
 #include "api/s3/conditions.h"
 #include "api/s3/meta.h"
 #include "api/s3/object_headers.h"
-#include "api/s3/range.h"
 #include "api/s3/request.h"
 
 enum { GET_LOOKUP, GET_JUDGE, GET_PARTS, GET_PART, GET_ANSWER, GET_STEP_COUNT };
@@ -23,6 +23,7 @@ struct get {
     uint16_t part_number; /* asked for; 0: none */
     bool is_partial;      /* 206 */
     uint64_t offset, size;
+    struct s3_byteranges *several; /* ranges; NULL: one, or none */
     struct checksum checksum; /* of the bytes answered with, when there is one */
     uint32_t checksum_parts;  /* shown behind a composite one */
     struct read_plan plan;
@@ -58,7 +59,37 @@ static int get_not_modified(struct s3_request *r, const struct object_info *info
 {
     s3_header_etag(r, &info->etag);
     s3_header_last_modified(r, info->mtime_ns);
+    s3_header_attrs(r, info, S3_ATTRS_NOT_MODIFIED);
     return s3_respond_empty(r, 304);
+}
+
+/* Whether it can stand in a header of ours: a response-* parameter may hold anything. */
+static bool is_field_value(struct bytes value)
+{
+    for (size_t i = 0; i < value.size; i++)
+        if ((uint8_t)value.data[i] < ' ' && value.data[i] != '\t')
+            return false;
+    return true;
+}
+
+/* Several ranges, unless the whole object has to do: a multipart body has no place for the object's
+ * own Content-Encoding, since one in the head would be said of the multipart. */
+static bool get_several(struct s3_request *r, struct get *get, const struct object_info *info,
+                        const struct s3_ranges *ranges)
+{
+    struct bytes type = s3_attr(r, info, "Content-Type");
+    if (s3_attr(r, info, "Content-Encoding").data != NULL ||
+        type.size > BYTERANGES_TYPE_BYTES_MAX || !is_field_value(type))
+        return true;
+    get->several = s3_take(r, sizeof *get->several);
+    if (get->several == NULL) {
+        s3_fail(r, S3_E(SlowDown));
+        return false;
+    }
+    s3_byteranges_init(get->several, ranges, get->lookup.object, type, s3_rand(r));
+    get->is_partial = true;
+    get->size = get->several->pieces.size;
+    return true;
 }
 
 /* The bytes asked for by Range, if any. False: answered with an error. */
@@ -67,14 +98,16 @@ static bool get_range(struct s3_request *r, struct get *get, const struct object
     struct bytes range = s3_header(r, "range");
     if (range.data == NULL || !s3_if_range_holds(s3_header(r, "if-range"), info))
         return true;
-    struct s3_range asked;
-    switch (s3_range_parse(range, info->size, &asked)) {
-    case S3_RANGE_NONE: /* not a range S3 understands: the whole object, as RFC 9110 14.2 has it */
+    struct s3_ranges asked;
+    switch (s3_ranges_parse(range, info->size, &asked)) {
+    case S3_RANGE_NONE: /* the whole object, as RFC 9110 14.2 has it */
         return true;
     case S3_RANGE_OK:
+        if (asked.count > 1)
+            return get_several(r, get, info, &asked);
         get->is_partial = true;
-        get->offset = asked.offset;
-        get->size = asked.size;
+        get->offset = asked.at[0].offset;
+        get->size = asked.at[0].size;
         return true;
     case S3_RANGE_UNSATISFIABLE: {
         char text[32];
@@ -167,16 +200,13 @@ static void get_headers(struct s3_request *r, const struct get *get, const struc
     s3_header_last_modified(r, info->mtime_ns);
     s3_header_etag(r, &info->etag);
     http_header(r->x, "Accept-Ranges", BYTES("bytes"));
-    s3_header_attrs(r, info);
-    if (get->is_partial) {
+    s3_header_attrs(r, info, get->several ? S3_ATTRS_OF_PIECES : S3_ATTRS_ALL);
+    if (get->several) {
+        s3_byteranges_header(r, get->several);
+    } else if (get->is_partial) {
         char text[80];
         struct buf value = BUF_ON(text);
-        buf_put_string(&value, "bytes ");
-        buf_put_u64(&value, get->offset);
-        buf_put_char(&value, '-');
-        buf_put_u64(&value, get->offset + get->size - 1);
-        buf_put_char(&value, '/');
-        buf_put_u64(&value, info->size);
+        s3_range_put(&value, &(struct s3_range){get->offset, get->size}, info->size);
         http_header(r->x, "Content-Range", buf_bytes(&value));
     }
     if (get->part_number > 0 && info->part_count > 0)
@@ -205,9 +235,11 @@ static int get_answer(struct op *op)
         return OP_END;
     }
     uint32_t reads = object_touch(object, loop_now_ns(r->op.loop));
-    read_plan_open(&get->plan, object, get->offset, get->size); /* the engine's from here on */
+    if (get->several == NULL)
+        read_plan_open(&get->plan, object, get->offset, get->size); /* the engine's from here on */
     get->answer = (struct http_object){
         .plan = &get->plan,
+        .pieces = get->several ? &get->several->pieces : NULL,
         .object = object,
         .receipt = s3_tells_receipts(r),
         .is_hot = reads >= GET_HOT_READS,

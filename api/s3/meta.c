@@ -184,14 +184,20 @@ enum err s3_meta_each(struct bytes attrs, s3_meta_each_fn *each, void *context)
     return ERR_OK;
 }
 
-struct bytes s3_meta_storage_class(struct bytes attrs)
+struct bytes s3_meta_find(struct bytes attrs, struct bytes header)
 {
     struct bytes rest = bytes_slice(attrs, 1, SIZE_MAX);
     struct entry entry;
     while (rest.size > 0 && next_entry(&rest, &entry))
-        if (entry.kind == KIND_STORAGE_CLASS)
+        if (entry.kind != KIND_USER && bytes_equal(entry.name, header))
             return entry.value;
-    return BYTES("STANDARD");
+    return (struct bytes){NULL, 0};
+}
+
+struct bytes s3_meta_storage_class(struct bytes attrs)
+{
+    struct bytes value = s3_meta_find(attrs, kind_headers[KIND_STORAGE_CLASS]);
+    return value.data != NULL ? value : BYTES("STANDARD");
 }
 
 enum s3_error s3_meta_with_storage_class(struct bytes attrs, struct bytes storage_class,

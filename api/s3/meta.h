@@ -21,6 +21,10 @@ enum s3_error s3_meta_encode(const struct s3_headers *headers, uint8_t out[META_
 typedef void s3_meta_each_fn(void *context, struct bytes name, struct bytes value);
 enum err s3_meta_each(struct bytes attrs, s3_meta_each_fn *each, void *context) MUST_USE;
 
+/* What was stored under that header, as spelt in a response; {NULL, 0}: nothing. A view into attrs.
+ */
+struct bytes s3_meta_find(struct bytes attrs, struct bytes header);
+
 /* "STANDARD" unless another was asked for; views into attrs or static. */
 struct bytes s3_meta_storage_class(struct bytes attrs);
 

@@ -86,12 +86,29 @@ static bool has_overrides(const struct s3_request *r)
 
 struct attrs_context {
     struct s3_request *r;
+    enum s3_attrs which;
     bool has_overrides;
 };
+
+static bool is_wanted(enum s3_attrs which, struct bytes name)
+{
+    switch (which) {
+    case S3_ATTRS_ALL:
+        return true;
+    case S3_ATTRS_OF_PIECES:
+        return !bytes_equal(name, BYTES("Content-Type"));
+    case S3_ATTRS_NOT_MODIFIED:
+        return bytes_equal(name, BYTES("Cache-Control")) || bytes_equal(name, BYTES("Expires"));
+    }
+    CHECK(!"which is none");
+    return false;
+}
 
 static void put_attr(void *context, struct bytes name, struct bytes value)
 {
     const struct attrs_context *attrs = context;
+    if (!is_wanted(attrs->which, name))
+        return;
     if (bytes_equal(name, BYTES("x-amz-storage-class")) && bytes_equal(value, BYTES("STANDARD")))
         return; /* S3 does not say so */
     for (size_t i = 0; attrs->has_overrides && i < COUNT_OF(overrides); i++)
@@ -101,16 +118,25 @@ static void put_attr(void *context, struct bytes name, struct bytes value)
     http_header_named(attrs->r->x, name, value);
 }
 
-void s3_header_attrs(struct s3_request *r, const struct object_info *info)
+void s3_header_attrs(struct s3_request *r, const struct object_info *info, enum s3_attrs which)
 {
-    struct attrs_context attrs = {.r = r, .has_overrides = has_overrides(r)};
+    struct attrs_context attrs = {.r = r, .which = which, .has_overrides = has_overrides(r)};
     if (s3_meta_each(info->attrs, put_attr, &attrs))
         LOG_LIMITED(LOG_ERROR, "s3", "stored headers are malformed bucket=%s", r->bucket.name);
     for (size_t i = 0; attrs.has_overrides && i < COUNT_OF(overrides); i++) {
         struct bytes value = s3_param(r, overrides[i].param);
-        if (value.data != NULL)
+        if (value.data != NULL && is_wanted(which, overrides[i].header))
             http_header(r->x, overrides[i].header.data, value);
     }
+}
+
+struct bytes s3_attr(const struct s3_request *r, const struct object_info *info, const char *name)
+{
+    struct bytes header = bytes_of_string(name), value = {0};
+    for (size_t i = 0; i < COUNT_OF(overrides); i++)
+        if (bytes_equal(header, overrides[i].header))
+            value = s3_param(r, overrides[i].param);
+    return value.data != NULL ? value : s3_meta_find(info->attrs, header);
 }
 
 /* ---- receipts ---- */

@@ -15,7 +15,14 @@ void s3_header_part_checksum(struct s3_request *r,
 void s3_header_checksum_kind(struct s3_request *r, const struct checksum *checksum);
 /* What was stored with the object: Content-Type and its like, x-amz-meta-*, storage class;
  * response-* parameters win. */
-void s3_header_attrs(struct s3_request *r, const struct object_info *info);
+enum s3_attrs {
+    S3_ATTRS_ALL,
+    S3_ATTRS_OF_PIECES,    /* all but Content-Type, which the pieces of the body carry */
+    S3_ATTRS_NOT_MODIFIED, /* what a cache has to learn from a 304: RFC 9110, 15.4.5 */
+};
+void s3_header_attrs(struct s3_request *r, const struct object_info *info, enum s3_attrs which);
+/* One of them, as s3_header_attrs() would say it; {NULL, 0}: it would not. */
+struct bytes s3_attr(const struct s3_request *r, const struct object_info *info, const char *name);
 /* `x-sluice-durable: local:fdatasync replicas:1/1` */
 void s3_header_receipt(struct s3_request *r, const struct receipt *receipt);
 

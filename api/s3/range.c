@@ -1,6 +1,6 @@
 #include "api/s3/range.h"
 
-/* "a-b", "a-" or "-n" behind "bytes="; false: not one of them. A number beyond 64 bits is as far away as the largest one. */
+/* "a-b", "a-" or "-n". A number beyond 64 bits is as far away as the largest one. */
 struct range_spec {
     bool has_first, has_last;
     uint64_t first, last;
@@ -17,12 +17,20 @@ static bool number(struct bytes digits, bool *ret_has, uint64_t *ret_value)
     return e == ERR_OK || e == ERR_TOO_LARGE;
 }
 
-static bool spec_parse(struct bytes header, struct range_spec *ret_spec)
+/* What stands behind "bytes=". */
+static bool set_of(struct bytes header, struct bytes *ret_set)
 {
     static const struct bytes unit = {"bytes=", 6};
+    header = bytes_trim(header);
     if (!bytes_start_with_nocase(header, unit))
         return false;
-    struct bytes text = bytes_trim(bytes_slice(header, unit.size, SIZE_MAX));
+    *ret_set = bytes_slice(header, unit.size, SIZE_MAX);
+    return true;
+}
+
+static bool spec_parse(struct bytes text, struct range_spec *ret_spec)
+{
+    text = bytes_trim(text);
     size_t dash = bytes_find_char(text, 0, '-');
     if (dash == SIZE_MAX)
         return false;
@@ -33,29 +41,86 @@ static bool spec_parse(struct bytes header, struct range_spec *ret_spec)
            !(ret_spec->has_first && ret_spec->has_last && ret_spec->last < ret_spec->first);
 }
 
-enum s3_range_kind s3_range_parse(struct bytes header, uint64_t object_size, struct s3_range *ret_range)
+/* False: the object has nothing of it. */
+static bool spec_fit(const struct range_spec *spec, uint64_t object_size,
+                     struct s3_range *ret_range)
 {
-    struct range_spec spec;
-    if (!spec_parse(bytes_trim(header), &spec))
-        return S3_RANGE_NONE;
-    if (!spec.has_first) { /* the last n bytes */
-        if (spec.last == 0 || object_size == 0)
-            return S3_RANGE_UNSATISFIABLE;
-        uint64_t size = spec.last < object_size ? spec.last : object_size;
+    if (!spec->has_first) { /* the last n bytes */
+        uint64_t size = spec->last < object_size ? spec->last : object_size;
         *ret_range = (struct s3_range){object_size - size, size};
-        return S3_RANGE_OK;
+        return size > 0;
     }
-    if (spec.first >= object_size)
-        return S3_RANGE_UNSATISFIABLE;
-    uint64_t last = spec.has_last && spec.last < object_size ? spec.last : object_size - 1;
-    *ret_range = (struct s3_range){spec.first, last - spec.first + 1};
-    return S3_RANGE_OK;
+    if (spec->first >= object_size)
+        return false;
+    uint64_t last = spec->has_last && spec->last < object_size ? spec->last : object_size - 1;
+    *ret_range = (struct s3_range){spec->first, last - spec->first + 1};
+    return true;
+}
+
+static bool touch(const struct s3_range *a, const struct s3_range *b)
+{
+    return a->offset <= b->offset + b->size && b->offset <= a->offset + a->size;
+}
+
+static void join(struct s3_range *to, const struct s3_range *other)
+{
+    uint64_t to_end = to->offset + to->size, other_end = other->offset + other->size;
+    uint64_t end = to_end > other_end ? to_end : other_end;
+    to->offset = to->offset < other->offset ? to->offset : other->offset;
+    to->size = end - to->offset;
+}
+
+/* Adds a range, joined with those it touches. They do not touch each other or any other, so one
+ * pass finds them all. */
+static void ranges_add(struct s3_ranges *ranges, struct s3_range range)
+{
+    struct s3_range *into = NULL;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < ranges->count; i++) {
+        struct s3_range *at = &ranges->at[i];
+        if (!touch(at, &range)) {
+            ranges->at[kept++] = *at;
+            continue;
+        }
+        join(&range, at);
+        if (into == NULL)
+            into = &ranges->at[kept++];
+    }
+    if (into == NULL)
+        into = &ranges->at[kept++];
+    *into = range;
+    ranges->count = kept;
+}
+
+enum s3_range_kind s3_ranges_parse(struct bytes header, uint64_t object_size,
+                                   struct s3_ranges *ret_ranges)
+{
+    struct bytes set;
+    uint32_t asked = 0;
+    ret_ranges->count = 0;
+    if (!set_of(header, &set))
+        return S3_RANGE_NONE;
+    while (set.data != NULL) {
+        struct range_spec spec;
+        struct s3_range range;
+        struct bytes text = bytes_trim(bytes_split(&set, ','));
+        if (text.size == 0)
+            continue; /* a list may have empty elements: RFC 9110, 5.6.1.2 */
+        if (++asked > S3_RANGES_MAX || !spec_parse(text, &spec))
+            return S3_RANGE_NONE;
+        if (spec_fit(&spec, object_size, &range))
+            ranges_add(ret_ranges, range);
+    }
+    if (asked == 0)
+        return S3_RANGE_NONE;
+    return ret_ranges->count > 0 ? S3_RANGE_OK : S3_RANGE_UNSATISFIABLE;
 }
 
 enum err s3_copy_range_parse(struct bytes header, uint64_t source_size, struct s3_range *ret_range)
 {
     struct range_spec spec;
-    if (!spec_parse(bytes_trim(header), &spec) || !spec.has_first || !spec.has_last ||
+    struct bytes set;
+    if (!set_of(header, &set) || !spec_parse(set, &spec) || !spec.has_first || !spec.has_last ||
         spec.last >= source_size)
         return ERR_INVALID;
     *ret_range = (struct s3_range){spec.first, spec.last - spec.first + 1};

@@ -34,13 +34,30 @@ static void try_target(struct bytes text)
     (void)s3_bucket_name_is_valid(text);
 }
 
+static void check_ranges(const struct s3_ranges *ranges, uint64_t object_size)
+{
+    uint64_t total = 0;
+    CHECK(ranges->count > 0 && ranges->count <= S3_RANGES_MAX);
+    for (uint32_t i = 0; i < ranges->count; i++) {
+        const struct s3_range *a = &ranges->at[i];
+        CHECK(a->size > 0 && a->offset + a->size <= object_size);
+        total += a->size;
+        for (uint32_t j = 0; j < i; j++) {
+            const struct s3_range *b = &ranges->at[j];
+            CHECK(a->offset > b->offset + b->size || b->offset > a->offset + a->size);
+        }
+    }
+    CHECK(total <= object_size);
+}
+
 static void try_range(struct bytes text)
 {
     struct s3_range range;
+    struct s3_ranges ranges;
     static const uint64_t sizes[] = {0, 1, 1000, OBJECT_BYTES_MAX};
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-        if (s3_range_parse(text, sizes[i], &range) == S3_RANGE_OK)
-            CHECK(range.size > 0 && range.offset + range.size <= sizes[i]);
+        if (s3_ranges_parse(text, sizes[i], &ranges) == S3_RANGE_OK)
+            check_ranges(&ranges, sizes[i]);
         if (s3_copy_range_parse(text, sizes[i], &range) == ERR_OK)
             CHECK(range.size > 0 && range.offset + range.size <= sizes[i]);
     }

@@ -177,16 +177,83 @@ static void ranges_are_read_as_s3_reads_them(void **state)
         {"bytes=5-4", 10, S3_RANGE_NONE, 0, 0},
         {"bytes=", 10, S3_RANGE_NONE, 0, 0},
         {"bytes=-", 10, S3_RANGE_NONE, 0, 0},
-        {"bytes=0-1,3-4", 10, S3_RANGE_NONE, 0, 0},
+        {"bytes=0-1,", 10, S3_RANGE_OK, 0, 2},
+        {"bytes= 0-1 ", 10, S3_RANGE_OK, 0, 2},
+        {"BYTES=0-1", 10, S3_RANGE_OK, 0, 2},
+        {"bytes =0-1", 10, S3_RANGE_NONE, 0, 0},
+        {"bytes=0 - 1", 10, S3_RANGE_NONE, 0, 0},
+        {"bytes=,,", 10, S3_RANGE_NONE, 0, 0},
         {"bytes=a-b", 10, S3_RANGE_NONE, 0, 0},
         {"items=0-1", 10, S3_RANGE_NONE, 0, 0},
         {"bytes=--1", 10, S3_RANGE_NONE, 0, 0},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
-        struct s3_range range = {0};
-        if (s3_range_parse(bytes_of_string(rows[i].header), rows[i].size, &range) != rows[i].kind ||
-            range.offset != rows[i].offset || range.size != rows[i].length)
+        struct s3_ranges ranges = {0};
+        enum s3_range_kind kind =
+            s3_ranges_parse(bytes_of_string(rows[i].header), rows[i].size, &ranges);
+        struct s3_range range = ranges.at[0];
+        if (kind != rows[i].kind || (kind == S3_RANGE_OK) != (ranges.count == 1) ||
+            (kind == S3_RANGE_OK &&
+             (range.offset != rows[i].offset || range.size != rows[i].length)))
             fail_msg("%s of %d", rows[i].header, (int)rows[i].size);
+    }
+}
+
+static void several_ranges_keep_their_order_and_overlap_nowhere(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *header, *expected; /* of 1000 bytes */
+    } rows[] = {
+        {"bytes=0-1,3-4", "0-1 3-4"},
+        {"bytes=3-4 ,\t0-1", "3-4 0-1"},
+        {"bytes=0-0,-1", "0-0 999-999"},
+        {"bytes=,0-0,,-1,", "0-0 999-999"},
+        {"bytes=0-1,2-3", "0-3"},
+        {"bytes=2-3,0-1", "0-3"},
+        {"bytes=0-9,5-14", "0-14"},
+        {"bytes=0-9,0-9,0-9,0-9", "0-9"},
+        {"bytes=10-19,30-39,50-59,15-34", "10-39 50-59"},
+        {"bytes=50-59,10-19,30-39,20-29", "50-59 10-39"},
+        {"bytes=5-6,50-59,100-,0-", "0-999"},
+        {"bytes=0-1,5000-,3-4", "0-1 3-4"},
+        {"bytes=5000-,3-4", "3-4"},
+        {"bytes=5000-,-0", "416"},
+        {"bytes=0-1,4-3", "none"},
+        {"bytes=0-1,x", "none"},
+        {"bytes=0-1 3-4", "none"},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct s3_ranges ranges;
+        char got[200] = "none";
+        struct buf text = BUF_ON(got);
+        enum s3_range_kind kind = s3_ranges_parse(bytes_of_string(rows[i].header), 1000, &ranges);
+        if (kind == S3_RANGE_UNSATISFIABLE)
+            buf_put_string(&text, "416");
+        for (uint32_t j = 0; kind == S3_RANGE_OK && j < ranges.count; j++)
+            buf_printf(&text, "%s%d-%d", j > 0 ? " " : "", (int)ranges.at[j].offset,
+                       (int)(ranges.at[j].offset + ranges.at[j].size - 1));
+        if (kind != S3_RANGE_NONE)
+            buf_put_char(&text, '\0');
+        assert_string_equal(got, rows[i].expected);
+    }
+}
+
+static void more_ranges_than_anybody_needs_are_none(void **state)
+{
+    (void)state;
+    struct s3_ranges ranges;
+    char text[4096];
+    for (unsigned count = S3_RANGES_MAX; count <= S3_RANGES_MAX + 1; count++) {
+        struct buf header = BUF_ON(text);
+        buf_put_string(&header, "bytes=");
+        for (unsigned i = 0; i < count; i++)
+            buf_printf(&header, "%u-%u,", 3 * i, 3 * i + 1);
+        bool is_few = count <= S3_RANGES_MAX;
+        assert_int_equal(s3_ranges_parse(buf_bytes(&header), 1000, &ranges),
+                         is_few ? S3_RANGE_OK : S3_RANGE_NONE);
+        if (is_few)
+            assert_int_equal(ranges.count, count);
     }
 }
 
@@ -212,6 +279,8 @@ int main(void)
         cmocka_unit_test(queries_are_lists),
         cmocka_unit_test(encoding_keeps_what_rfc_3986_leaves_unreserved),
         cmocka_unit_test(ranges_are_read_as_s3_reads_them),
+        cmocka_unit_test(several_ranges_keep_their_order_and_overlap_nowhere),
+        cmocka_unit_test(more_ranges_than_anybody_needs_are_none),
         cmocka_unit_test(copy_ranges_must_lie_inside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
