@@ -63,6 +63,9 @@ typedef bool config_switch;       /* yes or no */
       "Arena slots one upload may hold: more is faster alone, fewer lets more run at once.")                             \
     X("s3", "receipts", s3_receipts, switch, "yes", 0, 0, "",                                                            \
       "Tell durability and data path in x-sluice-* response headers.")                                                   \
+    X("s3", "gzip-variants", s3_gzip_variants, text, "", 0, 0, "",                                                       \
+      "Buckets, or *, in which a client that accepts gzip is sent key.gz for key when both\n"                            \
+      "are stored and key.gz is not the older: text compressed once, by who publishes it.")                              \
     X("admin", "listen", admin_listen, address, "127.0.0.1:9001", 0, 0, "",                                              \
       "Where health, metrics and the `sluice` tool's requests are served. Keep it private.")                             \
     X("admin", "metrics", admin_metrics, choice, "auto", 0, 0, "auto|open|token",                                        \

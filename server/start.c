@@ -357,6 +357,13 @@ static enum err service_start(void *context, struct err_trail *trail)
     if (count > S3_DOMAINS_MAX)
         return err_say(trail, ERR_INVALID, "[s3] domains: %u are given and %d can be", count,
                        S3_DOMAINS_MAX);
+    char gzip_scratch[CONFIG_TEXT_MAX];
+    const char *gzip_buckets[S3_GZIP_BUCKETS_MAX];
+    unsigned gzip_count = config_words(node->config.s3_gzip_variants, gzip_scratch, gzip_buckets,
+                                       S3_GZIP_BUCKETS_MAX);
+    if (gzip_count > S3_GZIP_BUCKETS_MAX)
+        return err_say(trail, ERR_INVALID, "[s3] gzip-variants: %u are given and %d can be",
+                       gzip_count, S3_GZIP_BUCKETS_MAX);
     return s3_service_open(
         &(struct s3_service_options){
             .group = node->group,
@@ -364,6 +371,8 @@ static enum err service_start(void *context, struct err_trail *trail)
             .region = node->config.s3_region,
             .domains = domains,
             .domain_count = count,
+            .gzip_buckets = gzip_buckets,
+            .gzip_bucket_count = gzip_count,
             .worker_count = node->worker_count,
             .put_slots = (uint32_t)node->config.s3_upload_slots,
             .hides_receipts = !node->config.s3_receipts,

@@ -1,17 +1,27 @@
 /*
  * GetObject and HeadObject: the same question, with and without bytes.
  *
- *     LOOKUP --> JUDGE --> ANSWER                a record in memory: no wait at all, nothing
- * allocated
- *                  \--> PARTS --> PART --> ANSWER     ?partNumber of an object made of parts
+ *     LOOKUP ----> JUDGE --> ANSWER            a record in memory: no wait, nothing allocated
+ *       |            \--> PARTS --> PART --> ANSWER    ?partNumber of an object made of parts
+ *       \--> VARIANT --> VARIANT_FOUND --> JUDGE       key.gz for key, where that is asked for
  */
 #include "api/s3/byteranges.h"
 #include "api/s3/conditions.h"
 #include "api/s3/meta.h"
 #include "api/s3/object_headers.h"
 #include "api/s3/request.h"
+#include "api/s3/variant.h"
 
-enum { GET_LOOKUP, GET_JUDGE, GET_PARTS, GET_PART, GET_ANSWER, GET_STEP_COUNT };
+enum {
+    GET_LOOKUP,
+    GET_VARIANT,
+    GET_VARIANT_FOUND,
+    GET_JUDGE,
+    GET_PARTS,
+    GET_PART,
+    GET_ANSWER,
+    GET_STEP_COUNT
+};
 
 /* How often an object must have been read lately to be worth its place in the page cache: once is a
  * scan, twice is interest. */
@@ -19,6 +29,9 @@ enum { GET_LOOKUP, GET_JUDGE, GET_PARTS, GET_PART, GET_ANSWER, GET_STEP_COUNT };
 
 struct get {
     struct s3_lookup lookup;
+    struct s3_variant *variant; /* looked for; NULL: none */
+    bool may_vary;              /* by Accept-Encoding */
+    bool serves_variant;
     struct s3_ask *ask;   /* for the part table */
     uint16_t part_number; /* asked for; 0: none */
     bool is_partial;      /* 206 */
@@ -45,21 +58,62 @@ static void get_release(struct s3_request *r)
     struct get *get = get_of(r);
     if (get->ask != NULL)
         free(get->ask->ask.parts);
+    if (get->variant != NULL)
+        s3_lookup_fini(&get->variant->lookup);
     s3_lookup_fini(&get->lookup);
+}
+
+/* Whose bytes are served. */
+static struct object *get_object(const struct get *get)
+{
+    return get->serves_variant ? get->variant->lookup.object : get->lookup.object;
 }
 
 static int get_lookup(struct op *op)
 {
     struct s3_request *r = get_request(op);
     struct get *get = get_of(r);
-    return s3_lookup_begin(r, &get->lookup, r->bucket.id, r->key) ? GET_JUDGE : op_wait(GET_JUDGE);
+    int next = get->may_vary ? GET_VARIANT : GET_JUDGE;
+    return s3_lookup_begin(r, &get->lookup, r->bucket.id, r->key) ? next : op_wait(next);
 }
 
-static int get_not_modified(struct s3_request *r, const struct object_info *info)
+static int get_variant(struct op *op)
+{
+    struct s3_request *r = get_request(op);
+    struct get *get = get_of(r);
+    enum err e = s3_lookup_end(&get->lookup);
+    if (e)
+        return s3_fail_err(r, e);
+    if (!s3_variant_is_wanted(r, object_info(get->lookup.object)))
+        return GET_JUDGE;
+    get->variant = s3_take(r, sizeof *get->variant);
+    if (get->variant == NULL)
+        return s3_fail(r, S3_E(SlowDown));
+    return s3_variant_begin(r, get->variant) ? GET_VARIANT_FOUND : op_wait(GET_VARIANT_FOUND);
+}
+
+static int get_variant_found(struct op *op)
+{
+    struct s3_request *r = get_request(op);
+    struct get *get = get_of(r);
+    enum err e =
+        s3_variant_end(get->variant, object_info(get->lookup.object), &get->serves_variant);
+    return e ? s3_fail_err(r, e) : GET_JUDGE;
+}
+
+static void get_vary(struct s3_request *r, const struct get *get)
+{
+    if (get->may_vary)
+        http_header(r->x, "Vary", BYTES("Accept-Encoding"));
+}
+
+static int get_not_modified(struct s3_request *r, const struct get *get,
+                            const struct object_info *info)
 {
     s3_header_etag(r, &info->etag);
     s3_header_last_modified(r, info->mtime_ns);
-    s3_header_attrs(r, info, S3_ATTRS_NOT_MODIFIED);
+    s3_header_attrs(r, object_info(get->lookup.object), S3_ATTRS_NOT_MODIFIED);
+    get_vary(r, get);
     return s3_respond_empty(r, 304);
 }
 
@@ -74,11 +128,11 @@ static bool is_field_value(struct bytes value)
 
 /* Several ranges, unless the whole object has to do: a multipart body has no place for the object's
  * own Content-Encoding, since one in the head would be said of the multipart. */
-static bool get_several(struct s3_request *r, struct get *get, const struct object_info *info,
-                        const struct s3_ranges *ranges)
+static bool get_several(struct s3_request *r, struct get *get, const struct s3_ranges *ranges)
 {
+    const struct object_info *info = object_info(get->lookup.object);
     struct bytes type = s3_attr(r, info, "Content-Type");
-    if (s3_attr(r, info, "Content-Encoding").data != NULL ||
+    if (get->serves_variant || s3_attr(r, info, "Content-Encoding").data != NULL ||
         type.size > BYTERANGES_TYPE_BYTES_MAX || !is_field_value(type))
         return true;
     get->several = s3_take(r, sizeof *get->several);
@@ -104,7 +158,7 @@ static bool get_range(struct s3_request *r, struct get *get, const struct object
         return true;
     case S3_RANGE_OK:
         if (asked.count > 1)
-            return get_several(r, get, info, &asked);
+            return get_several(r, get, &asked);
         get->is_partial = true;
         get->offset = asked.at[0].offset;
         get->size = asked.at[0].size;
@@ -128,7 +182,7 @@ static int get_judge(struct op *op)
     enum err e = s3_lookup_end(&get->lookup);
     if (e)
         return s3_fail_err(r, e);
-    const struct object_info *info = object_info(get->lookup.object);
+    const struct object_info *info = object_info(get_object(get));
 
     struct s3_read_conditions conditions = {
         .if_match = s3_header(r, "if-match"),
@@ -140,7 +194,7 @@ static int get_judge(struct op *op)
     case S3_HOLDS:
         break;
     case S3_NOT_MODIFIED:
-        return get_not_modified(r, info);
+        return get_not_modified(r, get, info);
     case S3_PRECONDITION_FAILED:
         return s3_fail(r, S3_E(PreconditionFailed));
     }
@@ -200,7 +254,11 @@ static void get_headers(struct s3_request *r, const struct get *get, const struc
     s3_header_last_modified(r, info->mtime_ns);
     s3_header_etag(r, &info->etag);
     http_header(r->x, "Accept-Ranges", BYTES("bytes"));
-    s3_header_attrs(r, info, get->several ? S3_ATTRS_OF_PIECES : S3_ATTRS_ALL);
+    s3_header_attrs(r, object_info(get->lookup.object),
+                    get->several ? S3_ATTRS_OF_PIECES : S3_ATTRS_ALL);
+    if (get->serves_variant)
+        http_header(r->x, "Content-Encoding", BYTES("gzip"));
+    get_vary(r, get);
     if (get->several) {
         s3_byteranges_header(r, get->several);
     } else if (get->is_partial) {
@@ -221,7 +279,7 @@ static int get_answer(struct op *op)
 {
     struct s3_request *r = get_request(op);
     struct get *get = get_of(r);
-    struct object *object = get->lookup.object;
+    struct object *object = get_object(get);
     const struct object_info *info = object_info(object);
     get_headers(r, get, info);
     r->has_answered = true;
@@ -249,7 +307,9 @@ static int get_answer(struct op *op)
 }
 
 static const struct op_step get_steps[GET_STEP_COUNT] = {
-    [GET_LOOKUP] = {"lookup", get_lookup, TO(GET_JUDGE)},
+    [GET_LOOKUP] = {"lookup", get_lookup, TO(GET_JUDGE) | TO(GET_VARIANT)},
+    [GET_VARIANT] = {"variant", get_variant, TO(GET_VARIANT_FOUND) | TO(GET_JUDGE) | TO_END},
+    [GET_VARIANT_FOUND] = {"variant found", get_variant_found, TO(GET_JUDGE) | TO_END},
     [GET_JUDGE] = {"judge", get_judge, TO(GET_ANSWER) | TO(GET_PARTS) | TO_END},
     [GET_PARTS] = {"parts", get_parts, TO(GET_PART) | TO_END},
     [GET_PART] = {"part", get_part, TO(GET_ANSWER) | TO_END},
@@ -272,6 +332,7 @@ void s3_get_object(struct s3_request *r)
         }
         get->part_number = (uint16_t)number;
     }
+    get->may_vary = get->part_number == 0 && s3_variant_may_be(r);
     r->release = get_release;
     op_init(&r->op, &get_kind, http_loop(r->x));
     op_run(&r->op);

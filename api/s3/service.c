@@ -230,6 +230,23 @@ static enum err service_names(struct s3_service *service, const struct s3_servic
     return ERR_OK;
 }
 
+static enum err service_gzip_buckets(struct s3_service *service,
+                                     const struct s3_service_options *options,
+                                     struct err_trail *trail)
+{
+    if (options->gzip_bucket_count > S3_GZIP_BUCKETS_MAX)
+        return err_note(trail, ERR_INVALID, "more than %d buckets with variants",
+                        S3_GZIP_BUCKETS_MAX);
+    for (unsigned i = 0; i < options->gzip_bucket_count; i++) {
+        struct bytes name = bytes_of_string(options->gzip_buckets[i]);
+        if (!bytes_equal(name, BYTES("*")) && !s3_bucket_name_is_valid(name))
+            return err_note(trail, ERR_INVALID, "'%.80s' is no bucket's name, nor *", name.data);
+        memcpy(service->gzip_buckets[i], name.data, name.size);
+    }
+    service->gzip_bucket_count = options->gzip_bucket_count;
+    return ERR_OK;
+}
+
 static enum err service_workers(struct s3_service *service, unsigned count, uint32_t blocks_max)
 {
     for (unsigned i = 0; i < count; i++) {
@@ -268,6 +285,8 @@ enum err s3_service_open(const struct s3_service_options *options, struct s3_ser
         return err_note(trail, ERR_INVALID, "an upload holds at most %d slots", RECEIVE_SLOTS_MAX);
     service->hides_receipts = options->hides_receipts;
     enum err e = service_names(service, options, trail);
+    if (!e)
+        e = service_gzip_buckets(service, options, trail);
     if (!e)
         e = service_workers(service, options->worker_count,
                             options->blocks_max ? options->blocks_max : BLOCKS_MAX_DEFAULT);

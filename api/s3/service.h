@@ -16,7 +16,8 @@
 #include "api/http/http.h"
 #include "api/s3/keyring.h"
 
-#define S3_DOMAINS_MAX 8
+#define S3_DOMAINS_MAX      8
+#define S3_GZIP_BUCKETS_MAX 32
 
 struct s3_service;
 
@@ -31,6 +32,10 @@ struct s3_service_options {
      * bucket.s3.example.com work. Borrowed for the call. */
     const char *const *domains;
     unsigned domain_count; /* at most S3_DOMAINS_MAX */
+    /* Buckets in which key.gz may be served for key (api/s3/variant.h), or "*". Borrowed likewise.
+     */
+    const char *const *gzip_buckets;
+    unsigned gzip_bucket_count; /* at most S3_GZIP_BUCKETS_MAX */
     unsigned worker_count; /* as given to the HTTP server */
     uint32_t blocks_max;   /* per worker, 16 KiB each, made as needed; 0: 1024 */
     uint32_t put_slots;    /* arena slots one upload may hold, 1..8; 0: 4 */

@@ -24,6 +24,8 @@ struct s3_service {
     struct bytes domains[S3_DOMAINS_MAX]; /* into domain_text */
     size_t domain_count;
     char domain_text[S3_DOMAINS_MAX][S3_DOMAIN_BYTES_MAX + 1];
+    char gzip_buckets[S3_GZIP_BUCKETS_MAX][BUCKET_NAME_BYTES_MAX + 1];
+    size_t gzip_bucket_count;
     unsigned put_slots;
     bool hides_receipts;
     struct s3_lanes lanes;

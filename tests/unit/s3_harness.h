@@ -112,11 +112,13 @@ static void node_open_server(struct node *n)
          &trail);
     must(loop_open(&(struct loop_options){.arena = n->arena, .name = "worker"}, &n->loop, &trail),
          &trail);
-    static const char *const domains[] = {"s3.test"};
+    static const char *const domains[] = {"s3.test"}, *const gzip_buckets[] = {"other", "site"};
     must(s3_service_open(&(struct s3_service_options){.group = n->group,
                                                       .keyring = n->keyring,
                                                       .domains = domains,
                                                       .domain_count = 1,
+                                                      .gzip_buckets = gzip_buckets,
+                                                      .gzip_bucket_count = 2,
                                                       .worker_count = 1},
                          &n->service, &trail),
          &trail);

@@ -2,6 +2,7 @@
  * cache has to be told. */
 #include "api/s3/conditions.h"
 #include "api/s3/range.h"
+#include "api/s3/variant.h"
 #include "tests/unit/s3_harness.h"
 
 #define TYPE "text/x-test; charset=utf-8"
@@ -419,6 +420,124 @@ static void head_says_what_get_would(void **state)
             }
 }
 
+/* ---- compressed variants ---- */
+
+static void gzip_is_accepted_when_it_is_named_and_welcome(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *value;
+        bool accepts;
+    } rows[] = {
+        {"gzip", true},
+        {"gzip, deflate, br", true},
+        {"br;q=1.0, GZIP;q=0.8, *;q=0.1", true},
+        {"deflate , x-gzip ; q=0.001", true},
+        {"identity;q=0.5, gzip;q=0.5", true},
+        {"identity, gzip;q=0.5", false},
+        {"gzip;q=0", false},
+        {"gzip;q=0.000", false},
+        {"gzip;q=2", false},
+        {"gzip;q=x", false},
+        {"gzip;level=9", false},
+        {"gzipped", false},
+        {"*", false},
+        {"identity", false},
+        {"", false},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        if (s3_accepts_gzip(bytes_of_string(rows[i].value)) != rows[i].accepts)
+            fail_msg("Accept-Encoding: %s", rows[i].value);
+    assert_false(s3_accepts_gzip((struct bytes){0}));
+}
+
+/* One answer for a key that may have a variant. */
+static void expect_variant(struct node *n, const char *path, struct header more, int status,
+                           struct bytes body, const char *encoding)
+{
+    static const char *const methods[] = {"GET", "HEAD"};
+    for (int m = 0; m < 2; m++) {
+        struct answer answer =
+            ask(n, methods[m], path, (struct header){"accept-encoding", "gzip"}, more);
+        if (answer.status != status)
+            fail_msg("%s %s with %s: %d", methods[m], path, more.name ? more.name : "-",
+                     answer.status);
+        assert_header(&answer, "content-encoding", status == 304 ? NULL : encoding);
+        assert_header(&answer, "vary", "Accept-Encoding");
+        if (m == 0) {
+            assert_int_equal(answer.body.size, body.size);
+            assert_memory_equal(answer.body.data, body.data, body.size);
+        }
+        if (status == 200) {
+            assert_header(&answer, "content-type", TYPE);
+            assert_header(&answer, "x-amz-meta-a", "b");
+        }
+        answer_free(&answer);
+    }
+}
+
+static void a_variant_is_served_to_who_takes_it(void **state)
+{
+    struct node *n = *state;
+    struct bytes plain = objects.small, zipped = bytes_slice(objects.large, 0, 1234);
+    static const struct header headers[] = {{"content-type", TYPE}, {"x-amz-meta-a", "b"}, {NULL}};
+    static const struct header gz[] = {{"content-type", "application/gzip"}, {NULL}};
+    put_ok(n, "/site", (struct bytes){0});
+    put_with(n, "/site/page", plain, headers);
+    expect_variant(n, "/site/page", (struct header){0}, 200, plain, NULL); /* there is none yet */
+    put_with(n, "/site/page.gz", zipped, gz);
+    expect_variant(n, "/site/page", (struct header){0}, 200, zipped, "gzip");
+    struct validators of_plain = validators_of(n, "/site/page");
+    struct validators of_gz = validators_of(n, "/site/page.gz");
+    assert_string_not_equal(of_plain.etag, of_gz.etag);
+    const struct bytes none = {0};
+    expect_variant(n, "/site/page", (struct header){"if-none-match", of_gz.etag}, 304, none, NULL);
+    expect_variant(n, "/site/page", (struct header){"if-none-match", of_plain.etag}, 200, zipped,
+                   "gzip");
+    expect_variant(n, "/site/page", (struct header){"range", "bytes=10-19"}, 206,
+                   bytes_slice(zipped, 10, 10), "gzip");
+    expect_variant(n, "/site/page", (struct header){"range", "bytes=10-19,30-39"}, 200, zipped,
+                   "gzip");
+
+    struct answer answer = get(n, "/site/page"); /* who does not take it */
+    assert_answer(answer, 200, NULL);
+    assert_header(&answer, "vary", "Accept-Encoding");
+    assert_header(&answer, "content-encoding", NULL);
+    assert_memory_equal(answer.body.data, plain.data, plain.size);
+    answer_free(&answer);
+    answer = ask(n, "GET", "/site/page.gz", (struct header){"accept-encoding", "gzip"},
+                 (struct header){0});
+    assert_answer(answer, 200, NULL); /* by its own name it is itself */
+    assert_header(&answer, "content-type", "application/gzip");
+    assert_header(&answer, "vary", NULL);
+    answer_free(&answer);
+
+    put_with(n, "/site/page", bytes_slice(plain, 0, 4000), headers); /* now page.gz is the older */
+    expect_variant(n, "/site/page", (struct header){0}, 200, bytes_slice(plain, 0, 4000), NULL);
+    put_with(n, "/site/page.gz", zipped, gz);
+    expect_variant(n, "/site/page", (struct header){0}, 200, zipped, "gzip");
+    static const struct header encoded[] = {
+        {"content-type", TYPE}, {"x-amz-meta-a", "b"}, {"content-encoding", "br"}, {NULL}};
+    put_with(n, "/site/page", plain, encoded);
+    put_with(n, "/site/page.gz", zipped, gz);
+    expect_variant(n, "/site/page", (struct header){0}, 200, plain, "br"); /* it has its own */
+    expect(n, ASK(.method = "DELETE", .path = "/site/page"), 204, NULL);
+    expect(n, ASK(.method = "GET", .path = "/site/page", .headers = {{"accept-encoding", "gzip"}}),
+           404, "NoSuchKey"); /* a variant alone is none */
+}
+
+static void other_buckets_know_no_variants(void **state)
+{
+    struct node *n = *state;
+    put_ok(n, "/bucket/small.gz", BYTES("zipped"));
+    struct answer answer = ask(n, "GET", "/bucket/small",
+                               (struct header){"accept-encoding", "gzip"}, (struct header){0});
+    assert_answer(answer, 200, NULL);
+    assert_header(&answer, "vary", NULL);
+    assert_int_equal(answer.body.size, objects.small.size);
+    answer_free(&answer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -429,6 +548,9 @@ int main(void)
         cmocka_unit_test(several_ranges_come_in_one_multipart_answer),
         cmocka_unit_test(what_a_multipart_answer_cannot_say_is_sent_whole),
         cmocka_unit_test(head_says_what_get_would),
+        cmocka_unit_test(gzip_is_accepted_when_it_is_named_and_welcome),
+        cmocka_unit_test(a_variant_is_served_to_who_takes_it),
+        cmocka_unit_test(other_buckets_know_no_variants),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

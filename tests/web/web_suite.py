@@ -9,6 +9,7 @@ sys.path[:0] = [os.path.join(HERE, "../lib"), os.path.join(HERE, "../s3")]
 import against_nginx  # noqa: E402
 import cache  # noqa: E402
 import downloads  # noqa: E402
+import variants  # noqa: E402
 import video  # noqa: E402
 from checks import equal, finish, guarded  # noqa: E402
 from nginx import Nginx  # noqa: E402
@@ -17,12 +18,12 @@ from node import Node  # noqa: E402
 
 def main():
     only = sys.argv[1:]
-    with Node("web", config="[log]\naccess = yes\n") as node:
+    with Node("web", config="[s3]\ngzip-variants = site\n[log]\naccess = yes\n") as node:
         base = f"{node.base}/web"
         with guarded("bucket"):
             equal(node.client().make_bucket("web").status, 200, "the bucket")
-        with Nginx(f"{base}/nginx") as nginx:
-            for section in (against_nginx, downloads, video):
+        with Nginx(f"{base}/nginx", server="location /site/ { gzip_static on; gzip_vary on; }") as nginx:
+            for section in (against_nginx, downloads, variants, video):
                 if not only or section.__name__ in only:
                     with guarded(section.__name__):
                         section.run(nginx, node, nginx.base)
