@@ -127,12 +127,14 @@ static bool is_field_value(struct bytes value)
 }
 
 /* Several ranges, unless the whole object has to do: a multipart body has no place for the object's
- * own Content-Encoding, since one in the head would be said of the multipart. */
+ * own Content-Encoding, since one in the head would be said of the multipart; and that a path is
+ * taken as required could be told of the first piece only. */
 static bool get_several(struct s3_request *r, struct get *get, const struct s3_ranges *ranges)
 {
     const struct object_info *info = object_info(get->lookup.object);
     struct bytes type = s3_attr(r, info, "Content-Type");
-    if (get->serves_variant || s3_attr(r, info, "Content-Encoding").data != NULL ||
+    if (s3_header(r, "x-sluice-require-path").data != NULL || get->serves_variant ||
+        s3_attr(r, info, "Content-Encoding").data != NULL ||
         type.size > BYTERANGES_TYPE_BYTES_MAX || !is_field_value(type))
         return true;
     get->several = s3_take(r, sizeof *get->several);
