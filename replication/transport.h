@@ -72,6 +72,7 @@ const char *transport_lane_name(enum transport_lane lane);
 #define TRANSPORT_CTL_DEPTH  64u
 #define TRANSPORT_META_DEPTH 256u
 #define TRANSPORT_BULK_DEPTH 64u
+#define TRANSPORT_DEPTH_MIN  16u /* less would leave nothing beside what we keep for ourselves */
 
 /* ---- who is who ---- */
 struct transport_identity {
@@ -100,10 +101,12 @@ struct transport_handlers {
     enum err (*admit)(void *context, const struct transport_identity *identity,
                       struct err_trail *trail);
     void (*up)(void *context, struct transport_peer *peer);
-    /* The last event of a peer, also of one that never came up; it is gone when this returns.
+    /* The last event of a peer that was up or that we called; it is gone when this returns.
      * `sentence` names address and cause. */
     void (*down)(void *context, struct transport_peer *peer, enum transport_end why,
                  const char *sentence);
+    /* Somebody called who was not let in, or did not say who they are in time. */
+    void (*turned_away)(void *context, enum transport_end why, const char *sentence);
     /* The peer lets us write `size` bytes of its memory from now on; `region` names it in our
      * writes, 0 being the first. */
     void (*granted)(void *context, struct transport_peer *peer, uint8_t region, uint64_t size);
