@@ -186,6 +186,11 @@ size_t arena_size_bytes(const struct arena *arena)
     return arena->size_bytes;
 }
 
+size_t arena_slots_size_bytes(const struct arena *arena)
+{
+    return arena->landing_offset;
+}
+
 enum arena_pages arena_pages(const struct arena *arena)
 {
     return arena->pages;

@@ -74,6 +74,7 @@ void arena_close(struct arena *arena);
 /* The mapping, for registration; size is a multiple of 2 MiB. */
 uint8_t *arena_base(const struct arena *arena);
 size_t arena_size_bytes(const struct arena *arena);
+size_t arena_slots_size_bytes(const struct arena *arena); /* from its base: all but the landing areas */
 enum arena_pages arena_pages(const struct arena *arena);
 static inline bool arena_holds(const struct arena *arena, const void *data, size_t size);
 

@@ -127,7 +127,7 @@ struct transport_faults; /* replication/transport_faults.h, for tests; NULL in p
 
 struct transport_options {
     struct loop *loop;   /* borrowed */
-    struct arena *arena; /* borrowed: every piece of a write lies in it, and the areas granted are
+    struct arena *arena; /* borrowed: pieces of writes lie in its slots, and the areas granted are
                             its landing areas */
     struct rand *rand;   /* borrowed; NULL: system. Nonces and keys come from it */
     enum transport_choice choice; /* AUTO: verbs when `address` belongs to an RDMA device, else TCP,
@@ -201,7 +201,7 @@ struct transport_write {
     uint8_t piece_count;
     uint32_t imm;
     uint64_t offset;                           /* in the region */
-    struct iovec pieces[TRANSPORT_PIECES_MAX]; /* in the arena; borrowed until written() */
+    struct iovec pieces[TRANSPORT_PIECES_MAX]; /* in slots of the arena; borrowed until written() */
     /* Below is the transport's own. */
     uint32_t size;
     uint8_t head[32];
@@ -228,7 +228,7 @@ struct transport_counts { /* since transport_open(), of all peers */
 
 struct transport_status {
     enum transport_backend backend;
-    char device[64];                 /* "rxe0 port 1 (RoCE v2, eth0)", "lo", "eth0" */
+    char device[80];                 /* "rxe0 port 1 (RoCE v2, eth0)", "lo", "eth0" */
     char reason[200];                /* why not verbs, when AUTO chose TCP; else "" */
     struct sockaddr_storage address; /* listened on, with the port */
     uint32_t peers_up;

@@ -359,6 +359,7 @@ enum err transport_write(struct transport_peer *peer, struct transport_write *wr
     for (unsigned i = 0; i < write->piece_count; i++) {
         CHECK(arena_holds(peer->transport->arena, write->pieces[i].iov_base,
                           write->pieces[i].iov_len));
+        CHECK(!arena_is_landing(peer->transport->arena, write->pieces[i].iov_base, 1));
         CHECK(write->pieces[i].iov_len > 0);
         size += write->pieces[i].iov_len;
     }

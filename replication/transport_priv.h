@@ -142,7 +142,7 @@ struct transport {
     void (*closed)(void *context);
 
     struct transport_counts counts;
-    char device[64], reason[200];
+    char device[80], reason[200];
     bool is_registered;
     void *backend; /* owned by the backend */
 };

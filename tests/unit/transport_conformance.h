@@ -246,6 +246,7 @@ static void a_fenced_writer_gets_every_write_back(void **state)
                                    .piece_count = 1,
                                    .pieces = {{from->source->data, 8}}};
     pair->nodes[1].writes_wrong = 0;
+    from->granted = pair->nodes[1].granted = 0;
     node_call(from, &pair->nodes[1]); /* a new life, not up yet */
     assert_int_equal(transport_write(from->peer, &late), ERR_CLOSED);
     assert_int_equal(transport_ctl(from->peer, "late", 4), ERR_CLOSED);
@@ -267,6 +268,7 @@ static void lanes_do_not_wait_for_each_other(void **state)
     send_ctl(pair, from, 3);
     AWAIT(pair, to->ctl_in == 3);
     AWAIT(pair, to->writes_in[LANE_BULK] == 2 && to->writes_in[LANE_META] == 2);
+    AWAIT(pair, from->written == 4);
     settle(pair);
 }
 
