@@ -1,0 +1,239 @@
+#include "tools/bench_transport.h"
+
+#include <arpa/inet.h>
+#include <math.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+
+#define SECONDS_MAX 60.0
+
+/* ---- options ---- */
+
+/* "10.0.0.1", "10.0.0.1:7200", "[fe80::1]:7200". */
+static enum err address_parse(const char *text, struct sockaddr_storage *ret_address,
+                              socklen_t *ret_size, bool *ret_has_port)
+{
+    char host[64];
+    const char *colon = strrchr(text, ':'), *end = colon;
+    uint64_t port = 0;
+    bool is_6 = text[0] == '[' || (colon != NULL && strchr(text, ':') != colon);
+    if (is_6) {
+        const char *bracket = strchr(text, ']');
+        if (text[0] == '[' && (bracket == NULL || (bracket[1] != '\0' && bracket[1] != ':')))
+            return ERR_BAD_SYNTAX;
+        colon = text[0] == '[' && bracket[1] == ':' ? bracket + 1 : NULL;
+        end = text[0] == '[' ? bracket : text + strlen(text);
+    } else if (colon == NULL) {
+        end = text + strlen(text);
+    }
+    size_t skip = text[0] == '[', size = (size_t)(end - text) - skip;
+    if (size == 0 || size >= sizeof host)
+        return ERR_BAD_SYNTAX;
+    memcpy(host, text + skip, size);
+    host[size] = '\0';
+    if (colon != NULL &&
+        (bytes_to_u64(bytes_of_string(colon + 1), &port) || port == 0 || port > UINT16_MAX))
+        return ERR_BAD_SYNTAX;
+    *ret_has_port = colon != NULL;
+    memset(ret_address, 0, sizeof *ret_address);
+    if (is_6) {
+        struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ret_address;
+        *in6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
+        *ret_size = sizeof *in6;
+        return inet_pton(AF_INET6, host, &in6->sin6_addr) == 1 ? ERR_OK : ERR_BAD_SYNTAX;
+    }
+    struct sockaddr_in *in = (struct sockaddr_in *)ret_address;
+    *in = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    *ret_size = sizeof *in;
+    return inet_pton(AF_INET, host, &in->sin_addr) == 1 ? ERR_OK : ERR_BAD_SYNTAX;
+}
+
+static enum exit_code wrong(const struct cli *cli, const char *name, const char *text,
+                            const char *what)
+{
+    return cli_fail(cli, EXIT_WRONG_USAGE, "INVALID", "sluice bench transport --help shows how",
+                    "%s: '%.60s' is %s", name, text, what);
+}
+
+static enum exit_code backend_parse(const struct cli *cli, const char *text,
+                                    enum transport_choice *choice)
+{
+    static const char *const names[] = {[TRANSPORT_AUTO] = "auto",
+                                        [TRANSPORT_FORCE_TCP] = "tcp",
+                                        [TRANSPORT_FORCE_VERBS] = "verbs"};
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        if (strcmp(names[i], text) == 0) {
+            *choice = (enum transport_choice)i;
+            return EXIT_DONE;
+        }
+    return wrong(cli, "--backend", text, "none of auto, tcp, verbs");
+}
+
+static enum exit_code options_parse(struct cli *cli, int argc, char *argv[],
+                                    struct bench_transport_options *options, bool *serves)
+{
+    const char *backend = "auto", *from = "127.0.0.1", *to = "127.0.0.1", *seconds = "3",
+               *busy_poll = NULL, *words[1];
+    unsigned count;
+    uint32_t busy_poll_us = 0;
+    bool from_has_port, to_has_port;
+    const struct flag flags[] = {
+        {.name = "--backend", .value = "B", .text = &backend},
+        {.name = "--from", .value = "ADDRESS", .text = &from},
+        {.name = "--to", .value = "ADDRESS", .text = &to},
+        {.name = "--serve", .on = serves},
+        {.name = "--seconds", .value = "N", .text = &seconds},
+        {.name = "--busy-poll", .value = "US", .text = &busy_poll},
+    };
+    enum exit_code code =
+        flags_parse(cli, argc, argv, flags, COUNT_OF(flags), words, 0, 0, &count, "");
+    if (code == EXIT_DONE)
+        code = backend_parse(cli, backend, &options->choice);
+    if (code == EXIT_DONE)
+        code = flag_u32(cli, "--busy-poll", busy_poll, &busy_poll_us);
+    if (code != EXIT_DONE)
+        return code;
+    options->busy_poll_ns = busy_poll_us * 1000ull;
+    if (address_parse(from, &options->from, &options->from_size, &from_has_port))
+        return wrong(cli, "--from", from, "no address");
+    if (address_parse(to, &options->to, &options->to_size, &to_has_port))
+        return wrong(cli, "--to", to, "no address");
+    options->is_local = !to_has_port;
+    if (*serves && !from_has_port)
+        return wrong(cli, "--from", from, "an address without a port: --serve wants one");
+    char *end;
+    options->seconds = strtod(seconds, &end);
+    if (end == seconds || *end != '\0' || !isfinite(options->seconds) || options->seconds <= 0 ||
+        options->seconds > SECONDS_MAX)
+        return wrong(cli, "--seconds", seconds, "not a number above 0, at most 60");
+    return EXIT_DONE;
+}
+
+/* ---- telling ---- */
+
+static double per_second(const struct bench_transport_figure *figure, double amount)
+{
+    return amount * 1e9 / (double)figure->elapsed_ns;
+}
+
+static double cpu_per_gb(const struct bench_transport_figure *figure)
+{
+    double gb = (double)figure->writes * figure->size / 1e9;
+    return gb > 0 ? (double)figure->cpu_ns / 1e9 / gb : 0;
+}
+
+/* What the path costs in copies of each byte, where that is known without measuring. */
+static const char *copies_of(const struct transport_status *status)
+{
+    if (status->backend == TRANSPORT_TCP)
+        return "1 by each side's kernel, 0 in user space";
+    return strncmp(status->device, "rxe", 3) == 0
+               ? "soft-RoCE: by each side's kernel, 0 in user space"
+               : "0";
+}
+
+static const char *cpu_of(const struct bench_transport_options *options)
+{
+    return options->is_local ? "both sides" : "this side";
+}
+
+static void print_result(const struct bench_transport_options *options,
+                         const struct bench_transport_result *result)
+{
+    print_field("backend", "%s", transport_backend_name(result->status.backend));
+    print_field("device", "%s", result->status.device);
+    if (result->status.reason[0] != '\0')
+        print_field("not RDMA", "%s", result->status.reason);
+    print_field("to", "%s%s", result->peer, options->is_local ? ", a thread of this process" : "");
+    print_field("copies", "%s", copies_of(&result->status));
+    static const char *const columns[] = {"writes",    ">in flight", ">p50 us",   ">p99 us",
+                                          ">writes/s", ">MB/s",      ">CPU s/GB", ">calls/write"};
+    struct table *table = table_open(columns, COUNT_OF(columns));
+    for (unsigned i = 0; i < BENCH_FIGURES; i++) {
+        const struct bench_transport_figure *f = &result->figures[i];
+        table_add(table, "%s\t%u\t%.1f\t%.1f\t%.0f\t%.0f\t%.2f\t%.2f", f->name, f->depth,
+                  f->p50_ns / 1e3, f->p99_ns / 1e3, per_second(f, (double)f->writes),
+                  per_second(f, (double)f->writes * f->size) / 1e6, cpu_per_gb(f),
+                  f->writes > 0 ? (double)f->system_calls / (double)f->writes : 0);
+    }
+    printf("\n");
+    table_print(table);
+    printf(
+        "\nA latency is from the post of a write to its acknowledgement; CPU is of %s; calls are "
+        "this side's sends\nand receives (tcp) or doorbells and polls (verbs).\n",
+        cpu_of(options));
+}
+
+static json_t *json_of(const struct bench_transport_options *options,
+                       const struct bench_transport_result *result)
+{
+    json_t *figures = json_array();
+    for (unsigned i = 0; i < BENCH_FIGURES; i++) {
+        const struct bench_transport_figure *f = &result->figures[i];
+        json_array_append_new(
+            figures,
+            json_pack("{s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f}", "name", f->name, "size",
+                      (json_int_t)f->size, "in_flight", (json_int_t)f->depth, "writes",
+                      (json_int_t)f->writes, "seconds", (double)f->elapsed_ns / 1e9, "p50_us",
+                      f->p50_ns / 1e3, "p99_us", f->p99_ns / 1e3, "mb_per_second",
+                      per_second(f, (double)f->writes * f->size) / 1e6, "cpu_seconds_per_gb",
+                      cpu_per_gb(f), "calls_per_write",
+                      f->writes > 0 ? (double)f->system_calls / (double)f->writes : 0.0));
+    }
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o}", "backend",
+                     transport_backend_name(result->status.backend), "device",
+                     result->status.device, "not_rdma_because", result->status.reason, "to",
+                     result->peer, "copies", copies_of(&result->status), "cpu_of", cpu_of(options),
+                     "figures", figures);
+}
+
+static void say_serving(const struct transport_status *status)
+{
+    char host[INET6_ADDRSTRLEN] = "?";
+    uint16_t port;
+    if (status->address.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&status->address;
+        (void)inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
+        port = ntohs(in6->sin6_port);
+    } else {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)&status->address;
+        (void)inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
+        port = ntohs(in->sin_port);
+    }
+    printf("serving on %s port %u by %s (%s), for one visitor\n", host, port,
+           transport_backend_name(status->backend), status->device);
+    (void)fflush(stdout); /* whoever waits for the line; a lost one is seen at the end */
+}
+
+enum exit_code bench_transport(struct cli *cli, int argc, char *argv[])
+{
+    struct bench_transport_options options = {0};
+    struct bench_transport_result result;
+    bool serves = false;
+    enum exit_code code = options_parse(cli, argc, argv, &options, &serves);
+    if (code != EXIT_DONE)
+        return code;
+    if (serves) {
+        struct err_trail trail = {0};
+        enum err e = bench_transport_serve(&options, say_serving, &trail);
+        return e ? cli_fail(cli, EXIT_REFUSED, err_name(e), NULL, "%s", err_trail_text(&trail, e))
+                 : EXIT_DONE;
+    }
+    bench_transport_run(&options, &result);
+    if (result.e)
+        return cli_fail(cli, EXIT_REFUSED, err_name(result.e), NULL, "%s", result.sentence);
+    if (!cli->json) {
+        print_result(&options, &result);
+        return EXIT_DONE;
+    }
+    json_t *json = json_of(&options, &result);
+    if (json == NULL)
+        return cli_fail(cli, EXIT_REFUSED, "NO_MEMORY", NULL, "out of memory");
+    print_json(json);
+    json_decref(json);
+    return EXIT_DONE;
+}
