@@ -39,9 +39,29 @@ void s3_get_bucket_acl(struct s3_request *r)
     s3_respond_xml(r, 200, &text);
 }
 
+/* No bucket has a CORS configuration yet: what S3 says to a browser that asks where there is none.
+ */
 void s3_preflight(struct s3_request *r)
 {
-    s3_fail(r, S3_E(AccessForbidden));
+    static const struct bytes methods[] = {
+        {"GET", 3}, {"PUT", 3}, {"HEAD", 4}, {"POST", 4}, {"DELETE", 6}};
+    struct bytes method = s3_header(r, "access-control-request-method");
+    if (s3_header(r, "origin").size == 0) {
+        s3_fail_text(r, S3_E(BadRequest),
+                     "Insufficient information. Origin request header needed.");
+        return;
+    }
+    for (size_t i = 0; i < COUNT_OF(methods); i++)
+        if (bytes_equal(method, methods[i])) {
+            s3_fail_extras(r, S3_E(AccessForbidden),
+                           (struct s3_error_extra[S3_ERROR_EXTRAS_MAX]){
+                               {"Method", method},
+                               {"ResourceType",
+                                r->resource == S3_OBJECT ? BYTES("OBJECT") : BYTES("BUCKET")}});
+            return;
+        }
+    s3_fail_text(r, S3_E(BadRequest), "Invalid Access-Control-Request-Method: %.*s",
+                 method.data ? (int)method.size : 4, method.data ? method.data : "null");
 }
 
 /* ---- of an object ---- */

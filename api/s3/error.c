@@ -116,8 +116,8 @@ void s3_error_write(struct text_buf *out, enum s3_error error, const struct s3_e
     text_put_string(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
     xml_put_element(out, "Code", bytes_of_string(s3_error_code(error)));
     xml_put_element(out, "Message", message);
-    if (detail->extra_name != NULL)
-        xml_put_element(out, detail->extra_name, detail->extra_value);
+    for (size_t i = 0; i < S3_ERROR_EXTRAS_MAX && detail->extras[i].name != NULL; i++)
+        xml_put_element(out, detail->extras[i].name, detail->extras[i].value);
     xml_put_element(out, "Resource", detail->resource);
     xml_put_element(out, "RequestId", detail->request_id);
     xml_put_element(out, "HostId", BYTES("sluice"));

@@ -89,12 +89,16 @@ const char *s3_error_text(enum s3_error error);
 enum s3_error s3_error_of(enum err e);
 
 /* ---- the document ---- */
+struct s3_error_extra { /* one more element: "BucketName", "Key", "ActualObjectSize"; name NULL: none */
+    const char *name;
+    struct bytes value;
+};
+#define S3_ERROR_EXTRAS_MAX 2
 struct s3_error_detail {
     struct bytes message;    /* empty: the code's sentence */
     struct bytes resource;   /* the raw path */
     struct bytes request_id;
-    const char *extra_name;  /* one more element: "BucketName", "Key", "ArgumentName"; NULL: none */
-    struct bytes extra_value;
+    struct s3_error_extra extras[S3_ERROR_EXTRAS_MAX];
 };
 void s3_error_write(struct text_buf *out, enum s3_error error, const struct s3_error_detail *detail);
 

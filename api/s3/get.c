@@ -170,7 +170,10 @@ static bool get_range(struct s3_request *r, struct get *get, const struct object
         struct buf value = BUF_ON(text);
         buf_printf(&value, "bytes */%llu", (unsigned long long)info->size);
         http_header(r->x, "Content-Range", buf_bytes(&value));
-        s3_fail(r, S3_E(InvalidRange));
+        s3_fail_extras(r, S3_E(InvalidRange),
+                       (struct s3_error_extra[S3_ERROR_EXTRAS_MAX]){
+                           {"RangeRequested", range},
+                           {"ActualObjectSize", bytes_slice(buf_bytes(&value), 8, SIZE_MAX)}});
         return false;
     }
     }
@@ -198,7 +201,11 @@ static int get_judge(struct op *op)
     case S3_NOT_MODIFIED:
         return get_not_modified(r, get, info);
     case S3_PRECONDITION_FAILED:
-        return s3_fail(r, S3_E(PreconditionFailed));
+        return s3_fail_extras(
+            r, S3_E(PreconditionFailed),
+            (struct s3_error_extra[S3_ERROR_EXTRAS_MAX]){
+                {"Condition", conditions.if_match.data != NULL ? BYTES("If-Match")
+                                                               : BYTES("If-Unmodified-Since")}});
     }
 
     get->size = info->size;

@@ -225,15 +225,14 @@ static void error_names(const struct s3_request *r, enum s3_error error,
     if (error == S3_E(NoSuchBucket) || error == S3_E(BucketNotEmpty) ||
         error == S3_E(BucketAlreadyExists) || error == S3_E(BucketAlreadyOwnedByYou) ||
         error == S3_E(InvalidBucketName)) {
-        detail->extra_name = "BucketName";
-        detail->extra_value = r->bucket_name;
+        detail->extras[0] = (struct s3_error_extra){"BucketName", r->bucket_name};
     } else if (error == S3_E(NoSuchKey)) {
-        detail->extra_name = "Key";
-        detail->extra_value = r->key;
+        detail->extras[0] = (struct s3_error_extra){"Key", r->key};
     }
 }
 
-static int fail_with(struct s3_request *r, enum s3_error error, struct bytes message)
+static int fail_with(struct s3_request *r, enum s3_error error, struct bytes message,
+                     const struct s3_error_extra extras[S3_ERROR_EXTRAS_MAX])
 {
     int status = s3_error_status(error);
     CHECK(error != S3_E(None));
@@ -246,7 +245,10 @@ static int fail_with(struct s3_request *r, enum s3_error error, struct bytes mes
         .resource = r->http->path,
         .request_id = bytes_of_string(http_request_id(r->x)),
     };
-    error_names(r, error, &detail);
+    if (extras != NULL)
+        memcpy(detail.extras, extras, sizeof detail.extras);
+    else
+        error_names(r, error, &detail);
     if (status == 503)
         http_header(r->x, "Retry-After", BYTES("1"));
     struct text_buf text = {0};
@@ -261,7 +263,13 @@ static int fail_with(struct s3_request *r, enum s3_error error, struct bytes mes
 
 int s3_fail(struct s3_request *r, enum s3_error error)
 {
-    return fail_with(r, error, (struct bytes){0});
+    return fail_with(r, error, (struct bytes){0}, NULL);
+}
+
+int s3_fail_extras(struct s3_request *r, enum s3_error error,
+                   const struct s3_error_extra extras[S3_ERROR_EXTRAS_MAX])
+{
+    return fail_with(r, error, (struct bytes){0}, extras);
 }
 
 int s3_fail_text(struct s3_request *r, enum s3_error error, const char *format, ...)
@@ -271,8 +279,8 @@ int s3_fail_text(struct s3_request *r, enum s3_error error, const char *format, 
     va_start(args, format);
     int size = vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    return fail_with(r, error,
-                     bytes_of(text, size < (int)sizeof text ? (size_t)size : sizeof text - 1));
+    return fail_with(
+        r, error, bytes_of(text, size < (int)sizeof text ? (size_t)size : sizeof text - 1), NULL);
 }
 
 /* Our own side's trouble is said in the log, once and here: the client learns only that there is

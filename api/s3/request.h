@@ -143,6 +143,8 @@ int s3_respond_empty(struct s3_request *r, int status);
 int s3_respond_xml(struct s3_request *r, int status,
                    struct text_buf *text); /* takes the text; an incomplete one is 503 */
 int s3_fail(struct s3_request *r, enum s3_error error);
+int s3_fail_extras(struct s3_request *r, enum s3_error error,
+                   const struct s3_error_extra extras[S3_ERROR_EXTRAS_MAX]); /* more elements */
 int s3_fail_text(struct s3_request *r, enum s3_error error, const char *format, ...)
     PRINTF_LIKE(3, 4); /* own message */
 int s3_fail_err(

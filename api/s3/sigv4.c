@@ -193,8 +193,10 @@ static enum s3_error parse_query(const struct sigv4_request *request, struct sig
     (void)set_signature(sigv4, signature); /* one that is none stays empty and matches nothing */
     uint64_t expires, seconds;
     if (bytes_to_u64(expires_text, &expires))
-        return fault(sigv4, S3_E(AuthorizationQueryParametersError), "X-Amz-Expires should be a number");
-    if (expires < 1 || expires > SIGV4_EXPIRES_MAX)
+        return fault(sigv4, S3_E(AuthorizationQueryParametersError),
+                     bytes_start_with(expires_text, BYTES("-")) ? "X-Amz-Expires must be non-negative"
+                                                                : "X-Amz-Expires should be a number");
+    if (expires > SIGV4_EXPIRES_MAX)
         return fault(sigv4, S3_E(AuthorizationQueryParametersError),
                      "X-Amz-Expires must be less than a week (in seconds) that is 604800");
     if (!set_time(sigv4, date, &seconds))
@@ -202,7 +204,7 @@ static enum s3_error parse_query(const struct sigv4_request *request, struct sig
                      "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"");
     if (seconds > request->now_seconds + SIGV4_SKEW_SECONDS)
         return fault(sigv4, S3_E(AccessDenied), "Request is not valid yet");
-    if (request->now_seconds > seconds + expires)
+    if (request->now_seconds > seconds + expires || expires == 0)
         return fault(sigv4, S3_E(AccessDenied), "Request has expired");
 
     struct bytes payload;
@@ -216,6 +218,8 @@ enum s3_error sigv4_parse(const struct sigv4_request *request, struct sigv4 *ret
     memset(ret_sigv4, 0, offsetof(struct sigv4, signing_key));
     struct bytes header = s3_headers_find(&request->headers, BYTES("authorization"));
     struct bytes ignored;
+    static const char version_2[] = "The authorization mechanism you have provided is not supported. "
+                                    "Please use AWS4-HMAC-SHA256.";
     bool is_presigned = s3_query_find(request->query, BYTES("X-Amz-Algorithm"), &ignored) ||
                         s3_query_find(request->query, BYTES("X-Amz-Signature"), &ignored) ||
                         s3_query_find(request->query, BYTES("X-Amz-Credential"), &ignored);
@@ -228,11 +232,13 @@ enum s3_error sigv4_parse(const struct sigv4_request *request, struct sigv4 *ret
         error = parse_query(request, ret_sigv4);
     } else if (header.data != NULL) {
         header = bytes_trim(header);
+        if (bytes_start_with(header, BYTES("AWS ")))
+            return fault(ret_sigv4, S3_E(InvalidRequest), version_2);
         if (!bytes_start_with(header, ALGORITHM))
-            return fault(ret_sigv4, S3_E(UnsupportedSignature), NULL);
+            return fault(ret_sigv4, S3_E(InvalidArgument), "Unsupported Authorization Type");
         error = parse_header(request, header, ret_sigv4);
     } else if (s3_query_find(request->query, BYTES("AWSAccessKeyId"), &ignored)) {
-        return fault(ret_sigv4, S3_E(UnsupportedSignature), NULL);
+        return fault(ret_sigv4, S3_E(InvalidRequest), version_2);
     } else {
         ret_sigv4->is_anonymous = true;
         return S3_E(None);

@@ -334,7 +334,7 @@ static void the_error_document_is_s3s(void **state)
     (void)state;
     struct text_buf out = {0};
     s3_error_write(&out, S3_E(NoSuchKey), &(struct s3_error_detail){.resource = BYTES("/b/<k>"), .request_id = BYTES("7"),
-                                                                    .extra_name = "Key", .extra_value = BYTES("<k>")});
+                                                                    .extras = {{"Key", BYTES("<k>")}}});
     assert_string_equal(out.data,
                         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>NoSuchKey</Code><Message>The specified key "
                         "does not exist.</Message><Key>&lt;k&gt;</Key><Resource>/b/&lt;k&gt;</Resource>"

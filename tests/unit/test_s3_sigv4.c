@@ -291,7 +291,9 @@ static void malformed_headers_are_refused(void **state)
         const char *value;
         enum s3_error error;
     } rows[] = {
-        {"AWS AKIAIOSFODNN7EXAMPLE:frJIUN8DYpKDtOLCwo//yllqDzg=", S3_E(UnsupportedSignature)},
+        {"AWS AKIAIOSFODNN7EXAMPLE:frJIUN8DYpKDtOLCwo//yllqDzg=", S3_E(InvalidRequest)},
+        {"", S3_E(InvalidArgument)},
+        {"Bearer token", S3_E(InvalidArgument)},
         {"AWS4-HMAC-SHA256", S3_E(AuthorizationHeaderMalformed)},
         {"AWS4-HMAC-SHA256 Credential=A/20130524/us-east-1/s3,SignedHeaders=host,Signature=" EMPTY,
          S3_E(AuthorizationHeaderMalformed)},
