@@ -15,6 +15,8 @@ const char args_help[] =
     "\n"
     "  --s3 ADDR:PORT             where S3 clients connect (default 127.0.0.1:9000)\n"
     "  --admin ADDR:PORT          health, metrics, the sluice tool (default 127.0.0.1:9001)\n"
+    "  --tls-cert FILE            speak TLS on the S3 port with this certificate (PEM)\n"
+    "  --tls-key FILE             and this key; to try it: sluice tls self-signed DIR\n"
     "  --config FILE              read an INI file; --print-config shows every key with its "
     "meaning\n"
     "  --set SECTION.KEY=VALUE    set any key of the configuration\n"
@@ -25,9 +27,8 @@ const char args_help[] =
     "\n"
     "A flag outdoes an environment variable (SLUICE_S3_LISTEN), that the file, that the default.\n"
     "SLUICE_ACCESS_KEY and SLUICE_SECRET_KEY set the root key of the first start.\n"
-    "SIGHUP reads [log] level and format again. Exit codes: 0 stopped as asked, 1 failed to start "
-    "or\n"
-    "to run, 2 wrong usage or configuration.\n"
+    "SIGHUP reads [log] level and format and the TLS certificates again. Exit codes: 0 stopped as\n"
+    "asked, 1 failed to start or to run, 2 wrong usage or configuration.\n"
     "\n"
     "  sluiced /srv/sluice\n"
     "  sluiced /srv/sluice --s3 0.0.0.0:9000 --set log.access=yes\n"
@@ -36,6 +37,8 @@ const char args_help[] =
 enum flag_id {
     FLAG_S3,
     FLAG_ADMIN,
+    FLAG_TLS_CERT,
+    FLAG_TLS_KEY,
     FLAG_CONFIG,
     FLAG_SET,
     FLAG_BUFFERED,
@@ -50,6 +53,8 @@ static const struct flag {
 } flags[] = {
     [FLAG_S3] = {"--s3", "ADDR:PORT"},
     [FLAG_ADMIN] = {"--admin", "ADDR:PORT"},
+    [FLAG_TLS_CERT] = {"--tls-cert", "FILE"},
+    [FLAG_TLS_KEY] = {"--tls-key", "FILE"},
     [FLAG_CONFIG] = {"--config", "FILE"},
     [FLAG_SET] = {"--set", "SECTION.KEY=VALUE"},
     [FLAG_BUFFERED] = {"--allow-buffered", NULL},
@@ -121,6 +126,10 @@ static enum err flag_take(struct parsing *parsing, enum flag_id flag, const char
         return config_set(parsing->config, "s3", "listen", text, CONFIG_FLAG, trail);
     case FLAG_ADMIN:
         return config_set(parsing->config, "admin", "listen", text, CONFIG_FLAG, trail);
+    case FLAG_TLS_CERT:
+        return config_set(parsing->config, "tls", "certificate", text, CONFIG_FLAG, trail);
+    case FLAG_TLS_KEY:
+        return config_set(parsing->config, "tls", "key", text, CONFIG_FLAG, trail);
     case FLAG_SET:
         return set_any(parsing->config, text, trail);
     case FLAG_BUFFERED:

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include "base/check.h"
 #include "server/units.h"
@@ -132,18 +133,6 @@ static void put_volume(const struct node *node, struct text_buf *out)
 
 /* ---- the machine ---- */
 
-static bool file_mentions(const char *path, const char *word)
-{
-    char text[1024] = "";
-    FILE *file = fopen(path, "re");
-    if (file == NULL)
-        return false;
-    size_t size = fread(text, 1, sizeof text - 1, file);
-    (void)fclose(file);
-    text[size] = '\0';
-    return strstr(text, word) != NULL;
-}
-
 static unsigned dir_entries(const char *path)
 {
     DIR *dir = opendir(path);
@@ -175,14 +164,42 @@ static void put_io(const struct node *node, struct text_buf *out)
     }
 }
 
+/* ---- TLS ---- */
+
+static void put_date(struct text_buf *out, int64_t seconds)
+{
+    char text[32];
+    struct tm tm;
+    time_t time = (time_t)seconds;
+    gmtime_r(&time, &tm);
+    strftime(text, sizeof text, "%Y-%m-%d", &tm);
+    text_put_string(out, text);
+}
+
+static void put_tls(const struct node *node, struct text_buf *out)
+{
+    if (node->tls == NULL)
+        return;
+    struct tls_store_info info;
+    tls_store_info(node->tls, &info);
+    put_label(out, "TLS");
+    text_printf(out, "%s, %s\n", node->config.tls_min_version == TLS_MIN_13 ? "1.3" : "1.2 and 1.3",
+                info.has_kernel ? "encrypted by the kernel (kTLS): objects go out without a copy"
+                : node->config.tls_kernel == TLS_KERNEL_OFF
+                    ? "encrypted by OpenSSL: kTLS is turned off"
+                    : "encrypted by OpenSSL, which copies: this kernel has no kTLS (modprobe tls)");
+    put_more(out);
+    text_printf(out, "%u certificate%s, for %s%s; expires ", info.count, info.count == 1 ? "" : "s",
+                info.names[0] != '\0' ? info.names : "no host",
+                info.count > 1 ? " and others" : "");
+    put_date(out, info.expires_s);
+    text_put_string(out, "\n");
+}
+
 static void put_missing(struct text_buf *out)
 {
     put_label(out, "not here");
-    text_put_string(out, file_mentions("/proc/sys/net/ipv4/tcp_available_ulp", "tls")
-                             ? "TLS on the S3 port (not built yet; the kernel has kTLS)\n"
-                             : "TLS on the S3 port (not built yet; kTLS: modprobe tls)\n");
     unsigned devices = dir_entries("/sys/class/infiniband");
-    put_more(out);
     if (devices == 0)
         text_put_string(out,
                         "RDMA: no device in /sys/class/infiniband, nor needed by a node alone\n");
@@ -238,20 +255,24 @@ static void put_try(const struct node *node, struct text_buf *out)
                 node->root.access_key[0] != '\0' ? node->root.access_key : "...",
                 node->root_origin == ROOT_KEY_DRAWN ? node->root.secret_key : "...",
                 node->config.s3_region);
-    text_printf(out, "    alias s3='aws --endpoint-url http://%.*s s3'\n", (int)address.size,
-                address.data);
+    text_printf(out, "    alias s3='aws --endpoint-url %s://%.*s s3'%s\n",
+                node_is_tls_only(node) ? "https" : "http", (int)address.size, address.data,
+                node_is_tls_only(node) ? "    # --ca-bundle FILE for a certificate of your own"
+                                       : "");
     text_put_string(out,
                     "    s3 mb s3://photos && s3 cp cat.jpg s3://photos/ && s3 ls s3://photos/\n");
 }
 
 static void put_warnings(const struct node *node, struct text_buf *out)
 {
-    if (!address_is_loopback(&node->s3_address))
+    if (!address_is_loopback(&node->s3_address) && !node_is_tls_only(node))
         text_printf(
             out,
             "\n  WARNING: S3 listens on %s WITHOUT TLS: whoever is on the way can read objects "
             "and\n"
-            "           replay requests. Put a TLS proxy in front, or listen on loopback.\n",
+            "           replay requests. Give it a certificate (--tls-cert, --tls-key), or listen "
+            "on "
+            "loopback.\n",
             node->s3_text);
     if (!address_is_loopback(&node->admin_address))
         text_printf(out,
@@ -272,7 +293,13 @@ void banner_print(const struct node *node, struct text_buf *out)
 {
     text_printf(out, "\nSluice %s is ready\n\n", SLUICE_VERSION);
     put_label(out, "S3");
-    text_printf(out, "http://%s   region %s\n", node->s3_text, node->config.s3_region);
+    text_printf(out, "%s://%s   region %s\n", node_is_tls_only(node) ? "https" : "http",
+                node->s3_text, node->config.s3_region);
+    if (node->tls != NULL && !node_is_tls_only(node)) {
+        put_more(out);
+        text_printf(out, "https://%s\n", node->tls_text);
+    }
+    put_tls(node, out);
     put_label(out, "admin");
     text_printf(out, "http://%s   (%s; token in %s/admin-token)\n", node->admin_text,
                 "health, metrics, the sluice tool", node->dir);

@@ -45,6 +45,7 @@ static const struct {
     const char *name, *help;
 } sections[] = {
     {"s3", "The S3 port."},
+    {"tls", "TLS for S3 clients."},
     {"admin", "The admin port."},
     {"memory", "The memory budget. What is printed at start adds all of it up."},
     {"storage", "The volume."},
@@ -354,13 +355,50 @@ enum err config_read_environment(struct config *config, char *const *variables,
 
 /* ---- judging, printing ---- */
 
+bool config_has_tls(const struct config *config)
+{
+    return config->tls_certificate[0] != '\0' || config->tls_directory[0] != '\0';
+}
+
+bool config_tls_listen(const struct config *config, struct address *ret_address)
+{
+    return config->tls_listen[0] != '\0' &&
+           address_parse(bytes_of_string(config->tls_listen), ret_address, NULL) == ERR_OK;
+}
+
+static bool is_same_port(const struct address *one, const struct address *two)
+{
+    return one->port != 0 && one->port == two->port &&
+           (strcmp(one->host, two->host) == 0 || address_is_any(one) || address_is_any(two));
+}
+
+static enum err tls_judge(const struct config *config, struct err_trail *trail)
+{
+    struct address listen;
+    if (config->tls_key[0] != '\0' && config->tls_certificate[0] == '\0')
+        return err_say(trail, ERR_INVALID, "[tls] key is set and [tls] certificate is not");
+    if (config->tls_listen[0] == '\0')
+        return ERR_OK;
+    enum err e = address_parse(bytes_of_string(config->tls_listen), &listen, trail);
+    if (e)
+        return err_note(trail, ERR_INVALID, "[tls] listen");
+    if (!config_has_tls(config))
+        return err_say(trail, ERR_INVALID,
+                       "[tls] listen is set and there is no certificate: set [tls] certificate and "
+                       "key; to try it: sluice tls self-signed DIR");
+    if (is_same_port(&listen, &config->s3_listen) || is_same_port(&listen, &config->admin_listen))
+        return err_say(trail, ERR_INVALID, "port %u of [tls] listen is another's too", listen.port);
+    return ERR_OK;
+}
+
 enum err config_judge(const struct config *config, struct err_trail *trail)
 {
-    if (config->s3_listen.port != 0 && config->s3_listen.port == config->admin_listen.port &&
-        (strcmp(config->s3_listen.host, config->admin_listen.host) == 0 ||
-         address_is_any(&config->s3_listen) || address_is_any(&config->admin_listen)))
+    if (is_same_port(&config->s3_listen, &config->admin_listen))
         return err_say(trail, ERR_INVALID, "the S3 port and the admin port are both %u",
                        config->s3_listen.port);
+    enum err e = tls_judge(config, trail);
+    if (e)
+        return e;
     uint64_t segment = config->storage_segment_size;
     if ((segment & (segment - 1)) != 0)
         return err_say(trail, ERR_INVALID, "[storage] segment-size is not a power of two");

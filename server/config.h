@@ -38,7 +38,7 @@ typedef bool config_switch;       /* yes or no */
 #define CONFIG_KEYS(X)                                                                                                    \
     X("s3", "listen", s3_listen, address, "127.0.0.1:9000", 0, 0, "",                                                    \
       "Where S3 clients connect. 0.0.0.0:9000 listens on every interface.\n"                                             \
-      "There is no TLS on this port yet: beyond loopback, put a TLS proxy in front.")                                    \
+      "With a certificate in [tls] this port speaks TLS, unless [tls] listen names another.")                            \
     X("s3", "domains", s3_domains, text, "", 0, 0, "",                                                                   \
       "Base domains for virtual-host style requests, separated by blanks or commas:\n"                                   \
       "with s3.example.com, http://photos.s3.example.com/cat.jpg is cat.jpg in photos.")                                 \
@@ -66,6 +66,25 @@ typedef bool config_switch;       /* yes or no */
     X("s3", "gzip-variants", s3_gzip_variants, text, "", 0, 0, "",                                                       \
       "Buckets, or *, in which a client that accepts gzip is sent key.gz for key when both\n"                            \
       "are stored and key.gz is not the older: text compressed once, by who publishes it.")                              \
+    X("tls", "certificate", tls_certificate, text, "", 0, 0, "",                                                         \
+      "PEM file: the certificate, then those that lead to its root (certbot's fullchain.pem).\n"                        \
+      "SIGHUP reads it again for new connections; what is wrong with it leaves the old one in use.")                     \
+    X("tls", "key", tls_key, text, "", 0, 0, "",                                                                         \
+      "PEM file: its private key. Empty: in the certificate's file.")                                                    \
+    X("tls", "directory", tls_directory, text, "", 0, 0, "",                                                             \
+      "More certificates, chosen by the name a client asks for (SNI), wildcards included:\n"                            \
+      "NAME.crt with NAME.key or, there and in folders one below, fullchain.pem with\n"                                 \
+      "privkey.pem (certbot), public.crt with private.key (MinIO), tls.crt with tls.key.")                               \
+    X("tls", "listen", tls_listen, text, "", 0, 0, "",                                                                   \
+      "A port of its own for TLS, such as 0.0.0.0:9443; [s3] listen then stays plain:\n"                                \
+      "TLS on the network and plain HTTP on loopback, say. Empty: [s3] listen speaks TLS.")                              \
+    X("tls", "min-version", tls_min_version, choice, "1.2", 0, 0, "1.2|1.3",                                             \
+      "The oldest version that is spoken.")                                                                              \
+    X("tls", "kernel", tls_kernel, choice, "auto", 0, 0, "auto|off",                                                     \
+      "auto: the kernel encrypts where it can (kTLS: modprobe tls), so that objects still go out\n"                     \
+      "without being copied. off: OpenSSL always does.")                                                                 \
+    X("tls", "handshake-timeout", tls_handshake_timeout, duration, "10s", NS_PER_SECOND / 10, 3600 * NS_PER_SECOND, "",  \
+      "From the connection's beginning to the end of the handshake.")                                                    \
     X("admin", "listen", admin_listen, address, "127.0.0.1:9001", 0, 0, "",                                              \
       "Where health, metrics and the `sluice` tool's requests are served. Keep it private.")                             \
     X("admin", "metrics", admin_metrics, choice, "auto", 0, 0, "auto|open|token",                                        \
@@ -113,6 +132,9 @@ struct config {
     uint8_t source[CONFIG_KEY_COUNT]; /* enum config_source */
 };
 
+enum tls_min_version { TLS_MIN_12, TLS_MIN_13 };
+enum tls_kernel_use { TLS_KERNEL_AUTO, TLS_KERNEL_OFF };
+
 void config_init(struct config *config); /* defaults */
 /* "s3", "listen", "0.0.0.0:9000". ERR_INVALID with a sentence; the configuration is then unchanged. */
 enum err config_set(struct config *config, const char *section, const char *key, struct bytes value,
@@ -126,6 +148,11 @@ enum err config_read_file(struct config *config, const char *path, struct err_tr
 enum err config_read_environment(struct config *config, char *const *variables, struct err_trail *trail) MUST_USE;
 /* What no single key can tell: port 0 twice is fine, the same port twice is not; sizes that are powers of two. */
 enum err config_judge(const struct config *config, struct err_trail *trail) MUST_USE;
+
+/* Whether there is a certificate, so that S3 is served by TLS. */
+bool config_has_tls(const struct config *config);
+/* [tls] listen. False: it is empty, and [s3] listen speaks TLS. config_judge() was passed. */
+bool config_tls_listen(const struct config *config, struct address *ret_address);
 
 /* The whole configuration as a documented file: keys at their default are commented out. */
 void config_print(const struct config *config, struct text_buf *out);

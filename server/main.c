@@ -2,8 +2,8 @@
  * sluiced: the process. It says what it was asked wrong, starts a node, says that it is ready, and
  * waits for signals:
  *
- *     TERM, INT   drain: finish what runs, take nothing new, stop, exit 0. A second one cuts the
- * running requests HUP         read [log] level and format again
+ *     TERM, INT   drain: finish what runs, take nothing new, stop, exit 0; a second one cuts
+ *     HUP         read [log] level and format again, and the TLS certificates
  *
  * Exit codes: 0 stopped as asked, 1 failed to start or to run, 2 wrong usage or configuration.
  */
@@ -79,8 +79,13 @@ static void reload(struct process *process)
     }
     log_set_level((enum log_level)config.log_level);
     log_set_format((enum log_format)config.log_format);
+    enum err e = node_reload_tls(process->node, &config, &trail);
+    if (e)
+        LOG(LOG_ERROR, "server", "reload: %s; connections go on with the certificates as they were",
+            err_trail_text(&trail, e));
     LOG(LOG_INFO, "server",
-        "reload: [log] level and format are read again; other keys count at a start");
+        "reload: [log] level and format%s are read again; other keys count at a start",
+        process->node->tls != NULL && !e ? " and the TLS certificates" : "");
 }
 
 /* Waits for a signal to stop. */

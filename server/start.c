@@ -396,6 +396,58 @@ static void address_bound(struct address *address, const struct address *wanted,
     text[out.size] = '\0';
 }
 
+static struct tls_options tls_options(const struct config *config)
+{
+    return (struct tls_options){
+        .certificate = config->tls_certificate,
+        .key = config->tls_key,
+        .directory = config->tls_directory,
+        .only_13 = config->tls_min_version == TLS_MIN_13,
+        .without_kernel = config->tls_kernel == TLS_KERNEL_OFF,
+    };
+}
+
+static enum err tls_start(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    if (!config_has_tls(&node->config))
+        return ERR_OK;
+    struct tls_options options = tls_options(&node->config);
+    return tls_store_open(&options, &node->tls, trail);
+}
+
+static void tls_stop(void *context)
+{
+    struct node *node = context;
+    tls_store_close(TAKE(node->tls));
+}
+
+enum err node_reload_tls(struct node *node, const struct config *config, struct err_trail *trail)
+{
+    bool is_wanted = config_has_tls(config), is_there = node->tls != NULL;
+    if (is_wanted != is_there)
+        return err_say(trail, ERR_UNSUPPORTED, "TLS is turned %s by a restart only",
+                       is_wanted ? "on" : "off");
+    if (!is_there)
+        return ERR_OK;
+    struct tls_options options = tls_options(config);
+    return tls_store_reload(node->tls, &options, trail);
+}
+
+/* Where TLS is served: known when the ports are. */
+static void tls_address_bound(struct node *node)
+{
+    struct address wanted;
+    node->tls_text[0] = '\0';
+    if (node_is_tls_only(node)) {
+        node->tls_address = node->s3_address;
+        strcpy(node->tls_text, node->s3_text);
+    } else if (node->tls != NULL && config_tls_listen(&node->config, &wanted)) {
+        address_bound(&node->tls_address, &wanted, http_server_tls_port(node->http), node->tls_text,
+                      sizeof node->tls_text);
+    }
+}
+
 static enum err http_start(void *context, struct err_trail *trail)
 {
     struct node *node = context;
@@ -405,15 +457,21 @@ static enum err http_start(void *context, struct err_trail *trail)
         loops[i] = node->workers[i].loop;
     node->http_limits = http_limits_default;
     node->http_limits.connections_max = (uint32_t)config->s3_connections_max;
+    node->http_limits.handshake_timeout_ns = config->tls_handshake_timeout;
     node->http_limits.head_timeout_ns = config->s3_head_timeout;
     node->http_limits.idle_timeout_ns = config->s3_idle_timeout;
     node->http_limits.body_timeout_ns = config->s3_body_timeout;
     node->http_limits.body_rate_min = config->s3_body_rate_min;
     node->http_limits.admission_timeout_ns = config->s3_admission_timeout;
+    struct address tls_listen = {0};
+    bool has_both = config_tls_listen(config, &tls_listen);
     enum err e = http_server_open(
         &(struct http_server_options){
             .address = config->s3_listen.host,
             .port = config->s3_listen.port,
+            .tls = node->tls,
+            .tls_address = has_both ? tls_listen.host : NULL,
+            .tls_port = tls_listen.port,
             .loops = loops,
             .worker_count = node->worker_count,
             .group = node->group,
@@ -422,14 +480,17 @@ static enum err http_start(void *context, struct err_trail *trail)
             .access_log = config->log_access,
         },
         &node->http, trail);
-    if (e == ERR_IN_USE)
+    if (e == ERR_IN_USE && !has_both)
         return err_say(trail, e,
                        "port %u of %s is in use by another process: choose one with --s3 ADDR:PORT",
                        config->s3_listen.port, config->s3_listen.host);
+    if (e == ERR_IN_USE)
+        return err_note(trail, e, "[s3] listen or [tls] listen is in use by another process");
     if (e)
         return e;
     address_bound(&node->s3_address, &config->s3_listen, http_server_port(node->http),
                   node->s3_text, sizeof node->s3_text);
+    tls_address_bound(node);
     return ERR_OK;
 }
 
@@ -489,6 +550,7 @@ static enum err admin_start(void *context, struct err_trail *trail)
             .version = SLUICE_VERSION,
             .region = node->config.s3_region,
             .s3_endpoint = node->s3_text,
+            .tls_endpoint = node->tls_text,
         },
         &node->admin, trail);
     explicit_bzero(token, sizeof token);
@@ -512,8 +574,8 @@ static enum err endpoint_start(void *context, struct err_trail *trail)
     struct node *node = context;
     char text[512];
     struct buf out = BUF_ON(text);
-    buf_printf(&out, "{\"s3\": \"%s\", \"admin\": \"%s\", \"pid\": %ld}\n", node->s3_text,
-               node->admin_text, (long)getpid());
+    buf_printf(&out, "{\"s3\": \"%s\", \"tls\": \"%s\", \"admin\": \"%s\", \"pid\": %ld}\n",
+               node->s3_text, node->tls_text, node->admin_text, (long)getpid());
     enum err e = node_file_write(node->dir, "endpoint.json", buf_bytes(&out), 0644,
                                  NODE_FILE_REPLACE, trail);
     if (e == ERR_OK)
@@ -548,6 +610,7 @@ static void ready_stop(void *context)
 static const struct start_step start_steps[] = {
     {"log", log_start, NULL},
     {"limits", limits_start, NULL},
+    {"TLS certificates", tls_start, tls_stop},
     {"format the volume", format_start, NULL},
     {"open the volume", volume_start, volume_stop},
     {"arena", arena_start, arena_stop},

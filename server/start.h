@@ -12,6 +12,7 @@
 
 #include "api/admin/admin.h"
 #include "api/http/http.h"
+#include "api/http/tls.h"
 #include "api/s3/keyring.h"
 #include "api/s3/service.h"
 #include "base/work.h"
@@ -54,11 +55,13 @@ struct node {
     uint32_t arena_large, arena_small;
     struct worker workers[WORKERS_MAX];
     struct s3_service *service;
+    struct tls_store *tls; /* NULL: none is configured */
     struct http_limits http_limits;
     struct http_server *http;
     bool is_draining;              /* node_drain() was called */
     struct address s3_address, admin_address; /* as bound: port 0 resolved */
-    char s3_text[64], admin_text[64];
+    struct address tls_address; /* where S3 is served by TLS: s3_address, or a port of its own */
+    char s3_text[64], admin_text[64], tls_text[64]; /* tls_text: "" without TLS */
     struct admin *admin;
     struct start_run run;
 };
@@ -68,6 +71,16 @@ enum err node_start(struct node *node, struct err_trail *trail) MUST_USE;
 /* Takes no new requests; drained(context) on some thread when the running ones have ended or were cut after grace_ns. */
 void node_drain(struct node *node, uint64_t grace_ns, void (*drained)(void *context), void *context);
 void node_stop(struct node *node); /* after drained() */
+
+/* Whether the S3 port itself speaks TLS, and nothing is served plainly. */
+static inline bool node_is_tls_only(const struct node *node)
+{
+    return node->tls != NULL && node->config.tls_listen[0] == '\0';
+}
+/* Reads the certificates that `config` names, for new connections. ERR_UNSUPPORTED: TLS cannot be
+ * taken up or given up while running. Any failure leaves the old ones in use. */
+enum err node_reload_tls(struct node *node, const struct config *config,
+                         struct err_trail *trail) MUST_USE;
 
 /* The arena's size for a machine: a sixteenth of its RAM, from 64 MiB to 1 GiB. Pure. */
 uint64_t arena_default_bytes(uint64_t ram_bytes);

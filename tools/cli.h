@@ -32,6 +32,7 @@ struct command {
 };
 
 extern const struct command cmd_key, cmd_status, cmd_volume, cmd_extents, cmd_object, cmd_fsck, cmd_doctor, cmd_bench;
+extern const struct command cmd_tls;
 
 /* ---- flags of one command (flags.c) ---- */
 struct flag {

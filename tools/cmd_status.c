@@ -9,6 +9,17 @@ static void print_uptime(uint64_t seconds, char *out, size_t out_size)
              (unsigned long long)(seconds % 60));
 }
 
+/* One port that speaks either, or one of each. */
+static void print_s3(const char *endpoint, const char *tls, const char *region)
+{
+    if (strcmp(endpoint, tls) == 0)
+        print_field("S3", "https://%s, region %s", tls, region);
+    else if (tls[0] != '\0')
+        print_field("S3", "https://%s, and http://%s, region %s", tls, endpoint, region);
+    else
+        print_field("S3", "http://%s, region %s", endpoint, region);
+}
+
 static void print_status(const json_t *status)
 {
     const json_t *volume = json_object_get(status, "volume"),
@@ -23,8 +34,8 @@ static void print_status(const json_t *status)
     print_field("node", "%s, Sluice %s, process %llu, up %s", json_text(status, "state"),
                 json_text(status, "version"), (unsigned long long)json_number(status, "pid"),
                 uptime);
-    print_field("S3", "http://%s, region %s", json_text(status, "s3_endpoint"),
-                json_text(status, "region"));
+    print_s3(json_text(status, "s3_endpoint"), json_text(status, "tls_endpoint"),
+             json_text(status, "region"));
     print_field("data", "%s on %s, volume %s%s%s", json_text(volume, "dir"),
                 json_text(volume, "file_system"), json_text(volume, "state"),
                 json_text(volume, "reason")[0] != '\0' ? ": " : "", json_text(volume, "reason"));

@@ -38,6 +38,8 @@ struct admin_options {
     const char *version;      /* borrowed */
     const char *region;       /* borrowed */
     const char *s3_endpoint;  /* borrowed: "127.0.0.1:9000" */
+    const char
+        *tls_endpoint; /* borrowed: where S3 is served by TLS, perhaps the same; "": nowhere */
 };
 
 /* Listens and answers at once; /readyz says 503 until admin_set_ready(). ERR_IN_USE, ERR_DENIED with a sentence. */

@@ -18,7 +18,7 @@ struct admin {
     struct volume *volume;   /* borrowed */
     struct keyring *keyring; /* borrowed */
     struct clock *clock;     /* borrowed */
-    const char *version, *region, *s3_endpoint; /* borrowed */
+    const char *version, *region, *s3_endpoint, *tls_endpoint; /* borrowed */
     char token[129];
     bool metrics_open;
     uint64_t started_ns; /* monotonic */

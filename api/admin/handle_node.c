@@ -133,16 +133,17 @@ void admin_status(struct admin *admin, const struct admin_request *request,
     const char *why_not = atomic_load(&admin->why_not_ready);
     uint64_t up_ns = clock_mono_ns(admin->clock) - admin->started_ns;
     json_t *json = json_pack(
-        "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I, s:I, s:b, s:s}, s:o}",
+        "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I, s:I, s:b, s:s}, "
+        "s:o}",
         "version", admin->version, "state", why_not != NULL ? why_not : "ready", "region",
-        admin->region, "s3_endpoint", admin->s3_endpoint, "pid", (json_int_t)getpid(),
-        "uptime_seconds", (json_int_t)(up_ns / NS_PER_SECOND), "resident_bytes",
-        (json_int_t)resident_bytes(), "access_keys", (json_int_t)keyring_count(admin->keyring),
-        "buckets", buckets, "group", "epoch", (json_int_t)group.epoch, "term",
-        (json_int_t)group.term, "psn_committed", (json_int_t)group.psn_committed, "members",
-        (json_int_t)group.members, "in_sync", (json_int_t)group.in_sync, "primary",
-        (int)group.is_primary, "register", group.config_register, "volume",
-        describe_volume(admin->volume));
+        admin->region, "s3_endpoint", admin->s3_endpoint, "tls_endpoint", admin->tls_endpoint,
+        "pid", (json_int_t)getpid(), "uptime_seconds", (json_int_t)(up_ns / NS_PER_SECOND),
+        "resident_bytes", (json_int_t)resident_bytes(), "access_keys",
+        (json_int_t)keyring_count(admin->keyring), "buckets", buckets, "group", "epoch",
+        (json_int_t)group.epoch, "term", (json_int_t)group.term, "psn_committed",
+        (json_int_t)group.psn_committed, "members", (json_int_t)group.members, "in_sync",
+        (json_int_t)group.in_sync, "primary", (int)group.is_primary, "register",
+        group.config_register, "volume", describe_volume(admin->volume));
     admin_reply_json(reply, 200, json);
 }
 

@@ -304,6 +304,7 @@ enum err admin_open(const struct admin_options *options, struct admin **ret_admi
     admin->version = options->version;
     admin->region = options->region;
     admin->s3_endpoint = options->s3_endpoint;
+    admin->tls_endpoint = options->tls_endpoint ? options->tls_endpoint : "";
     admin->metrics_open = options->metrics_open;
     admin->started_ns = clock_mono_ns(admin->clock);
     strcpy(admin->token, options->token);

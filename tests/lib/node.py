@@ -4,6 +4,9 @@
         node.s3, node.access_key, node.secret_key
     # stopped by SIGTERM, exit code 0 and `sluice fsck --data` are checks of their own
 
+With SLUICE_TLS=1 the S3 port of every node speaks TLS, by a certificate made for the purpose that the suites' clients trust
+(`node.ca`); so each suite can be run either way.
+
 Environment: SLUICE_BUILD (build directory, default build), SLUICE_TEST_DIR (where volumes go; not a tmpfs, default
 tests/out/work), SLUICE_KEEP=1 keeps the directories of passed tests too.
 """
@@ -23,6 +26,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 OUT = os.environ.get("SLUICE_TEST_OUT", os.path.join(ROOT, "tests/out"))
 WORK = os.environ.get("SLUICE_TEST_DIR", os.path.join(OUT, "work"))
 BUILD = os.path.join(ROOT, os.environ.get("SLUICE_BUILD", "build"))
+TLS = bool(os.environ.get("SLUICE_TLS"))
 ACCESS_KEY, SECRET_KEY = "AKIDTESTROOTKEY00001", "testSecretKey/with+signs=0123456789abcdef"
 READY_S, DRAIN_S = 60, 60
 
@@ -47,8 +51,15 @@ class NotReady(Exception):
     """The daemon ended, or was silent too long; the message holds what it said."""
 
 
+def make_certificate(directory, *names):
+    """tls.crt and tls.key for these names by `sluice tls self-signed`; the path of the first."""
+    words = [word for name in names for word in ("--name", name)]
+    subprocess.run([binary("tools/sluice"), "tls", "self-signed", directory, *words], check=True, stdout=subprocess.DEVNULL)
+    return os.path.join(directory, "tls.crt")
+
+
 class Node:
-    def __init__(self, name, directory=None, config="", args=(), wrapper=(), env=None, keep=False):
+    def __init__(self, name, directory=None, config="", args=(), wrapper=(), env=None, keep=False, tls=TLS):
         self.name, self.args, self.wrapper, self.keep = name, list(args), list(wrapper), keep
         self.base = scratch(name) if directory is None else os.path.dirname(directory)
         self.dir = directory or os.path.join(self.base, "data")
@@ -56,6 +67,13 @@ class Node:
         # a home of its own: the daemon notes there which node was started last, and that is the user's, not ours
         self.env = dict(os.environ, SLUICE_ACCESS_KEY=ACCESS_KEY, SLUICE_SECRET_KEY=SECRET_KEY,
                         XDG_CONFIG_HOME=os.path.join(self.base, "config"), **(env or {}))
+        self.tls, self.ca = tls, None
+        if tls:
+            folder = os.path.join(self.base, "tls")
+            self.ca = os.path.join(folder, "tls.crt")
+            if not os.path.exists(self.ca):
+                make_certificate(folder, "localhost", "127.0.0.1", "s3.test", "*.s3.test")
+            self.args += ["--tls-cert", self.ca, "--tls-key", os.path.join(folder, "tls.key")]
         self.access_key, self.secret_key = ACCESS_KEY, SECRET_KEY
         self.creds = (ACCESS_KEY, SECRET_KEY)
         self.process, self.pid, self.s3, self.admin = None, 0, "", ""
@@ -66,7 +84,7 @@ class Node:
 
     @property
     def url(self):
-        return f"http://{self.s3}"
+        return f"{'https' if self.tls else 'http'}://{self.s3}"
 
     def log(self):
         with open(self.log_path, "rb") as file:
@@ -111,7 +129,7 @@ class Node:
             return False
 
     def client(self, **options):
-        return sigv4.Client(self.s3, self.creds, **options)
+        return sigv4.Client(self.s3, self.creds, ca=self.ca, **options)
 
     def admin_get(self, path):
         with open(os.path.join(self.dir, "admin-token"), encoding="utf-8") as file:

@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import hmac
 import http.client
+import ssl
 import urllib.parse
 
 UNSIGNED = "UNSIGNED-PAYLOAD"
@@ -129,8 +130,10 @@ class Response:
 class Client:
     """One keep-alive connection, signed requests. Not for several threads at once."""
 
-    def __init__(self, endpoint, creds, timeout_s=60):
+    def __init__(self, endpoint, creds, timeout_s=60, ca=None):
+        """ca: a file of certificates to trust; None: plain HTTP."""
         self.host, self.creds, self.timeout_s = endpoint, creds, timeout_s
+        self.tls = ssl.create_default_context(cafile=ca) if ca else None
         self.connection = None
 
     def close(self):
@@ -141,7 +144,8 @@ class Client:
     def raw(self, method, target, headers, body=b""):
         """Sends what it is given; any failure of the connection is the caller's to see."""
         if self.connection is None:
-            self.connection = http.client.HTTPConnection(self.host, timeout=self.timeout_s)
+            self.connection = http.client.HTTPSConnection(self.host, timeout=self.timeout_s, context=self.tls) \
+                if self.tls else http.client.HTTPConnection(self.host, timeout=self.timeout_s)
         try:
             self.connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
             for name, value in headers.items():

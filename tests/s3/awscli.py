@@ -66,11 +66,11 @@ def large(aws, here):
 
 def presigned(aws, here):
     url = aws.s3("presign", "presign", "s3://cli-bucket/one.bin", "--expires-in", "300").strip()
-    done = subprocess.run(["curl", "-sS", "-o", f"{here}/presigned", "-w", "%{http_code}", url], capture_output=True,
+    done = subprocess.run(["curl", "-sS", "-o", f"{here}/presigned", "-w", "%{http_code}", url], env=aws.env, capture_output=True,
                           text=True, check=False, timeout=60)
     equal(done.stdout, "200", "a presigned URL answers 200")
     same_file(f"{here}/tree/file-0004.bin", f"{here}/presigned", "a presigned URL: the same bytes")
-    done = subprocess.run(["curl", "-sS", url.replace("one.bin", "two.bin")], capture_output=True, text=True, check=False,
+    done = subprocess.run(["curl", "-sS", url.replace("one.bin", "two.bin")], env=aws.env, capture_output=True, text=True, check=False,
                           timeout=60)
     check("SignatureDoesNotMatch" in done.stdout, "a presigned URL for another key is refused", done.stdout)
 

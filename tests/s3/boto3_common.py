@@ -22,7 +22,7 @@ MIB = 1 << 20
 
 def make_client(node, key=None, secret=None, **config):
     return boto3.client("s3", endpoint_url=node.url, region_name="us-east-1", aws_access_key_id=key or node.access_key,
-                        aws_secret_access_key=secret or node.secret_key,
+                        aws_secret_access_key=secret or node.secret_key, verify=node.ca,
                         config=Config(retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=120,
                                       s3={"addressing_style": "path"}, signature_version="s3v4", **config))
 

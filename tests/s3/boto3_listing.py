@@ -1,5 +1,6 @@
 """Buckets and listings, identities, presigned requests and browser forms, as AWS S3 answers them."""
 import json
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -103,11 +104,19 @@ def identities(s3, node):
     fails("a removed key is unknown", (403, "InvalidAccessKeyId"), reader.get_object, Bucket=BUCKET, Key="a")
 
 
+TRUSTED = None  # certificates, when the node speaks TLS
+
+
+def trust(node):
+    global TRUSTED
+    TRUSTED = ssl.create_default_context(cafile=node.ca) if node.ca else None
+
+
 def fetch(url, data=None, method=None, headers=None):
     """(status, body, headers) of a plain HTTP request."""
     request = urllib.request.Request(url, data=data, method=method, headers=headers or {})
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=60, context=TRUSTED) as answer:
             return answer.status, answer.read(), answer.headers
     except urllib.error.HTTPError as error:
         return error.code, error.read(), error.headers

@@ -16,6 +16,7 @@ def main():
     name = os.environ.get("SLUICE_SUITE", "boto3")
     note(boto3_common.versions())
     with Node(name) as node:
+        boto3_listing.trust(node)
         s3 = boto3_common.make_client(node)
         for module in (boto3_objects, boto3_multipart, boto3_listing):
             with guarded(f"bucket {module.BUCKET}"):

@@ -23,7 +23,14 @@ class Tool:
         self.home = home
         self.env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": home, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8",
                     "AWS_ACCESS_KEY_ID": node.access_key, "AWS_SECRET_ACCESS_KEY": node.secret_key,
-                    "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true", "AWS_PAGER": "", **(env or {})}
+                    "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true", "AWS_PAGER": "",
+                    **(self.trust(node.ca) if node.ca else {}), **(env or {})}
+
+    @staticmethod
+    def trust(certificate):
+        """How each client is told whom to trust."""
+        return {"AWS_CA_BUNDLE": certificate, "CURL_CA_BUNDLE": certificate, "RCLONE_CA_CERT": certificate,
+                "RESTIC_CACERT": certificate, "SSL_CERT_FILE": certificate}
 
     def run(self, *command, timeout_s=300, stdin=None):
         """Exit code, standard output, standard error."""

@@ -50,7 +50,7 @@ def main():
             equal(curl("-X", "DELETE", f"{node.url}/curl-bucket")[0], "204", "DeleteBucket")
             port = node.s3.rpartition(":")[2]
             virtual = ["--resolve", f"curl-virtual.s3.test:{port}:127.0.0.1"]
-            site = f"http://curl-virtual.s3.test:{port}"
+            site = f"{node.url.split(':')[0]}://curl-virtual.s3.test:{port}"
             equal(curl("-X", "PUT", *unsigned, *virtual, site)[0], "200", "virtual-host style: CreateBucket")
             equal(curl("-T", path, *unsigned, *virtual, f"{site}/a/b.bin")[0], "200", "virtual-host style: PUT")
             status, body = curl(*virtual, f"{site}/?list-type=2")

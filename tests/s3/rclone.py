@@ -13,7 +13,8 @@ def main():
         tool = Tool(node, f"{here}/home", {
             "RCLONE_CONFIG_NODE_TYPE": "s3", "RCLONE_CONFIG_NODE_PROVIDER": "Other", "RCLONE_CONFIG_NODE_ENDPOINT": node.url,
             "RCLONE_CONFIG_NODE_ACCESS_KEY_ID": node.access_key, "RCLONE_CONFIG_NODE_SECRET_ACCESS_KEY": node.secret_key,
-            "RCLONE_CONFIG_NODE_REGION": "us-east-1", "RCLONE_RETRIES": "1", "RCLONE_LOW_LEVEL_RETRIES": "2"})
+            "RCLONE_CONFIG_NODE_REGION": "us-east-1", "RCLONE_RETRIES": "1", "RCLONE_LOW_LEVEL_RETRIES": "2",
+            "AWS_CA_BUNDLE": ""})  # Amazon's library in it would read this, and cannot
 
         def rclone(text, *words):
             return tool.good(text, "rclone", *words)

@@ -11,7 +11,8 @@ access_key = {key}
 secret_key = {secret}
 host_base = {host}
 host_bucket = {host}
-use_https = False
+use_https = {https}
+ca_certs_file = {ca}
 signature_v2 = False
 bucket_location = us-east-1
 multipart_chunk_size_mb = 15
@@ -23,7 +24,7 @@ def main():
         here = f"{node.base}/client"
         tool = Tool(node, f"{here}/home")
         with open(f"{here}/home/.s3cfg", "w", encoding="ascii") as file:
-            file.write(CONFIG.format(key=node.access_key, secret=node.secret_key, host=node.s3))
+            file.write(CONFIG.format(key=node.access_key, secret=node.secret_key, host=node.s3, https=node.tls, ca=node.ca or ""))
 
         def s3cmd(text, *words):
             return tool.good(text, "s3cmd", "--no-progress", *words)

@@ -1,7 +1,9 @@
 """Bytes on a socket, for tests that say what no client would: send anything, read what comes until the other side is done."""
 import socket
+import ssl
 
 from checks import check
+from node import TLS
 import sigv4
 
 
@@ -51,7 +53,23 @@ def connect(endpoint, timeout_s=10):
     host, _, port = endpoint.rpartition(":")
     wire = socket.create_connection((host, int(port)), timeout=timeout_s)
     wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return wire
+    return secured(wire) if TLS else wire
+
+
+def secured(wire, **options):
+    """The same by TLS, with whoever is there; options go to wrap_socket()."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(wire, **options)
+
+
+def half_closed(wire):
+    """Says that nothing follows; what the other side says can still be read. (SSLSocket's own shutdown() forgets the session.)"""
+    try:
+        socket.socket.shutdown(wire, socket.SHUT_WR)
+    except OSError:
+        pass
 
 
 def send_all(wire, data):
@@ -96,10 +114,7 @@ def exchange(endpoint, data, timeout_s=5, half_close=False, responses=1):
     with connect(endpoint) as wire:
         send_all(wire, data)
         if half_close:
-            try:
-                wire.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass
+            half_closed(wire)
         return read_all(wire, timeout_s, responses)
 
 

@@ -117,6 +117,10 @@ static void values_are_judged(void **state)
         {"s3", "idle-timeout", "-1s", "a time such as"},
         {"s3", "idle-timeout", "1ms", "outside 100ms"},
         {"s3", "region", "eu-north-1", NULL},
+        {"tls", "certificate", "/etc/sluice/tls.crt", NULL},
+        {"tls", "min-version", "1.3", NULL},
+        {"tls", "min-version", "1.1", "none of 1.2|1.3"},
+        {"tls", "cert", "x", "did you mean certificate?"},
         {"memory", "arena", "auto", NULL},
         {"memory", "arena", "128MiB", NULL},
         {"memory", "arena", "1.5GiB", NULL},
@@ -326,12 +330,37 @@ static void a_wrong_command_line_is_told_in_a_sentence(void **state)
         {"/d", "--s3", "127.0.0.1:9001", "both 9001"},
         {"/d", "", NULL, "empty argument"},
         {"/d", "--set", "storage.segment-size=17MiB", "power of two"},
+        {"/d", "--tls-key", "k", "[tls] certificate is not"},
+        {"/d", "--set", "tls.listen=0.0.0.0:9443", "there is no certificate"},
+        {"/d", "--set", "tls.listen=9443", "[tls] listen"},
     };
     struct args args;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         assert_int_equal(parse(f, none, &args, rows[i].a, rows[i].b, rows[i].c, NULL), ERR_INVALID);
         assert_says(f, rows[i].complaint);
     }
+}
+
+static void tls_has_the_s3_port_or_one_of_its_own(void **state)
+{
+    struct fixture *f = *state;
+    char *none[] = {NULL};
+    struct args args;
+    struct address listen;
+    assert_int_equal(parse(f, none, &args, "/d", NULL), ERR_OK);
+    assert_false(config_has_tls(&f->config));
+    assert_int_equal(parse(f, none, &args, "/d", "--tls-cert", "c", "--tls-key", "k", NULL),
+                     ERR_OK);
+    assert_true(config_has_tls(&f->config));
+    assert_false(config_tls_listen(&f->config, &listen));
+    assert_int_equal(
+        parse(f, none, &args, "/d", "--tls-cert=c", "--set", "tls.listen=[::]:9443", NULL), ERR_OK);
+    assert_true(config_tls_listen(&f->config, &listen));
+    assert_int_equal(listen.port, 9443);
+    assert_int_equal(
+        parse(f, none, &args, "/d", "--tls-cert=c", "--set", "tls.listen=[::]:9000", NULL),
+        ERR_INVALID);
+    assert_says(f, "port 9000 of [tls] listen is another's too");
 }
 
 static void help_is_given_whatever_else_is_wrong(void **state)
@@ -393,6 +422,7 @@ int main(void)
         TEST(variables_are_known_or_refused),
         TEST(a_flag_outdoes_environment_file_and_default),
         TEST(a_wrong_command_line_is_told_in_a_sentence),
+        TEST(tls_has_the_s3_port_or_one_of_its_own),
         TEST(help_is_given_whatever_else_is_wrong),
         TEST(the_printed_configuration_reads_back_as_itself),
         TEST(the_example_is_up_to_date),
