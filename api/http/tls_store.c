@@ -29,8 +29,10 @@
 
 #define PATH_BYTES_MAX 1024u
 
-/* Forward secrecy and AEAD only, all of them such as kTLS knows; TLS 1.3's own are OpenSSL's. */
-#define CIPHERS_12 "ECDHE+AESGCM:ECDHE+CHACHA20"
+/* Forward secrecy and AEAD only, all of them such as kTLS knows. AES-128 comes first: nobody breaks
+ * it, and it costs a quarter less than AES-256. */
+#define CIPHERS_12 "ECDHE+AESGCM+AES128:ECDHE+AESGCM:ECDHE+CHACHA20"
+#define CIPHERS_13 "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 /* What is read from the socket at once when the kernel does not decrypt: four full records. */
 #define READ_BUFFER_BYTES 65536u
 
@@ -138,6 +140,7 @@ static SSL_CTX *context_make(struct tls_generation *generation, const struct tls
     int version = options->only_13 ? TLS1_3_VERSION : TLS1_2_VERSION;
     if (SSL_CTX_set_min_proto_version(context, version) == 1 &&
         SSL_CTX_set_cipher_list(context, CIPHERS_12) == 1 &&
+        SSL_CTX_set_ciphersuites(context, CIPHERS_13) == 1 &&
         SSL_CTX_set_session_id_context(context, session_context, sizeof session_context - 1) == 1)
         return context;
     SSL_CTX_free(context);

@@ -168,6 +168,8 @@ static ssize_t session_recv(void *session, void *data, size_t size)
 static void session_close(void *session)
 {
     ERR_clear_error();
+    /* Without a word to the other side; but a session that did not end so would not be resumed. */
+    SSL_set_shutdown(session, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(session);
 }
 
