@@ -1,4 +1,5 @@
 """What the benchmarks share: rounds and medians, CPU of a process, servers on a chosen core, and the tables."""
+import copy
 import json
 import os
 import re
@@ -17,6 +18,8 @@ import sigv4  # noqa: E402
 WORK = os.path.join(nodes.WORK, "bench")
 LOAD = os.path.join(nodes.BUILD, "tools/bench/sluice-load")
 BARE = os.path.join(nodes.BUILD, "tools/bench/sluice-bare")
+BARE_GET = os.path.join(nodes.BUILD, "tools/bench/sluice-bare-get")
+RATE = os.path.join(nodes.BUILD, "tools/bench/sluice-rate")
 MIB = 1 << 20
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -28,11 +31,19 @@ class Settings:
         self.quick = quick
         self.rounds = 1 if quick else 5
         self.seconds = 2 if quick else 4
+        self.get_seconds = 1 if quick else 2            # of the many rounds of GETs
         self.list_keys = 50_000 if quick else 1_000_000
-        cores = sorted(os.sched_getaffinity(0))
+        cores = self.all_cores = sorted(os.sched_getaffinity(0))
         # one core for the server and one for the clients: else they would take each other's time, and differently for each server
         self.server_cores = cores[:1] if len(cores) <= 2 else cores[:len(cores) // 2]
         self.client_cores = cores[len(self.server_cores):] or cores
+
+
+    def shared(self):
+        """The same, but server and client may use all cores, and take each other's time, as they do on a machine with both."""
+        other = copy.copy(self)
+        other.server_cores = other.client_cores = self.all_cores
+        return other
 
 
 def pinned(cores, command):
@@ -47,13 +58,19 @@ def run(command, timeout_s=600, **options):
 
 
 def cpu_s(pids):
-    """User and system time of processes, in seconds."""
+    """Time that processes were on a core, user and system, in seconds: the scheduler's own count, in ns. Threads that ended are left out,
+    and where the kernel does not count so (CONFIG_SCHED_INFO) it is the ticks' sum."""
     total = 0
     for pid in pids:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-            fields = file.read().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICK
+        try:
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="ascii") as file:
+                    total += int(file.read().split()[0]) / 1e9
+        except FileNotFoundError:
+            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+                fields = file.read().rpartition(")")[2].split()
+            total += (int(fields[11]) + int(fields[12])) / TICK
+    return total
 
 
 def median(values):
@@ -235,15 +252,51 @@ class Nginx:
         return f"http://127.0.0.1:{self.port}/{name}"
 
 
-def wrk(settings, server, url, connections=64):
+class BareGet:
+    """sluice-bare-get with one file: the least that sends it."""
+
+    def __init__(self, settings, path, way):
+        self.settings, self.path, self.way = settings, path, way
+
+    def __enter__(self):
+        self.process = subprocess.Popen(pinned(self.settings.server_cores, [BARE_GET, "--file", self.path, "--by", self.way]),
+                                        stdout=subprocess.PIPE, text=True)
+        self.port = int(self.process.stdout.readline())
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(30)
+
+    def cpu_s(self):
+        return cpu_s([self.process.pid])
+
+    def url(self, name):
+        return f"http://127.0.0.1:{self.port}/{name}"
+
+
+def wrk(settings, server, url, connections=64, seconds=None):
     """Requests a second, the server's CPU microseconds a request, and how much of its cores it used."""
     before = server.cpu_s()
-    out = run(pinned(settings.client_cores, ["wrk", "-t", "1", "-c", str(connections), "-d", str(settings.seconds), "--timeout", "30s", url]))
+    out = run(pinned(settings.client_cores, ["wrk", "-t", str(min(len(settings.client_cores), connections)), "-c", str(connections),
+                                             "-d", str(seconds or settings.seconds), "--timeout", "30s", url]))
     used = server.cpu_s() - before
     requests, seconds = re.search(r"(\d+) requests in ([0-9.]+)(m?s)", out).group(1, 2)
     if "Non-2xx" in out or "Socket errors" in out:
         raise RuntimeError(f"wrk saw errors:\n{out}")
     return int(requests) / float(seconds), used / int(requests) * 1e6, used / float(seconds)
+
+
+def at_rate(settings, url, rate, connections=64):
+    """GETs at a fixed rate, whatever the server does: the latencies, in us, counted from when each request was due."""
+    host, _, target = url.removeprefix("http://").partition("/")
+    address, _, port = host.rpartition(":")
+    out = run(pinned(settings.client_cores, [RATE, "--address", address, "--port", port, "--target", f"/{target}", "--rate", str(int(rate)),
+                                             "--connections", str(connections), "--seconds", str(settings.seconds)]))
+    figures = json.loads(out)
+    if figures["errors"] > 0:
+        raise RuntimeError(f"{figures['errors']} answers that are not 2xx")
+    return figures
 
 
 def fio(settings, cores, **options):

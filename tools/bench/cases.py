@@ -2,42 +2,10 @@
 import os
 import random
 import re
-import resource
-import socket
 import time
 
-from bench import MIB, Bare, Nginx, Sluice, Table, fio, fio_clean, median, run, wrk
-
-SIZES = ((1024, "1 KiB"), (16 * 1024, "16 KiB"), (256 * 1024, "256 KiB"), (MIB, "1 MiB"))
-
-
-def get(settings):
-    """Warm GET, 64 keep-alive connections: nginx serves plain files unsigned, Sluice checks a signature each time."""
-    table = Table("get", "Warm GET, 64 keep-alive connections, server on one core set, wrk on another",
-                  ["size", "nginx req/s", "sluice req/s", "ratio", "nginx us CPU", "sluice us CPU", "ratio ", "path"])
-    with Nginx(settings) as nginx, Sluice(settings, "get") as sluice:
-        for size, name in SIZES:
-            data = random.Random(size).randbytes(size)
-            with open(f"{nginx.base}/files/{size}", "wb") as file:
-                file.write(data)
-            sluice.client.put("bench", f"get/{size}", data)
-            path = ""
-            for _ in range(8):                          # until it is warm
-                answer = sluice.client.get("bench", f"get/{size}")
-                path = answer.headers.get("x-sluice-path", "?")
-                if answer.body != data:
-                    raise RuntimeError(f"{name}: wrong bytes")
-            url, results = sluice.presigned(f"get/{size}"), {"nginx": [], "sluice": []}
-            for _ in range(settings.rounds):
-                results["nginx"].append(wrk(settings, nginx, nginx.url(str(size))))
-                results["sluice"].append(wrk(settings, sluice, url))
-            rate = {who: median([r[0] for r in results[who]]) for who in results}
-            cost = {who: median([r[1] for r in results[who]]) for who in results}
-            table.add(name, rate["nginx"], rate["sluice"], rate["sluice"] / rate["nginx"], cost["nginx"], cost["sluice"],
-                      cost["sluice"] / cost["nginx"], path)
-    table.note("ratio: Sluice / nginx; requests a second should be at least 1, CPU a request at most 1")
-    return [table]
-
+from bench import MIB, Bare, Sluice, Table, fio, fio_clean, median, run
+from cases_get import GETS, hold, may_open
 
 def md5_rate(cores):
     """MiB/s that MD5 makes on these cores together."""
@@ -153,11 +121,8 @@ def rest(settings):
         sluice.load(method="GET", size=MIB, connections=500, seconds=settings.seconds, keys=500, prefix="rss/")
         table.add("memory at start, MiB", at_rest, "")
         table.add("memory, peak under 500 connections, MiB", sluice.node.status_kib("VmHWM") / 1024, f"{sluice.node.memory_budget_kib() / 1024:.0f} (its banner)")
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        if hard > 10_200:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            host, _, port = sluice.node.s3.rpartition(":")
-            wires = [socket.create_connection((host, int(port)), timeout=10) for _ in range(10_000)]
+        if may_open(10_200):
+            wires = hold(sluice.node.s3, 10_000)
             time.sleep(1)
             before = sluice.cpu_s()
             time.sleep(5)
@@ -171,5 +136,5 @@ def rest(settings):
     return [table]
 
 
-CASES = {"get": get, "put-large": put_large, "put-small": put_small, "list": listing, "rest": rest}
-GROUPS = {"put": ["put-large", "put-small"]}
+CASES = {**GETS, "put-large": put_large, "put-small": put_small, "list": listing, "rest": rest}
+GROUPS = {"gets": list(GETS), "put": ["put-large", "put-small"]}
