@@ -15,7 +15,7 @@
 #define PANEL_HEIGHT 300.0
 #define NAMES_WIDTH  128.0
 #define MARGIN_LEFT  66.0
-#define PANEL_STEP_X (PANEL_WIDTH + NAMES_WIDTH + 54.0)
+#define PANEL_STEP_X (PANEL_WIDTH + NAMES_WIDTH + 74.0)
 #define PANEL_STEP_Y (PANEL_HEIGHT + 92.0)
 #define TOP          128.0
 #define BOTTOM       86.0
@@ -297,7 +297,7 @@ static void draw_words(const struct bench_run *run, unsigned height, struct text
 bool bench_paths_svg(const struct bench_run *run, struct text_buf *out)
 {
     bool with_cold = run->options.with_cold;
-    unsigned width = (unsigned)(MARGIN_LEFT + 2 * PANEL_STEP_X - 20);
+    unsigned width = (unsigned)(MARGIN_LEFT + 2 * PANEL_STEP_X - 30);
     unsigned height = (unsigned)(TOP + (with_cold ? 2 : 1) * PANEL_STEP_Y - 92 + BOTTOM);
     CLEANUP(text_free) struct text_buf sheet = {0};
     put_style(&sheet);
