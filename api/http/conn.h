@@ -40,6 +40,8 @@
 #define LINGER_NS         (5 * NS_PER_SECOND)
 #define LINGER_BYTES_MAX  MIB(64)
 #define DISCARD_BYTES_MAX KIB(64)
+#define PIECES_TURN_BYTES                                                                          \
+    MIB(4) /* of small pieces in a row: then other connections have their turn */
 #define DISCARD_NS        (5 * NS_PER_SECOND)
 
 enum step { STEP_WAIT, STEP_ON };
@@ -97,6 +99,7 @@ struct exchange {
     struct path_send send;
     struct http_pieces *pieces; /* the service's; NULL: none, or no more */
     uint32_t piece_size;        /* of `piece` */
+    uint64_t turn_began;        /* `bytes_out` when other connections had their turn */
     uint32_t out_size;          /* of `out`, the room for the prefix included */
 
     struct http_header headers[HTTP_HEADERS_MAX];

@@ -383,7 +383,12 @@ bool respond__next(struct exchange *x)
     x->is_sent = false;
     send->promoted_to = send->judged_to = 0; /* ranges come in any order */
     send->path = &path_undecided;
-    send->path->start(send);
+    if (x->bytes_out - x->turn_began < PIECES_TURN_BYTES) {
+        send->path->start(send);
+    } else {
+        x->turn_began = x->bytes_out;
+        path__wait_writable(send, choose); /* which it is at once, after the others */
+    }
     return true;
 }
 
