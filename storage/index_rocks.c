@@ -46,6 +46,7 @@
 #define CHECKSUM_XXH3         4
 #define FORMAT_VERSION        5
 #define READ_BLOCK_CACHE_TIER 1
+#define L0_FILES_OF_OBJECTS   2 /* a listing with a delimiter seeks a thousand times in each of them */
 #define LOG_FATAL_ALONE       4 /* and RocksDB has no message of that level */
 
 const char *const kv_family_names[KV_FAMILY_COUNT] = {
@@ -203,6 +204,8 @@ static void set_family_options(rocksdb_options_t *options, enum kv_family family
     rocksdb_options_set_level_compaction_dynamic_level_bytes(options, 1);
     rocksdb_options_set_compression(options, compression);
     set_table_options(options, &family_plans[family], cache);
+    if (family == KV_OBJECT)
+        rocksdb_options_set_level0_file_num_compaction_trigger(options, L0_FILES_OF_OBJECTS);
     if (family == KV_INLINE) {
         rocksdb_options_set_enable_blob_files(options, 1);
         rocksdb_options_set_min_blob_size(options, BLOB_BYTES_MIN);

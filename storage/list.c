@@ -2,13 +2,15 @@
  * Listing: a walk over the object family from the first key that can matter. With a delimiter, keys
  * below a common prefix are passed by: a few steps first, because a small group is left behind
  * faster than sought past, then one seek to the prefix's successor. So a page costs what it shows,
- * however much stands below its prefixes.
+ * however much stands below its prefixes. A seek costs some ten steps: where groups turn out to be
+ * large, fewer are tried.
  */
 #include "storage/keys.h"
 #include "storage/records.h"
 #include "storage/volume_priv.h"
 
-#define STEPS_BEFORE_SEEK 8u
+#define STEPS_MAX 8u
+#define STEPS_MIN 1u
 
 struct listing {
     const struct list_query *query;
@@ -16,6 +18,7 @@ struct listing {
     struct kv_iter *iter; /* owned */
     struct kv_key lower, upper;
     struct list_result *result;
+    unsigned steps; /* to be tried before a seek */
     enum err err;
 };
 
@@ -45,13 +48,15 @@ static bool name_here(struct listing *listing, struct bytes *ret_name)
 static void pass_group(struct listing *listing, struct bytes group)
 {
     struct bytes name;
-    for (unsigned i = 0; i < STEPS_BEFORE_SEEK; i++) {
-        if (!name_here(listing, &name) || !bytes_start_with(name, group))
+    for (unsigned i = 0; i <= listing->steps; i++) {
+        if (!name_here(listing, &name) || !bytes_start_with(name, group)) {
+            listing->steps = STEPS_MAX;
             return;
-        listing->ops->iter_next(listing->iter);
+        }
+        if (i < listing->steps)
+            listing->ops->iter_next(listing->iter);
     }
-    if (!name_here(listing, &name) || !bytes_start_with(name, group))
-        return;
+    listing->steps = listing->steps / 2 > STEPS_MIN ? listing->steps / 2 : STEPS_MIN;
     struct kv_key beyond;
     key_object(&beyond, listing->query->bucket, group);
     key_successor(&beyond);
@@ -138,7 +143,7 @@ enum err volume_list(struct volume *volume, const struct list_query *query, list
     enum err e = volume__index_usable(volume);
     if (e)
         return e;
-    struct listing listing = {.result = ret_result};
+    struct listing listing = {.result = ret_result, .steps = STEPS_MAX};
     e = open_listing(volume, query, &listing);
     if (e)
         return e;
