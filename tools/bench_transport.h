@@ -2,7 +2,7 @@
  * sluice bench transport: what replication's transport carries between two nodes, without a disk.
  *
  *     this process or another:  [client loop] --writes--> landing area of [server loop]
- *                                             <--acks---  one CTL message a write
+ *                                             <--acks---  one CTL message for all that landed in a turn
  *
  * Three measurements: one 4 KiB write and its ack at a time; many 4 KiB writes; many 1 MiB writes. Each write's first bytes are
  * compared at its landing. Figures carry the backend's and the device's name; TCP is never called RDMA.

@@ -124,29 +124,48 @@ struct server {
     uint32_t
         unsent[TRANSPORT_META_DEPTH + TRANSPORT_BULK_DEPTH]; /* acks the CTL lane had no room for */
     uint32_t unsent_from, unsent_to;
+    struct transport_peer *peer; /* while it is up */
+    struct loop_msg turn;
+    bool turn_posted;
     uint64_t wrong;
     atomic_bool is_stopping;
     pthread_t thread;
 };
 
-static void send_acks(struct server *server, struct transport_peer *peer)
+/* At the end of a turn: one message acknowledges all that landed in it, as the protocol's do. */
+static void send_acks(struct server *server)
 {
-    for (; server->unsent_from != server->unsent_to; server->unsent_from++) {
-        uint8_t ack[4];
-        put_le32(ack, server->unsent[server->unsent_from % COUNT_OF(server->unsent)]);
-        if (transport_ctl(peer, ack, sizeof ack) != ERR_OK)
+    uint8_t ack[TRANSPORT_CTL_BYTES_MAX];
+    while (server->peer != NULL && server->unsent_from != server->unsent_to) {
+        uint32_t count = server->unsent_to - server->unsent_from;
+        if (count > sizeof ack / 4)
+            count = sizeof ack / 4;
+        for (uint32_t i = 0; i < count; i++)
+            put_le32(ack + (size_t)4 * i,
+                     server->unsent[(server->unsent_from + i) % COUNT_OF(server->unsent)]);
+        if (transport_ctl(server->peer, ack, (size_t)4 * count) != ERR_OK)
             return; /* room() or down() follows */
+        server->unsent_from += count;
     }
+}
+
+static void turn_ends(struct loop_msg *msg)
+{
+    struct server *server = CONTAINER_OF(msg, struct server, turn);
+    server->turn_posted = false;
+    send_acks(server);
 }
 
 static void server_up(void *context, struct transport_peer *peer)
 {
+    ((struct server *)context)->peer = peer;
     side_up(context, peer);
 }
 
 static void server_down(void *context, struct transport_peer *peer, enum transport_end why,
                         const char *sentence)
 {
+    ((struct server *)context)->peer = NULL;
     side_down(context, sentence);
 }
 
@@ -159,12 +178,16 @@ static void server_write_in(void *context, struct transport_peer *peer, enum tra
     server->wrong += get_le32(at) != imm || get_le32(at + size - 4) != imm;
     server->unsent[server->unsent_to++ % COUNT_OF(server->unsent)] =
         server->wrong == 0 ? imm : ~imm;
-    send_acks(server, peer);
+    if (server->turn_posted)
+        return;
+    server->turn_posted = true;
+    server->turn.deliver = turn_ends;
+    loop_post(server->side.loop, &server->turn);
 }
 
 static void server_room(void *context, struct transport_peer *peer, enum transport_lane lane)
 {
-    send_acks(context, peer);
+    send_acks(context);
 }
 
 static const struct transport_handlers server_handlers = {
@@ -175,6 +198,8 @@ static void *server_run(void *context)
     struct server *server = context;
     while (!server->side.is_down && !atomic_load(&server->is_stopping))
         loop_run_once(server->side.loop, WAKE_NS);
+    while (server->turn_posted)
+        loop_run_once(server->side.loop, 0);
     side_close(&server->side);
     return NULL;
 }
@@ -296,14 +321,12 @@ static void client_go_on(struct client *client, struct client_write *one)
         one->is_unwritten = false;
 }
 
-static void client_ctl(void *context, struct transport_peer *peer, const uint8_t *data, size_t size)
+static void client_ack(struct client *client, uint32_t imm)
 {
-    struct client *client = context;
-    uint32_t imm = size == 4 ? get_le32(data) : UINT32_MAX;
     struct client_write *one = &client->writes[(imm >> 24) % BENCH_DEPTH_SMALL];
     if (!one->is_unacked || one->write.imm != imm) {
         client->is_wrong = true;
-        transport_fence(peer);
+        transport_fence(client->peer);
         return;
     }
     one->is_unacked = false;
@@ -311,6 +334,12 @@ static void client_ctl(void *context, struct transport_peer *peer, const uint8_t
     if (client->sample_count < BENCH_SAMPLES_MAX)
         client->samples[client->sample_count++] = (uint32_t)(now_ns() - one->posted_ns);
     client_go_on(client, one);
+}
+
+static void client_ctl(void *context, struct transport_peer *peer, const uint8_t *data, size_t size)
+{
+    for (size_t at = 0; at + 4 <= size; at += 4)
+        client_ack(context, get_le32(data + at));
 }
 
 static const struct transport_handlers client_handlers = {
