@@ -220,8 +220,9 @@ static bool take_credit(struct transport_peer *peer, const struct wire_head *hea
 
 static void return_credit(struct transport_peer *peer)
 {
+    /* Room for READY and the grants stays, however large a depth the peer offered. */
     if (peer->state != PEER_UP || lane_room(&peer->lanes[LANE_CTL], 0) == 0 ||
-        peer->ctl_queued - peer->ctl_freed >= CTL_RING)
+        peer->ctl_queued - peer->ctl_freed >= CTL_RING - TRANSPORT_REGIONS_MAX - 1)
         return; /* tried again with the next message that comes */
     for (int lane = 0; lane < LANE_COUNT; lane++)
         if (peer->lanes[lane].taken - peer->lanes[lane].told >= transport__depth[lane] / 2u) {

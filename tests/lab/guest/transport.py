@@ -11,7 +11,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.a
 BUILD = os.path.join(ROOT, os.environ.get("SLUICE_BUILD", "build"))
 OUT = os.environ["SLUICE_TEST_OUT"]
 CONFORMANCE_S, BENCH_S = 400, 120
-WRITES_AT_LEAST = 18                                    # tests of the contract: none is skipped
+CONTRACT_TESTS = 18                                     # none of them skipped
 
 
 def conformance(nodes):
@@ -30,7 +30,7 @@ def conformance(nodes):
         if found := re.match(r"\[ +FAILED +\] (\w+)", line):
             not_ok(f"verbs: {found[1].replace('_', ' ')}", "\n".join(lines[-40:]))
     equal(code, 0, "the conformance suite over verbs ends well")
-    check(len(passed) >= WRITES_AT_LEAST, "and ran whole", f"{len(passed)} tests passed\n" + "\n".join(lines[-20:]))
+    check(len(passed) >= CONTRACT_TESTS + 1, "and ran whole", f"{len(passed)} tests passed\n" + "\n".join(lines[-20:]))
 
 
 def bench(nodes, backend):
@@ -74,10 +74,12 @@ def main():
         for figure, other in zip(verbs["figures"], tcp["figures"]):
             note(f"{figure['name']}: verbs on {verbs['device']} {figure['mb_per_second']:.1f} MB/s, p50 {figure['p50_us']:.0f} us; "
                  f"tcp on {tcp['device']} {other['mb_per_second']:.1f} MB/s, p50 {other['p50_us']:.0f} us")
-        for figure in verbs["figures"][1:]:
+        for figure in verbs["figures"][1:]:             # told, not judged: on a busy host either may come out at half the other
             peak = write_bw(nodes, figure["size"], figure["in_flight"])
+            check(peak > 0, f"ib_write_bw measured {figure['name']} writes beside it")
             note(f"{figure['name']}: ib_write_bw {peak:.1f} MB/s, ratio {figure['mb_per_second'] / peak if peak else 0:.2f}")
     finish()
 
 
-main()
+if __name__ == "__main__":
+    main()
