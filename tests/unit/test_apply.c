@@ -313,7 +313,7 @@ static void pieces_are_judged(void **state)
     } table[] = {
         {{.data = small, .offset = 10, .size = 7990}, ERR_OK},
         {{.data = small, .offset = 10, .size = 7991}, ERR_INVALID},
-        {{.data = small, .size = 8193},
+        {{.data = small, .size = INLINE_BYTES_MAX + 1},
          ERR_NO_SUCH_OBJECT}, /* no inline data has so many bytes: looked for among extents */
         {{.data = large, .offset = 3, .size = 10}, ERR_OK}, /* so small, and yet not inline */
         {{.data = large, .offset = 199999, .size = 1}, ERR_OK},
