@@ -262,5 +262,7 @@ void http_server_close(struct http_server *server); /* after drained(), loops st
 /* Bytes the engine may use for the given limits: connection and head memory. For the printed
  * budget. */
 uint64_t http_memory_bytes(const struct http_limits *limits);
+/* What OpenSSL takes besides when connections come by TLS. */
+uint64_t http_tls_memory_bytes(const struct http_limits *limits, unsigned worker_count);
 
 #endif

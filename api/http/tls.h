@@ -35,6 +35,8 @@
 
 #define TLS_CERTIFICATES_MAX                                                                       \
     256u /* each costs some 100 KB of OpenSSL's, and a look at each handshake */
+#define TLS_READ_BUFFER_BYTES 65536u /* what is read from the socket at once when the kernel does not decrypt: four records */
+#define TLS_HANDSHAKES_MAX    512u   /* a worker's, unfinished; see tls_conn.c */
 #define TLS_NAMES_BYTES 160u
 
 struct tls_store;

@@ -13,12 +13,10 @@
  * loop for himself.
  */
 
-#define HANDSHAKES_MAX 512u /* a worker's, unfinished: 16 MiB of OpenSSL's buffers */
-#define HANDSHAKES_TURN_MAX                                                                        \
-    4u /* steps a turn of the loop: a signature takes up to a millisecond                          \
-        */
-#define TURN_BYTES_MAX   KIB(256) /* en- or decrypted, then others have their turn: 0.1 ms */
-#define RECORD_BYTES_MAX 16384u   /* RFC 8446, 5.1 */
+/* Steps a turn of the loop: an RSA signature takes up to a millisecond. */
+#define HANDSHAKES_TURN_MAX 4u
+#define TURN_BYTES_MAX      KIB(256) /* en- or decrypted, then others have their turn: 0.1 ms */
+#define RECORD_BYTES_MAX    16384u   /* RFC 8446, 5.1 */
 
 /* ---- waiting ---- */
 
@@ -51,7 +49,7 @@ static void handshake_failed(struct conn *c, enum tls_failure why)
  */
 static void make_room(struct worker *worker)
 {
-    if (worker->handshake_count < HANDSHAKES_MAX)
+    if (worker->handshake_count < TLS_HANDSHAKES_MAX)
         return;
     struct conn_tls *oldest = LIST_ENTRY(list_first(&worker->handshakes), struct conn_tls, link);
     struct conn *c = oldest->conn;

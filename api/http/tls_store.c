@@ -17,6 +17,7 @@
 #include "api/http/tls_priv.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "base/metric.h"
 
 /*
  * Certificates. Each pair has a context of OpenSSL's of its own, all with the same settings; a
@@ -33,9 +34,6 @@
  * it, and it costs a quarter less than AES-256. */
 #define CIPHERS_12 "ECDHE+AESGCM+AES128:ECDHE+AESGCM:ECDHE+CHACHA20"
 #define CIPHERS_13 "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
-/* What is read from the socket at once when the kernel does not decrypt: four full records. */
-#define READ_BUFFER_BYTES 65536u
-
 struct certificate {
     SSL_CTX *context; /* owned */
     X509 *leaf;       /* shared, refcounted */
@@ -131,7 +129,7 @@ static SSL_CTX *context_make(struct tls_generation *generation, const struct tls
                                   SSL_MODE_RELEASE_BUFFERS);
     /* Bytes read ahead of the handshake's end would keep the kernel from taking over. */
     SSL_CTX_set_read_ahead(context, !generation->has_kernel);
-    SSL_CTX_set_default_read_buffer_len(context, READ_BUFFER_BYTES);
+    SSL_CTX_set_default_read_buffer_len(context, TLS_READ_BUFFER_BYTES);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF); /* tickets need no memory here */
     SSL_CTX_set_alpn_select_cb(context, tls__choose_protocol, NULL);
     SSL_CTX_set_msg_callback(context, tls__message_seen);
@@ -376,6 +374,20 @@ static enum err directory_load(struct tls_generation *generation, const struct t
     return e;
 }
 
+/* ---- telling monitoring ---- */
+
+static struct metric expires = {.name = "sluice_tls_certificate_expires_seconds",
+                                .help = "Unix time at which the first of the certificates expires",
+                                .kind = METRIC_GAUGE};
+
+static void publish(struct tls_store *store)
+{
+    struct tls_store_info info;
+    tls_store_info(store, &info);
+    metric_register(&expires);
+    metric_set(&expires, info.expires_s);
+}
+
 /* ---- stores ---- */
 
 static bool is_given(const char *text)
@@ -422,6 +434,7 @@ enum err tls_store_open(const struct tls_options *options, struct tls_store **re
     enum err e = generation_read(options, &store->now, trail);
     if (e)
         return e;
+    publish(store);
     *ret_store = TAKE(store);
     return ERR_OK;
 }
@@ -438,6 +451,7 @@ enum err tls_store_reload(struct tls_store *store, const struct tls_options *opt
     store->now = fresh;
     CHECK(pthread_mutex_unlock(&store->lock) == 0);
     tls__generation_put(old);
+    publish(store);
     return ERR_OK;
 }
 

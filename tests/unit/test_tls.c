@@ -155,6 +155,13 @@ static void a_store_says_what_it_holds(void **state)
     assert_int_equal(info.count, 1);
     assert_string_equal(info.names, "*.s3.test s3.test");
     assert_in_range(info.expires_s - time(NULL), 29 * DAY_S, 31 * DAY_S);
+    struct text_buf text = {0};
+    char line[96];
+    snprintf(line, sizeof line, "\nsluice_tls_certificate_expires_seconds %lld\n",
+             (long long)info.expires_s);
+    metric_write_all(&text);
+    assert_non_null(strstr(text.data, line));
+    text_free(&text);
     tls_store_close(store);
     /* Out of its time: warned of, and served; it may be the clock that is wrong. */
     store = store_open("old");
