@@ -22,7 +22,7 @@ import lab
 import sigv4
 
 BUCKET, WRITERS, KEYS = "cut", 3, 8
-SIZES = (0, 700, 8192, 8193, 65536, 300_000, 1_500_000)
+SIZES = (0, 700, 16384, 16385, 65536, 300_000, 1_500_000)
 SEED = int(os.environ.get("LAB_SEED") or int.from_bytes(os.urandom(3), "big"))
 BLOB = random.Random(1).randbytes(2 << 20)
 FILE_SYSTEMS = {"ext4": ["/dev/vdc", "/dev/vdd"], "xfs": ["/dev/vde", "/dev/vdf"]}       # and a disk for each cut

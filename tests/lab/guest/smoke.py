@@ -8,7 +8,7 @@ from checks import check, equal, finish, guarded
 from node import Node
 import lab
 
-SIZES = [1, 9000, 65536, (4 << 20) + 1]                 # inline; one unit and a piece; one sum chunk; more than a slot
+SIZES = [1, 20_000, 65536, (4 << 20) + 1]                 # inline; one unit and a piece; one sum chunk; more than a slot
 
 
 def cached_bytes(directory):
