@@ -4,6 +4,7 @@
 #include "api/admin/describe.h"
 #include "base/check.h"
 #include "base/cleanup.h"
+#include "server/units.h"
 #include "tools/cli.h"
 
 /* ---- list ---- */
@@ -101,23 +102,26 @@ static void draw_map(const char *hex, char out[65])
 static void print_map(const json_t *segments)
 {
     static const char *const columns[] = {"SEGMENT",  "FULL",       ">USED",   ">OF",
-                                          ">EXTENTS", ">FREE RUNS", ">LARGEST"};
+                                          ">EXTENTS", ">FREE RUNS", ">LARGEST RUN"};
     struct table *table = table_open(columns, COUNT_OF(columns));
     size_t i;
     json_t *segment;
     json_array_foreach(segments, i, segment)
     {
-        char map[65], extents[32], runs[32];
+        char map[65], extents[32], runs[32], largest[32];
+        struct buf largest_text = {.data = largest, .capacity = sizeof largest - 1};
         uint64_t unit = json_number(segment, "unit_bytes"), all = json_number(segment, "units");
         uint64_t used = json_number(segment, "units_used");
         draw_map(json_text(segment, "map"), map);
         print_count(json_number(segment, "extents"), extents);
         print_count(json_number(segment, "free_runs"), runs);
-        table_add(table, "%08llX\t[%-64s]\t%llu%%\t%llu MiB\t%s\t%s\t%llu KiB",
+        size_print_human(json_number(segment, "largest_free_run") * unit, &largest_text);
+        largest[largest_text.size] = '\0';
+        table_add(table, "%08llX\t[%-64s]\t%llu%%\t%llu MiB\t%s\t%s\t%s",
                   (unsigned long long)json_number(segment, "segment"), map,
                   (unsigned long long)(all > 0 ? used * 100 / all : 0),
                   (unsigned long long)(all * unit >> 20), extents, runs,
-                  (unsigned long long)(json_number(segment, "largest_free_run") * unit >> 10));
+                  largest);
     }
     table_print(table);
     printf("\nEach cell is 1/64 of a segment file: blank is free, then .:-=+*%%# to full.\n");

@@ -4,9 +4,15 @@
 
 static void print_uptime(uint64_t seconds, char *out, size_t out_size)
 {
-    snprintf(out, out_size, "%llud %02llu:%02llu:%02llu", (unsigned long long)(seconds / 86400),
-             (unsigned long long)(seconds / 3600 % 24), (unsigned long long)(seconds / 60 % 60),
-             (unsigned long long)(seconds % 60));
+    if (seconds >= 86400)
+        snprintf(out, out_size, "%llu d %llu h", (unsigned long long)(seconds / 86400),
+                 (unsigned long long)(seconds / 3600 % 24));
+    else if (seconds >= 3600)
+        snprintf(out, out_size, "%llu h %llu min", (unsigned long long)(seconds / 3600),
+                 (unsigned long long)(seconds / 60 % 60));
+    else
+        snprintf(out, out_size, "%llu min %llu s", (unsigned long long)(seconds / 60),
+                 (unsigned long long)(seconds % 60));
 }
 
 /* One port that speaks either, or one of each. */

@@ -39,7 +39,7 @@ static const char options_help[] =
     "  --json               JSON on standard output, errors too\n"
     "  --help\n"
     "\n"
-    "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no node to ask, 4 fsck found "
+    "Exit codes: 0 done, 1 refused, failed or (doctor) something missing, 2 wrong usage, 3 no node to ask, 4 fsck found "
     "something.\n";
 
 static void print_overview(FILE *out)
@@ -47,7 +47,7 @@ static void print_overview(FILE *out)
     fputs("sluice [options] COMMAND ...     administer a Sluice node\n\n", out);
     for (size_t i = 0; i < COUNT_OF(commands); i++)
         fprintf(out, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
-    fputs("\nBegin with:  sluiced DIR &   sluice status   sluice key create --name me   sluice "
+    fputs("\nBegin with:  sluice doctor DIR   sluiced DIR &   sluice status   sluice key create --name me   sluice "
           "help key\n\n",
           out);
     fputs(options_help, out);
