@@ -32,12 +32,42 @@ struct tcp_stranger {
 
 struct tcp {
     struct transport *transport;
-    int listen_fd; /* owned */
+    struct loop_msg spin;
+    bool spin_posted;
+    uint64_t active_ns; /* when bytes last came */
+    int listen_fd;      /* owned */
     struct ring_op accept_op;
     struct timer accept_again;
     struct tcp_peer *peers; /* owned: the pool's */
     struct tcp_stranger strangers[STRANGERS_MAX];
 };
+
+/* ---- busy polling ---- */
+
+/* A message to itself keeps the loop from sleeping: the next turn looks at the sockets again. */
+static void spun(struct loop_msg *msg)
+{
+    struct tcp *tcp = CONTAINER_OF(msg, struct tcp, spin);
+    struct transport *t = tcp->transport;
+    tcp->spin_posted = !t->is_closing && tcp->active_ns + t->busy_poll_ns > loop_now_ns(t->loop);
+    if (tcp->spin_posted)
+        loop_post(t->loop, msg);
+    else
+        transport__turn_later(t);
+}
+
+void tcp__is_active(struct transport *t)
+{
+    struct tcp *tcp = t->backend;
+    if (t->busy_poll_ns == 0 || t->is_closing)
+        return;
+    tcp->active_ns = loop_now_ns(t->loop);
+    if (tcp->spin_posted)
+        return;
+    tcp->spin_posted = true;
+    tcp->spin.deliver = spun;
+    loop_post(t->loop, &tcp->spin);
+}
 
 static void set_options(int fd)
 {
@@ -332,7 +362,7 @@ static void tcp_stop_listening(struct transport *t)
 static bool tcp_is_quiet(const struct transport *t)
 {
     const struct tcp *tcp = t->backend;
-    bool quiet = !ring_op_is_pending(&tcp->accept_op);
+    bool quiet = !ring_op_is_pending(&tcp->accept_op) && !tcp->spin_posted;
     for (unsigned i = 0; i < STRANGERS_MAX; i++)
         quiet = quiet && tcp->strangers[i].fd < 0;
     return quiet;

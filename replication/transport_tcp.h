@@ -55,6 +55,9 @@ static inline struct tcp_lane *tcp_lane_of(const struct transport_peer *peer, en
     return &((struct tcp_peer *)peer->backend)->lanes[lane];
 }
 
+/* ---- transport_tcp.c ---- */
+void tcp__is_active(struct transport *t); /* bytes came: more may be near */
+
 /* ---- transport_tcp_lane.c ---- */
 void tcp__lane_init(struct tcp_lane *lane, struct transport_peer *peer, enum transport_lane id);
 /* Begins to receive; `have` bytes that came before are in lane->ctl. */

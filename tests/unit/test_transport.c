@@ -111,6 +111,29 @@ static void a_write_of_another_connection_changes_nothing(void **state)
     refused_by_the_target(state, be_of_another_connection);
 }
 
+static void poll_busily(struct transport_options *options)
+{
+    options->busy_poll_ns = 2 * NS_PER_MS;
+}
+static void a_loop_that_polls_busily_delivers_the_same_and_sleeps_again(void **state)
+{
+    struct pair *pair = *state;
+    reopen(pair, 0, poll_busily);
+    reopen(pair, 1, poll_busily);
+    connect_again(pair);
+    send_ctl(pair, &pair->nodes[0], 100);
+    post_all(pair, &pair->nodes[0], LANE_META, 14, 64, 2);
+    AWAIT(pair, pair->nodes[1].ctl_in == 100 && pair->nodes[1].writes_in[LANE_META] == 14);
+    /* Idle now: after its time a turn waits as long as it is let. */
+    bool slept = false;
+    for (unsigned i = 0; i < 10000 && !slept; i++) {
+        uint64_t before = now_ns();
+        loop_run_once(pair->nodes[1].loop, 5 * NS_PER_MS);
+        slept = now_ns() - before >= 5 * NS_PER_MS;
+    }
+    assert_true(slept);
+}
+
 /* ---- strangers ---- */
 
 static int raw_connect(const struct node *node)
@@ -265,6 +288,7 @@ int main(void)
         CONFORMANCE_TEST(a_stream_cut_at_any_byte_delivers_what_was_whole),
         CONFORMANCE_TEST(every_damaged_byte_of_ours_is_noticed),
         CONFORMANCE_TEST(a_write_of_another_connection_changes_nothing),
+        CONFORMANCE_TEST(a_loop_that_polls_busily_delivers_the_same_and_sleeps_again),
         CONFORMANCE_TEST(strangers_get_nothing_and_are_counted),
         CONFORMANCE_TEST(another_version_is_told_ours),
         CONFORMANCE_TEST(silent_strangers_are_shown_out_and_keep_nobody_out_for_long),
