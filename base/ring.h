@@ -77,8 +77,8 @@ void ring_write(struct ring *ring, struct ring_op *op, int fd, const void *data,
 
 /* ---- files to sockets through a pipe: pages change hands, nobody copies ---- */
 /*
- * One step: `fill` bytes of the file into the pipe, and when they are in, `drain` bytes out of it into the socket. io_uring does it as two
- * linked splices on a kernel worker; the other backend by splice(2) right here, so that the loop waits for pages that are not in the cache.
+ * One step: `fill` bytes of the file into the pipe, and when they are in, `drain` bytes out of it into the socket: two linked splices on
+ * kernel workers. Only with io_uring; without it splice(2) on the loop's thread does the same, and nothing is gained by hiding it here.
  * Ends when something reached the socket, when the file had nothing to give, or with an error; count is `drained`. What was filled
  * and not drained is still in the pipe, after an error, too.
  */

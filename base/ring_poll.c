@@ -119,30 +119,6 @@ static ssize_t try_file(const struct ring_op *op)
     return moved < 0 && errno == ESPIPE ? try_stream(op) : moved;
 }
 
-/* The file's pages are in the cache, or the loop waits for them here: who asks has seen to that. */
-static ssize_t try_splice(struct ring_splice *step)
-{
-    if (step->fill > 0) {
-        off_t offset = (off_t)step->file_offset;
-        ssize_t filled = splice(step->file_fd, &offset, step->pipe_in, NULL, step->fill,
-                                SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-        if (filled < 0 && errno == EAGAIN)
-            errno = ENOBUFS; /* the pipe is full: waiting for the socket would not help */
-        if (filled <= 0)
-            return filled;
-        step->filled = (uint32_t)filled;
-        if (step->filled < step->fill)
-            step->drain -= step->fill - step->filled;
-        step->fill = 0;
-    }
-    ssize_t drained =
-        splice(step->pipe_out, NULL, step->socket_fd, NULL, step->drain,
-               SPLICE_F_MOVE | SPLICE_F_NONBLOCK | (step->more ? SPLICE_F_MORE : 0));
-    if (drained > 0)
-        step->drained = (uint32_t)drained;
-    return drained;
-}
-
 static ssize_t try_once(const struct ring_op *op)
 {
     switch ((enum ring_kind)op->kind) {
@@ -165,7 +141,7 @@ static ssize_t try_once(const struct ring_op *op)
     case RING_WRITE:
         return try_file(op);
     case RING_SPLICE:
-        return try_splice(op->data);
+        break; /* not offered */
     }
     CHECK(!"a known kind");
     return -1;
@@ -381,7 +357,6 @@ enum err ring__poll_open(const struct ring_options *options, struct ring **ret_r
     if (poll_ring == NULL)
         return ERR_NO_MEMORY;
     poll_ring->ring.ops = &poll_ops;
-    poll_ring->ring.has_splice = true;
     poll_ring->chunk_count = chunk_count;
     list_init(&poll_ring->fresh);
     list_init(&poll_ring->ended);

@@ -45,6 +45,7 @@ static const struct {
     const char *name, *help;
 } sections[] = {
     {"s3", "The S3 port."},
+    {"get", "How objects are sent."},
     {"tls", "TLS for S3 clients."},
     {"admin", "The admin port."},
     {"memory", "The memory budget. What is printed at start adds all of it up."},

@@ -61,11 +61,20 @@ typedef bool config_switch;       /* yes or no */
       "How long an upload waits for memory before it is answered 503 SlowDown.")                                         \
     X("s3", "upload-slots", s3_upload_slots, number, "4", 1, 8, "",                                                      \
       "Arena slots one upload may hold: more is faster alone, fewer lets more run at once.")                             \
-    X("s3", "receipts", s3_receipts, switch, "yes", 0, 0, "",                                                            \
-      "Tell durability and data path in x-sluice-* response headers.")                                                   \
+    X("s3", "receipts", s3_receipts, choice, "signed", 0, 0, "signed|all|off",                                           \
+      "Who is told durability and data path in x-sluice-* response headers:\n"                                           \
+      "those who signed their request, everybody, or nobody.")                                                           \
     X("s3", "gzip-variants", s3_gzip_variants, text, "", 0, 0, "",                                                       \
       "Buckets, or *, in which a client that accepts gzip is sent key.gz for key when both\n"                            \
       "are stored and key.gz is not the older: text compressed once, by who publishes it.")                              \
+    X("get", "path", get_path, choice, "auto", 0, 0, "auto|sendfile|splice|ring-splice|direct|mmap|copy",                \
+      "How object bytes get to the socket. auto chooses each time by size, residency and\n"                              \
+      "connection; another one is taken where it is possible, for comparison. A bucket's\n"                              \
+      "get-path (sluice bucket set) and a request's x-sluice-path header come first.")                                   \
+    X("get", "verify", get_verify, text, "cold", 0, 0, "",                                                               \
+      "When bytes are held against their checksums before they are sent: off (never),\n"                                 \
+      "cold (before they are first sent since they came from the disk), sample:N (so, and\n"                             \
+      "each Nth MiB again that is sent out of the page cache), always.")                                                 \
     X("tls", "certificate", tls_certificate, text, "", 0, 0, "",                                                         \
       "PEM file: the certificate, then those that lead to its root (certbot's fullchain.pem).\n"                        \
       "SIGHUP reads it again for new connections; what is wrong with it leaves the old one in use.")                     \

@@ -52,6 +52,23 @@ static enum err limits_start(void *context, struct err_trail *trail)
     return ERR_OK;
 }
 
+/* Its words are the HTTP engine's, so they are judged here and not with the configuration's others. */
+static enum err get_policy_start(void *context, struct err_trail *trail)
+{
+    /* The configuration's choices leave inline out, which nobody can ask for. */
+    static const uint8_t paths[] = {PATH_AUTO,   PATH_SENDFILE, PATH_SPLICE, PATH_RING_SPLICE,
+                                    PATH_DIRECT, PATH_MMAP,     PATH_COPY};
+    struct node *node = context;
+    const struct config *config = &node->config;
+    CHECK(config->get_path < COUNT_OF(paths));
+    node->get_policy = (struct path_policy){.path = paths[config->get_path]};
+    if (path_verify_parse(bytes_of_string(config->get_verify), &node->get_policy))
+        return err_say(trail, ERR_INVALID,
+                       "[get] verify: '%.40s' is none of off, cold, sample:N and always",
+                       config->get_verify);
+    return ERR_OK;
+}
+
 static enum err log_start(void *context, struct err_trail *trail)
 {
     struct node *node = context;
@@ -348,6 +365,18 @@ static enum err workers_start(void *context, struct err_trail *trail)
 
 /* ---- S3 ---- */
 
+static enum err bucket_settings_start(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    return bucket_settings_open(node->group, &node->bucket_settings, trail);
+}
+
+static void bucket_settings_stop(void *context)
+{
+    struct node *node = context;
+    bucket_settings_close(TAKE(node->bucket_settings));
+}
+
 static enum err service_start(void *context, struct err_trail *trail)
 {
     struct node *node = context;
@@ -375,7 +404,9 @@ static enum err service_start(void *context, struct err_trail *trail)
             .gzip_bucket_count = gzip_count,
             .worker_count = node->worker_count,
             .put_slots = (uint32_t)node->config.s3_upload_slots,
-            .hides_receipts = !node->config.s3_receipts,
+            .receipts = (enum s3_receipts)node->config.s3_receipts,
+            .bucket_settings = node->bucket_settings,
+            .get_policy = node->get_policy,
         },
         &node->service, trail);
 }
@@ -547,6 +578,9 @@ static enum err admin_start(void *context, struct err_trail *trail)
             .group = node->group,
             .volume = node->volume,
             .keyring = node->keyring,
+            .bucket_settings = node->bucket_settings,
+            .s3 = node->http,
+            .get_policy = node->get_policy,
             .version = SLUICE_VERSION,
             .region = node->config.s3_region,
             .s3_endpoint = node->s3_text,
@@ -610,6 +644,7 @@ static void ready_stop(void *context)
 static const struct start_step start_steps[] = {
     {"log", log_start, NULL},
     {"limits", limits_start, NULL},
+    {"data paths", get_policy_start, NULL},
     {"TLS certificates", tls_start, tls_stop},
     {"format the volume", format_start, NULL},
     {"open the volume", volume_start, volume_stop},
@@ -619,6 +654,7 @@ static const struct start_step start_steps[] = {
     {"group", group_start, group_stop},
     {"access keys", keyring_start, keyring_stop},
     {"root key", root_key_start, NULL},
+    {"buckets' settings", bucket_settings_start, bucket_settings_stop},
     {"S3 service", service_start, service_stop},
     {"workers", workers_start, workers_stop},
     {"S3 port", http_start, http_stop},

@@ -62,6 +62,8 @@ struct node {
     struct address s3_address, admin_address; /* as bound: port 0 resolved */
     struct address tls_address; /* where S3 is served by TLS: s3_address, or a port of its own */
     char s3_text[64], admin_text[64], tls_text[64]; /* tls_text: "" without TLS */
+    struct bucket_settings *bucket_settings;
+    struct path_policy get_policy; /* the node's own */
     struct admin *admin;
     struct start_run run;
 };

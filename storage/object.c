@@ -273,6 +273,14 @@ void object_put(struct object *object)
     free(object);
 }
 
+uint32_t object_reads(const struct object *object, uint64_t now_ns)
+{
+    uint64_t recency = __atomic_load_n(&object->recency, __ATOMIC_RELAXED);
+    uint32_t now = (uint32_t)(now_ns / NS_PER_SECOND), since = (uint32_t)(recency >> 32);
+    uint32_t halvings = now > since ? (now - since) / RECENCY_HALF_LIFE_S : 0;
+    return halvings < 32 ? (uint32_t)recency >> halvings : 0;
+}
+
 uint32_t object_touch(struct object *object, uint64_t now_ns)
 {
     uint32_t now = (uint32_t)(now_ns / NS_PER_SECOND);

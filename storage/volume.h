@@ -108,6 +108,7 @@ struct object *object_get(struct object *object); /* another reference */
 void object_put(struct object *object);           /* NULL does nothing; any thread */
 /* Counts this read; returns how often the object was read lately, this time included (decides what is worth the page cache). */
 uint32_t object_touch(struct object *object, uint64_t now_ns);
+uint32_t object_reads(const struct object *object, uint64_t now_ns); /* the same without counting one */
 /* B. The part table of an object made by a multipart upload, pieces of any object; freed by the caller. */
 enum err object_parts(struct object *object, struct object_part **ret_parts, size_t *ret_count) MUST_USE;
 enum err object_pieces(struct object *object, uint64_t offset, uint64_t size, struct piece **ret_pieces, size_t *ret_count) MUST_USE;

@@ -31,7 +31,7 @@ struct command {
     const char *help; /* usage, meaning, examples */
 };
 
-extern const struct command cmd_key, cmd_status, cmd_volume, cmd_extents, cmd_object, cmd_fsck, cmd_doctor, cmd_bench;
+extern const struct command cmd_key, cmd_status, cmd_volume, cmd_extents, cmd_object, cmd_bucket, cmd_explain, cmd_fsck, cmd_doctor, cmd_bench;
 extern const struct command cmd_tls;
 
 /* ---- flags of one command (flags.c) ---- */

@@ -27,7 +27,7 @@ static const struct command cmd_version = {.name = "version",
                                            .help = "sluice version\n"};
 
 static const struct command *const commands[] = {
-    &cmd_status, &cmd_key, &cmd_object, &cmd_extents, &cmd_volume, &cmd_fsck, &cmd_doctor, &cmd_bench, &cmd_version,
+    &cmd_status, &cmd_key, &cmd_object, &cmd_explain, &cmd_bucket, &cmd_extents, &cmd_volume, &cmd_fsck, &cmd_doctor, &cmd_bench, &cmd_version,
     &cmd_tls,
 };
 

@@ -9,10 +9,13 @@
  *     GET    /v1/keys                       access keys, without secrets
  *     POST   /v1/keys                       makes one; the answer holds the secret, once
  *     DELETE /v1/keys/ID
+ *     GET    /v1/bucket                     ?bucket=B                    a bucket and what is set for it
+ *     PUT    /v1/bucket                     ?bucket=B                    sets: {"get-path": "splice", "verify": "default"}
  *     GET    /v1/extents                    ?segment=N &unit=N &max=N    extents in order of place, paged
  *     GET    /v1/extents/map                occupancy of each segment
  *     GET    /v1/extents/show               ?bucket=B &key=K             where one object's bytes lie
  *     GET    /v1/object                     ?bucket=B &key=K             one object's record
+ *     GET    /v1/explain                    ?bucket=B &key=K             and which data path a GET would take now, and why
  *
  * /v1 asks for "Authorization: Bearer TOKEN". Every answer under /v1 is JSON; an error is {"error": {"code", "message", "hint"}}. Bodies and
  * answers are bounded; more comes by pages.
@@ -20,6 +23,8 @@
 #ifndef API_ADMIN_ADMIN_H
 #define API_ADMIN_ADMIN_H
 
+#include "api/http/http.h"
+#include "api/s3/bucket_settings.h"
 #include "api/s3/keyring.h"
 #include "replication/group.h"
 #include "storage/volume.h"
@@ -34,6 +39,9 @@ struct admin_options {
     struct group *group;      /* borrowed */
     struct volume *volume;    /* borrowed: this node's disk, for inspection */
     struct keyring *keyring;  /* borrowed */
+    struct bucket_settings *bucket_settings; /* borrowed; NULL: there are none */
+    struct http_server *s3;   /* borrowed: asked how it would send an object; NULL: nothing is explained */
+    struct path_policy get_policy; /* the node's own */
     struct clock *clock;      /* NULL: system */
     const char *version;      /* borrowed */
     const char *region;       /* borrowed */

@@ -17,6 +17,9 @@ struct admin {
     struct group *group;     /* borrowed */
     struct volume *volume;   /* borrowed */
     struct keyring *keyring; /* borrowed */
+    struct bucket_settings *bucket_settings; /* borrowed; may be NULL */
+    struct http_server *s3; /* borrowed; may be NULL */
+    struct path_policy get_policy;
     struct clock *clock;     /* borrowed */
     const char *version, *region, *s3_endpoint, *tls_endpoint; /* borrowed */
     char token[129];
@@ -59,7 +62,8 @@ const struct admin_route *admin_route_find(const char *method, const char *path,
 
 admin_handler_fn admin_health, admin_ready, admin_metrics, admin_status, admin_volume;
 admin_handler_fn admin_keys_list, admin_key_create, admin_key_remove;
-admin_handler_fn admin_extents, admin_extents_map, admin_extents_show, admin_object;
+admin_handler_fn admin_bucket, admin_bucket_set;
+admin_handler_fn admin_extents, admin_extents_map, admin_extents_show, admin_object, admin_explain;
 
 /* An error as status and {"error": ...}. The trail may be empty, the hint NULL. */
 void admin_reply_error(struct admin_reply *reply, enum err e, const struct err_trail *trail, const char *hint);

@@ -9,11 +9,16 @@
 
 #include <jansson.h>
 
+#include "api/http/path.h"
+#include "api/s3/bucket_settings.h"
 #include "api/s3/keyring.h"
 #include "storage/volume.h"
 
 json_t *describe_volume(struct volume *volume);
 json_t *describe_key(const struct access_key *key); /* with the secret when the struct has one */
+json_t *describe_bucket(const struct bucket_info *bucket, const struct bucket_policy *policy);
+/* The path a GET would take, from the facts of each worker, and why; the words are for the first. */
+json_t *describe_paths(const struct path_facts *facts, unsigned worker_count, const struct path_policy *policy);
 json_t *describe_error(enum err e, const char *message, const char *hint); /* hint may be NULL */
 
 #define EXTENTS_PAGE_MAX 10000u

@@ -300,6 +300,9 @@ enum err admin_open(const struct admin_options *options, struct admin **ret_admi
     admin->group = options->group;
     admin->volume = options->volume;
     admin->keyring = options->keyring;
+    admin->bucket_settings = options->bucket_settings;
+    admin->s3 = options->s3;
+    admin->get_policy = options->get_policy;
     admin->clock = options->clock != NULL ? options->clock : clock_system();
     admin->version = options->version;
     admin->region = options->region;

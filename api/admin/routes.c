@@ -14,10 +14,13 @@ static const struct admin_route routes[] = {
     {"GET", "/v1/keys", ADMIN_TOKEN, admin_keys_list},
     {"POST", "/v1/keys", ADMIN_TOKEN, admin_key_create},
     {"DELETE", "/v1/keys/", ADMIN_TOKEN, admin_key_remove},
+    {"GET", "/v1/bucket", ADMIN_TOKEN, admin_bucket},
+    {"PUT", "/v1/bucket", ADMIN_TOKEN, admin_bucket_set},
     {"GET", "/v1/extents", ADMIN_TOKEN, admin_extents},
     {"GET", "/v1/extents/map", ADMIN_TOKEN, admin_extents_map},
     {"GET", "/v1/extents/show", ADMIN_TOKEN, admin_extents_show},
     {"GET", "/v1/object", ADMIN_TOKEN, admin_object},
+    {"GET", "/v1/explain", ADMIN_TOKEN, admin_explain},
 };
 
 static bool path_fits(const char *pattern, const char *path)

@@ -315,6 +315,9 @@ bool respond__next(struct exchange *x);
 bool respond__replace(struct exchange *x);
 /* Writes conn->refusal, head and body. */
 void respond__refusal(struct conn *conn, enum http_refusal why);
+/* What speaks for which path as of the next window. ERR_WOULD_BLOCK: the plan is to be loaded. */
+enum err respond__find_facts(const struct worker *worker, struct path_send *send,
+                             struct path_facts *facts) MUST_USE;
 const char *respond__date(struct worker *worker);
 
 /* server.c */

@@ -5,7 +5,8 @@
  *
  *   inline    bytes in memory (of the index record), with the head in one send
  *   sendfile  page cache -> socket, nothing copied; for what is resident and verified
- *   splice    page cache -> pipe -> socket, likewise, on kernel workers
+ *   splice    page cache -> pipe -> socket, likewise; through a larger pipe than sendfile's
+ *   ring-splice   the same as linked operations of io_uring, on kernel workers. To compare with
  *   direct    O_DIRECT read into arena slots, each 64 KiB checked before its first byte leaves
  *   mmap      the page cache mapped, and sent from there: copied once. To compare with
  *   copy      page cache -> slot -> socket: copied twice. To compare with, and the last resort
@@ -41,7 +42,7 @@ struct path {
     void (*cancel)(struct path_send *send);
 };
 
-extern const struct path path_inline, path_sendfile, path_splice, path_direct, path_mmap, path_copy;
+extern const struct path path_inline, path_sendfile, path_splice, path_ring_splice, path_direct, path_mmap, path_copy;
 const struct path *path_of(uint8_t id); /* PATH_INLINE .. */
 
 /*
@@ -54,7 +55,7 @@ const struct path *path_of(uint8_t id); /* PATH_INLINE .. */
     X(INLINE_TAIL, "inline_tail", false, "the end of the object is held in the index")             \
     X(NO_FILE, "no_file", false, "the volume has no file descriptor to send from")                 \
     X(TLS, "tls", false, "the connection is encrypted by this process, so bytes pass through it")  \
-    X(NO_SPLICE, "no_splice", false, "this kernel lets the ring do no splice")                     \
+    X(NO_SPLICE, "no_splice", false, "without io_uring there is no ring-splice")                     \
     X(COPIES, "copies", false, "every path there is copies here")                                  \
     X(NOT_RESIDENT, "not_resident", true, "pages are not in the page cache, or were not checked")  \
     X(NOT_KEPT, "not_kept", true, "pages were read and checked, and the cache did not keep them")  \
@@ -88,7 +89,7 @@ struct path_facts {
     bool is_resident;     /* its first window: in the page cache, put there by a verified read */
     bool has_fd;          /* sendfile is possible */
     bool is_hot;          /* worth bringing into the page cache */
-    bool has_splice;      /* the ring can, and there are pipes */
+    bool has_ring_splice;
     bool sends_zero_copy; /* a send out of the arena is known not to be copied here */
     uint8_t tls;          /* enum path_tls */
 };

@@ -10,18 +10,17 @@
  * What the paths out of the page cache share. Before each window two questions are asked, in this
  * order:
  *
- *     checked?   every sum chunk of it was read through the cache and equalled its sum (verified.h),
- *                and the policy does not want it checked again
- *     resident?  the pages are in the cache now; one that is not would be read while the loop
- *                stands still, and sent unchecked
+ *     checked?   every sum chunk of it was read through the cache and equalled its sum
+ * (verified.h), and the policy does not want it checked again resident?  the pages are in the cache
+ * now; one that is not would be read while the loop stands still, and sent unchecked
  *
  *     both yes          it may be sent
  *     no, and hot       promote: read through the cache into a slot, check, remember; ask again
  *     no otherwise      the direct path goes on; likewise when promoting was in vain
  *
  * Between the answer and the sending the kernel may still evict a page; then the loop waits for one
- * read. Asking costs 0.6 us a window. Not asking again for what was resident a moment ago would save
- * them, and would turn memory pressure into unchecked bytes.
+ * read. Asking costs 0.6 us a window. Not asking again for what was resident a moment ago would
+ * save them, and would turn memory pressure into unchecked bytes.
  */
 
 /* ---- may a window be sent? ---- */
@@ -156,8 +155,7 @@ bool path__cached_window(struct path_send *send, uint32_t size_max,
     /* What was promoted is sent before the next is: a window begun anew after each wait would
      * always reach a bit beyond. */
     uint64_t offset = send->plan->offset;
-    uint64_t decided_to =
-        send->promoted_to > send->judged_to ? send->promoted_to : send->judged_to;
+    uint64_t decided_to = send->promoted_to > send->judged_to ? send->promoted_to : send->judged_to;
     if (offset < decided_to && span.size > decided_to - offset)
         span.size = decided_to - offset;
     window->slot = NULL;

@@ -4,11 +4,11 @@
 #include <unistd.h>
 
 /*
- * The page cache mapped, window by window, and sent from there: the kernel copies once, and pays for page
- * tables. auto never takes it; it is here to be compared with.
+ * The page cache mapped, window by window, and sent from there: the kernel copies once, and pays
+ * for page tables. auto never takes it; it is here to be compared with.
  *
- * This process never reads the mapping itself: a page that cannot be read from the disk would be a SIGBUS
- * then, and is an error of send() now. What is sent was checked by way of path_cached.c.
+ * This process never reads the mapping itself: a page that cannot be read from the disk would be a
+ * SIGBUS then, and is an error of send() now. What is sent was checked by way of path_cached.c.
  */
 
 static void mmap_go(struct path_send *send);

@@ -54,7 +54,8 @@ static void records_submit(struct path_send *send)
 static bool is_joined(struct path_send *send)
 {
     struct bytes head = send->head, body = send->body;
-    if (head.size == 0 || body.size == 0 || body.size > send->head_room || body.size > JOIN_BYTES_MAX)
+    if (head.size == 0 || body.size == 0 || body.size > send->head_room ||
+        body.size > JOIN_BYTES_MAX)
         return false;
     memcpy((char *)head.data + head.size, body.data, body.size);
     send->head_room = 0; /* it is used up */

@@ -1,69 +1,89 @@
 #include "api/http/path.h"
 
+#include <errno.h>
+#include <fcntl.h>
+
 #include "api/http/pipes.h"
 
 /*
- * Page cache to pipe to socket: the pages of a window go into a pipe of the worker's and out of it
- * into the socket, both halves in one operation of the ring. On io_uring kernel workers do it, while
- * the loop serves others; the pages are known to be in the cache (path_cached.c).
+ * Page cache to pipe to socket by splice(2), called right here: the socket does not block and the
+ * pages are known to be there (path_cached.c). sendfile does the same through a pipe of 64 KiB that
+ * it keeps for itself; through one of 1 MiB the socket is handed sixteen times as much a call.
  *
- *     take a pipe -> [ window -> fill and drain -> drain what is left ... ] -> done or handed over
+ *     take a pipe -> [ drain what is left -> window -> fill ... ] -> done or handed over
  *
- * What the socket did not take is drained before more is filled, so a pipe never holds more than one
- * window. The engine puts the pipe back when the path ends, however that comes; one that is not empty
- * then (the client left) is closed by the pool.
+ * What the socket did not take is drained before more is filled, so a pipe never holds more than
+ * one window. The engine puts the pipe back when the path ends, however that comes; one that is not
+ * empty then (the client left) is closed by the pool.
  */
+
+#define TURN_BYTES_MAX MIB(4) /* then other connections have their turn */
 
 static void splice_go(struct path_send *send);
 
-static void drain(struct path_send *send);
-
-static void spliced(struct ring_op *op, enum err e, uint32_t count)
+/* The window's pages into the empty pipe. False: it failed. */
+static bool filled(struct path_send *send, const struct path_window *window)
 {
-    struct path_send *send = CONTAINER_OF(op, struct path_send, op);
-    const struct ring_splice *step = &send->splice;
-    send->pipe->level += step->filled;
-    CHECK(count <= send->pipe->level);
-    send->pipe->level -= count;
-    read_plan_advance(send->plan, count);
-    if (!send->err && (e || count == 0))
-        send->err = e ? e : ERR_IO; /* the file ends before the data does */
-    if (count > 0 && !path_progress(send, count) && !send->err)
-        send->err = ERR_TIMEOUT;
-    if (!send->err && send->pipe->level > 0)
-        drain(send);
-    else
-        splice_go(send);
-}
-
-static void splice_step(struct path_send *send, const struct path_window *window)
-{
-    send->splice = (struct ring_splice){
-        .pipe_in = send->pipe->in, .pipe_out = send->pipe->out, .socket_fd = send->fd};
-    if (window != NULL) {
-        send->splice.file_fd = window->span.fd;
-        send->splice.file_offset = window->span.file_offset;
-        send->splice.fill = window->size;
+    struct pipe *pipe = send->pipe;
+    off_t offset = (off_t)window->span.file_offset;
+    ssize_t size;
+    CHECK(pipe->level == 0);
+    do
+        size = splice(window->span.fd, &offset, pipe->in, NULL, window->size,
+                      SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    while (size < 0 && errno == EINTR);
+    if (size <= 0) {
+        path_done(send, size == 0 ? ERR_IO : err_from_errno(errno)); /* 0: the file ends too soon */
+        return false;
     }
-    send->splice.drain = send->pipe->level + send->splice.fill;
-    send->splice.more = read_plan_left(send->plan) > send->splice.drain;
-    ring_splice(loop_ring(send->loop), &send->op, &send->splice, spliced);
+    pipe->level = (uint32_t)size;
+    return true;
 }
 
-static void drain(struct path_send *send)
+/* What is in the pipe into the socket. False: wait, or it failed. */
+static bool drained(struct path_send *send, uint64_t *budget)
 {
-    splice_step(send, NULL);
+    struct pipe *pipe = send->pipe;
+    while (pipe->level > 0) {
+        bool more = read_plan_left(send->plan) > pipe->level;
+        ssize_t size = splice(pipe->out, NULL, send->fd, NULL, pipe->level,
+                              SPLICE_F_MOVE | SPLICE_F_NONBLOCK | (more ? SPLICE_F_MORE : 0));
+        if (size < 0 && errno == EINTR)
+            continue;
+        if (size <= 0) {
+            if (size < 0 && errno == EAGAIN)
+                path__wait_writable(send, splice_go);
+            else
+                path_done(send, size == 0 ? ERR_PEER_CLOSED : err_from_errno(errno));
+            return false;
+        }
+        pipe->level -= (uint32_t)size;
+        read_plan_advance(send->plan, (uint64_t)size);
+        *budget -= (uint64_t)size < *budget ? (uint64_t)size : *budget;
+        if (!path_progress(send, (uint64_t)size)) {
+            path_done(send, ERR_TIMEOUT);
+            return false;
+        }
+    }
+    return true;
 }
 
 static void splice_go(struct path_send *send)
 {
-    if (send->err || read_plan_left(send->plan) == 0) {
-        path_done(send, send->err);
-        return;
+    uint64_t budget = TURN_BYTES_MAX;
+    while (!send->err && read_plan_left(send->plan) > 0) {
+        if (budget == 0) {
+            path__wait_writable(send, splice_go); /* which it is at once, after the others */
+            return;
+        }
+        bool has_some = send->pipe->level > 0;
+        if (!has_some && (!path__cached_window(send, send->pipe->capacity, splice_go) ||
+                          !path__cached_head(send, splice_go) || !filled(send, &send->windows[0])))
+            return;
+        if (!drained(send, &budget))
+            return;
     }
-    if (path__cached_window(send, send->pipe->capacity, splice_go) &&
-        path__cached_head(send, splice_go))
-        splice_step(send, &send->windows[0]);
+    path_done(send, send->err);
 }
 
 static void splice_start(struct path_send *send)
@@ -77,7 +97,7 @@ static void splice_start(struct path_send *send)
 
 static void splice_cancel(struct path_send *send)
 {
-    send->is_cancelled = true; /* what is under way ends with the socket's shutdown */
+    send->is_cancelled = true; /* a poll ends with the socket's shutdown, a read by itself */
 }
 
 const struct path path_splice = {.name = "splice",

@@ -4,10 +4,9 @@
 
 #define SAMPLE_EVERY_MAX 1000000u /* beyond, nothing of a day's requests would be sampled */
 
-static const char *const names[PATH_ID_COUNT] = {
-    [PATH_AUTO] = "auto",
+static const char *const names[PATH_ID_COUNT] = {[PATH_AUTO] = "auto",
 #define X(id, name) [PATH_##id] = name,
-    PATHS(X)
+                                                 PATHS(X)
 #undef X
 };
 

@@ -22,6 +22,7 @@
     X(INLINE, "inline")                                                                            \
     X(SENDFILE, "sendfile")                                                                        \
     X(SPLICE, "splice")                                                                            \
+    X(RING_SPLICE, "ring-splice")                                                                  \
     X(DIRECT, "direct")                                                                            \
     X(MMAP, "mmap")                                                                                \
     X(COPY, "copy")

@@ -265,15 +265,15 @@ static bool requires_path(const struct path_send *send)
 }
 
 /* What speaks for which path, as of the first window; the paths look again at each. */
-static enum err find_facts(struct path_send *send, struct path_facts *facts)
+enum err respond__find_facts(const struct worker *worker, struct path_send *send,
+                             struct path_facts *facts)
 {
-    struct exchange *x = CONTAINER_OF(send, struct exchange, send);
     struct read_span span = {.fd = -1};
     *facts = (struct path_facts){
         .size = read_plan_left(send->plan),
         .is_hot = send->is_hot,
-        .has_splice = ring_has_splice(x->conn->worker->ring),
-        .tls = send->tls ? PATH_TLS_USER : x->conn->tls ? PATH_TLS_KERNEL : PATH_TLS_NONE,
+        .has_ring_splice = ring_has_splice(worker->ring),
+        .tls = send->facts.tls,
     };
     enum err e = facts->size > 0 ? read_plan_span(send->plan, &span) : ERR_OK;
     if (e)
@@ -298,7 +298,8 @@ static void deny(struct path_send *send, enum path_obstacle why)
 static void choose(struct path_send *send)
 {
     struct exchange *x = CONTAINER_OF(send, struct exchange, send);
-    enum err e = send->err ? send->err : find_facts(send, &send->facts);
+    enum err e = send->err ? send->err
+                           : respond__find_facts(x->conn->worker, send, &send->facts);
     if (e == ERR_WOULD_BLOCK) {
         path__load(send, choose);
         return;
@@ -353,6 +354,9 @@ void respond__start(struct exchange *x)
     send->pipes = worker->pipes;
     send->fd = x->conn->fd;
     send->tls = conn__makes_records(x->conn) ? x->conn->tls->tls : NULL;
+    send->facts.tls = send->tls      ? PATH_TLS_USER
+                      : x->conn->tls ? PATH_TLS_KERNEL
+                                     : PATH_TLS_NONE;
     send->ask = &x->ask;
     x->keeps = can_keep(x);
     if (x->conn->is_gone) {

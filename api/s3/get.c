@@ -7,6 +7,7 @@
  */
 #include "api/s3/byteranges.h"
 #include "api/s3/conditions.h"
+#include "api/s3/get_policy.h"
 #include "api/s3/meta.h"
 #include "api/s3/object_headers.h"
 #include "api/s3/request.h"
@@ -22,10 +23,6 @@ enum {
     GET_ANSWER,
     GET_STEP_COUNT
 };
-
-/* How often an object must have been read lately to be worth its place in the page cache: once is a
- * scan, twice is interest. */
-#define GET_HOT_READS 2
 
 struct get {
     struct s3_lookup lookup;
@@ -290,6 +287,8 @@ static int get_answer(struct op *op)
     struct get *get = get_of(r);
     struct object *object = get_object(get);
     const struct object_info *info = object_info(object);
+    if (!s3_get_policy(r, &get->answer.policy))
+        return OP_END;
     get_headers(r, get, info);
     r->has_answered = true;
     int status = get->is_partial ? 206 : 200;
@@ -310,6 +309,7 @@ static int get_answer(struct op *op)
         .object = object,
         .receipt = s3_tells_receipts(r),
         .is_hot = reads >= GET_HOT_READS,
+        .policy = get->answer.policy,
     };
     http_respond_object(r->x, status, &get->answer);
     return OP_END;

@@ -46,6 +46,13 @@ static const struct refusal *find_refusal(const struct s3_header *header)
     return NULL;
 }
 
+/* What a GET may require is judged where its path is chosen. */
+static bool is_path_requirement(const struct s3_request *r, const struct s3_header *header)
+{
+    return bytes_equal_nocase(header->name, BYTES("x-sluice-require-path")) &&
+           r->resource == S3_OBJECT && (r->http->method == HTTP_GET || r->http->method == HTTP_HEAD);
+}
+
 /* Whoever names the owner they expect wants nothing done to somebody else's bucket. */
 static bool owner_is_expected(const struct s3_request *r, const struct s3_header *header)
 {
@@ -59,6 +66,9 @@ bool s3_refuse_unsupported(struct s3_request *r)
     for (size_t i = 0; i < r->headers.count; i++) {
         const struct s3_header *header = &r->headers.at[i];
         if (!bytes_start_with_nocase(header->name, BYTES("x-")))
+            continue;
+        r->has_sluice_headers |= bytes_start_with_nocase(header->name, BYTES("x-sluice-"));
+        if (is_path_requirement(r, header))
             continue;
         if (!owner_is_expected(r, header)) {
             s3_fail(r, S3_E(AccessDenied));

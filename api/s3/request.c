@@ -103,7 +103,9 @@ unsigned s3_put_slots(const struct s3_request *r)
 
 bool s3_tells_receipts(const struct s3_request *r)
 {
-    return !r->service->hides_receipts;
+    bool is_signed = r->auth.key.id[0] != '\0';
+    return r->service->receipts == S3_RECEIPTS_ALL ||
+           (r->service->receipts == S3_RECEIPTS_SIGNED && is_signed);
 }
 
 /* ---- questions ---- */

@@ -50,6 +50,7 @@ struct s3_request {
     struct err_trail trail;
     uint64_t began_ns;
     bool has_answered;
+    bool has_sluice_headers; /* some x-sluice-... came: worth looking for one */
     enum s3_error error; /* told to the client; for metrics */
 
     _Alignas(16) unsigned char own[S3_OWN_BYTES];

@@ -283,7 +283,9 @@ enum err s3_service_open(const struct s3_service_options *options, struct s3_ser
     service->put_slots = options->put_slots ? options->put_slots : PUT_SLOTS_DEFAULT;
     if (service->put_slots > RECEIVE_SLOTS_MAX)
         return err_note(trail, ERR_INVALID, "an upload holds at most %d slots", RECEIVE_SLOTS_MAX);
-    service->hides_receipts = options->hides_receipts;
+    service->receipts = options->receipts;
+    service->bucket_settings = options->bucket_settings;
+    service->get_policy = options->get_policy;
     enum err e = service_names(service, options, trail);
     if (!e)
         e = service_gzip_buckets(service, options, trail);

@@ -14,6 +14,7 @@
 #define API_S3_SERVICE_H
 
 #include "api/http/http.h"
+#include "api/s3/bucket_settings.h"
 #include "api/s3/keyring.h"
 
 #define S3_DOMAINS_MAX      8
@@ -39,7 +40,10 @@ struct s3_service_options {
     unsigned worker_count; /* as given to the HTTP server */
     uint32_t blocks_max;   /* per worker, 16 KiB each, made as needed; 0: 1024 */
     uint32_t put_slots;    /* arena slots one upload may hold, 1..8; 0: 4 */
-    bool hides_receipts;   /* no x-sluice-* response headers */
+    struct bucket_settings *bucket_settings; /* borrowed; NULL: no bucket has any */
+    struct path_policy get_policy; /* of GETs whose bucket and headers say nothing else */
+    /* Whom x-sluice-* response headers are told. */
+    enum s3_receipts { S3_RECEIPTS_SIGNED, S3_RECEIPTS_ALL, S3_RECEIPTS_OFF } receipts;
 };
 
 enum err s3_service_open(const struct s3_service_options *options, struct s3_service **ret_service,

@@ -27,8 +27,10 @@ struct s3_service {
     char gzip_buckets[S3_GZIP_BUCKETS_MAX][BUCKET_NAME_BYTES_MAX + 1];
     size_t gzip_bucket_count;
     unsigned put_slots;
-    bool hides_receipts;
     struct s3_lanes lanes;
+    enum s3_receipts receipts;
+    struct bucket_settings *bucket_settings; /* borrowed; may be NULL */
+    struct path_policy get_policy;
     unsigned worker_count;
     struct s3_worker *workers[]; /* owned; each in memory of its own: no line is shared */
 };

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the kernel saw of a PUT and of a GET: zero copy and durability as facts, not as claims.
 
-strace sees system calls: how segment files were opened, fdatasync, sendfile, and that no read or write carried the body. What io_uring
+strace sees system calls: how segment files were opened, fdatasync, sendfile, splice, and that no read or write carried the body. What io_uring
 does it cannot see; for that the kernel's own tracepoint io_uring_submit_req tells the opcode of each request, where tracefs can be
 mounted. strace needs ptrace and the tracepoint needs root: what cannot be had here is skipped and says so.
 """
@@ -167,8 +167,11 @@ def put_as_seen(calls, began, ended):
 
 def get_as_seen(calls, began, ended, size):
     seen = between(calls, began, ended)
-    sent = sum(call.result for call in seen if call.name == "sendfile" and on_segment(call) and call.result > 0)
-    equal(sent, size, "warm GET: sendfile from the segment sent the whole body")
+    moved = [call for call in seen if call.name in ("sendfile", "splice") and on_segment(call) and call.result > 0]
+    equal(sum(call.result for call in moved), size, "warm GET: the whole body went from the segment into a pipe, page by page")
+    equal({call.name for call in moved}, {"splice"}, "warm GET: by splice, as its receipt says")
+    onward = [call for call in seen if call.name == "splice" and not on_segment(call) and call.result > 0]
+    equal(sum(call.result for call in onward), size, "warm GET: and on from the pipe into the socket")
     copied = [call for call in seen if call.name.startswith(("read", "pread")) and on_segment(call)]
     equal([call[:4] for call in copied], [], "warm GET: no read() of the segment")
     pushed = [call for call in seen if call.name in ("write", "writev", "sendto", "sendmsg") and call.result >= 65536]
@@ -196,7 +199,7 @@ def under_strace():
         with resident(node, BUCKET, "body"):
             for _ in range(6):                          # the first reads check the sums; what is read again is warm
                 answer, *marks["get"] = timed(lambda: client.get(BUCKET, "body"))
-        equal(answer.headers.get("x-sluice-path"), "sendfile", "a warm GET says it was sent by sendfile")
+        equal(answer.headers.get("x-sluice-path"), "splice", "a warm GET of that size says it was sent by splice")
         check(answer.body == body, "and its bytes are the same")
     equal(node.terminate(), 0, "SIGTERM drains and exits 0 under strace")
     calls = parse(log)

@@ -438,7 +438,7 @@ static void a_splice_of_nothing_or_to_nobody_says_so(void **state)
     assert_int_not_equal(result.e, ERR_OK);
     assert_int_equal(splice.filled, 0);
 
-    (void)signal(SIGPIPE, SIG_IGN); /* the poll backend's splice(2) is ours, and has no flag for it */
+    (void)signal(SIGPIPE, SIG_IGN); /* a splice has no flag for it */
     assert_int_equal(shutdown(f->pair[0], SHUT_RDWR), 0);
     splice = splice_of_file(f);
     splice.fill = splice.drain = 1000;

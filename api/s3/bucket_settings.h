@@ -1,0 +1,47 @@
+/*
+ * What is set for one bucket besides S3's own subresources: which data path its objects take, whether that is required, when their
+ * bytes are checked (api/http/policy.h). Kept among the group's settings ("bucket/<id in hex>", a line "name=value" each), all of them also in
+ * memory, where a GET finds them without waiting; a node whose buckets have none pays for one load.
+ *
+ * They belong to the bucket's id, not to its name: a bucket that is removed and made again has none.
+ */
+#ifndef API_S3_BUCKET_SETTINGS_H
+#define API_S3_BUCKET_SETTINGS_H
+
+#include "api/http/policy.h"
+#include "replication/group.h"
+
+/* X(field, name, values): the names are those of `sluice bucket set`. */
+#define BUCKET_SETTINGS(X)                                                                         \
+    X(path, "get-path", "auto|sendfile|splice|ring-splice|direct|mmap|copy")                                   \
+    X(require, "require-path", "none|zerocopy|inline|sendfile|splice|ring-splice|direct|mmap|copy")            \
+    X(verify, "verify", "off|cold|sample:N|always")
+
+struct bucket_policy {
+#define X(field, name, values) bool has_##field;
+    BUCKET_SETTINGS(X)
+#undef X
+    struct path_policy policy;
+};
+
+struct bucket_settings;
+
+/* B. Reads all; those of buckets that are gone are removed. */
+enum err bucket_settings_open(struct group *group, struct bucket_settings **ret_settings, struct err_trail *trail) MUST_USE;
+void bucket_settings_close(struct bucket_settings *settings); /* NULL does nothing */
+CLEANUP_DEFINE(bucket_settings_close, struct bucket_settings *)
+
+/* Any thread, does not block on the disk. False: nothing is set for the bucket. */
+bool bucket_settings_find(struct bucket_settings *settings, struct bucket_id bucket, struct bucket_policy *ret_policy);
+/* What the bucket says, over what holds without it. */
+void bucket_policy_apply(const struct bucket_policy *bucket, struct path_policy *policy);
+
+/* Pure: one setting by name; "default" takes it back. ERR_INVALID with a sentence. */
+enum err bucket_policy_set(struct bucket_policy *policy, struct bytes name, struct bytes value, struct err_trail *trail) MUST_USE;
+/* Writes the value of a setting, or "default". */
+void bucket_policy_print(const struct bucket_policy *policy, const char *name, struct buf *out);
+/* B. Stores it durably, then shows it to bucket_settings_find(); one without settings is removed. */
+enum err bucket_settings_put(struct bucket_settings *settings, struct bucket_id bucket, const struct bucket_policy *policy,
+                             struct err_trail *trail) MUST_USE;
+
+#endif
