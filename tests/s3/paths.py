@@ -15,8 +15,8 @@ BUCKET = "paths"
 PATHS = ("sendfile", "splice", "ring-splice", "direct", "mmap", "copy")
 COPIES = {"inline": 1, "sendfile": 0, "splice": 0, "ring-splice": 0, "direct": 1, "mmap": 1, "copy": 2}
 MIB = 1 << 20
-SIZES = (1, 4096, 8192, 8193, 65535, 65536, 65537, MIB, MIB + 1, 20 * MIB + 12345)     # inline, units, sum chunks, windows, extents
-INLINE_MAX = 8192
+SIZES = (1, 4096, 8192, 16384, 16385, 65535, 65536, 65537, MIB, MIB + 1, 20 * MIB + 12345)     # inline, units, sum chunks, windows, extents
+INLINE_MAX = 16384
 
 
 def get(client, key, path=None, require=None, byte_range=None):
