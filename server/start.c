@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "api/http/pipes.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "sluice_config.h"
@@ -15,6 +16,17 @@
 #define SHARE_LARGE_MIN 8u /* slots a worker cannot do without: two uploads' worth */
 #define SHARE_SMALL_MIN 8u
 #define FILES_WANTED    1024u /* besides one a connection: segments, index, rings */
+#define WORKER_FILES    (2u * PIPES_MAX) /* the ends of a worker's pipes */
+
+static unsigned wanted_workers(const struct node *node)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (node->config.s3_workers > 0)
+        return (unsigned)node->config.s3_workers;
+    if (cores < (long)WORKERS_MIN)
+        return WORKERS_MIN;
+    return cores < (long)WORKERS_MAX ? (unsigned)cores : WORKERS_MAX;
+}
 
 /* ---- limits: taken as far as they may be, told in the banner ---- */
 
@@ -40,7 +52,8 @@ static uint64_t limit_raise(int resource, uint64_t wanted)
 static enum err limits_start(void *context, struct err_trail *trail)
 {
     struct node *node = context;
-    uint64_t wanted = node->config.s3_connections_max + FILES_WANTED;
+    uint64_t wanted = node->config.s3_connections_max + FILES_WANTED +
+                      (uint64_t)wanted_workers(node) * WORKER_FILES;
     node->files_max = limit_raise(RLIMIT_NOFILE, wanted);
     node->memlock_max = limit_raise(RLIMIT_MEMLOCK, RLIM_INFINITY);
     if (node->files_max < wanted)
@@ -257,21 +270,12 @@ static uint64_t machine_ram_bytes(void)
     return pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : GIB(1);
 }
 
-static unsigned default_workers(void)
-{
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    if (cores < (long)WORKERS_MIN)
-        return WORKERS_MIN;
-    return cores < (long)WORKERS_MAX ? (unsigned)cores : WORKERS_MAX;
-}
-
 /* Three quarters in large slots, which bodies stream through; a quarter in small ones, which small
  * objects and tails take. */
 static enum err arena_start(void *context, struct err_trail *trail)
 {
     struct node *node = context;
-    node->worker_count =
-        node->config.s3_workers > 0 ? (unsigned)node->config.s3_workers : default_workers();
+    node->worker_count = wanted_workers(node);
     uint64_t bytes = node->config.memory_arena > 0 ? node->config.memory_arena
                                                    : arena_default_bytes(machine_ram_bytes());
     uint64_t least = node->worker_count * (SHARE_LARGE_MIN * (uint64_t)SLOT_LARGE_BYTES +

@@ -227,7 +227,10 @@ static enum err span_in_extent(const struct read_plan *plan, const struct place 
     struct segment *segment = segments_find(segments, extent->segment);
     uint64_t file_start = (uint64_t)extent->unit * UNIT_BYTES;
     *ret_span = (struct read_span){
-        .fd = segments->disk->ops->fd(segment->buffered),
+        /* Pages of the cache may stand in a socket's queue long after they were "sent". Direct I/O
+         * writes past them; where writes go through the cache, the next owner of these units would
+         * write into them, and into what the client gets. */
+        .fd = segments->is_direct ? segments->disk->ops->fd(segment->buffered) : -1,
         .buffered = segment->buffered,
         .direct = segment->direct,
         .file_offset = file_start + within,

@@ -28,7 +28,7 @@ struct read_plan {
 
 struct read_span {
     const uint8_t *inline_data; /* not NULL: the bytes themselves (inline object) */
-    int fd;                     /* buffered descriptor for sendfile; -1: none (simulated disk) */
+    int fd;                     /* buffered descriptor for sendfile; -1: none (no real Direct I/O, or no real disk) */
     struct disk_file *buffered; /* borrowed, valid while the plan is open */
     struct disk_file *direct;
     uint64_t file_offset; /* where the next byte lies */
