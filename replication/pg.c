@@ -18,6 +18,9 @@ enum pg_bug pg__bug;
 #endif
 
 #define ASK_AGAIN_NS (300 * NS_PER_MS) /* the register, while its answer is missing */
+/* And now and then in any case: a swap that reached it when nobody waited any more is known to
+ * none. */
+#define LOOK_NS (5 * NS_PER_SECOND)
 
 /* ---- effects ---- */
 
@@ -107,8 +110,10 @@ static void learn(struct pg *pg, uint64_t now_ns, const struct pg_config *config
         pg->swap_state = PG_SWAP_IDLE;
     /* A record that names us and that we did not ask for is of a life before: it needs a new term.
      */
-    if (config->primary == pg->options.self)
+    if (config->primary == pg->options.self) {
         pg->is_starting = true;
+        pg->ask_due_ns = now_ns;
+    }
     pg->d.config = *config;
     step_down(pg);
     pg__save(pg);
@@ -125,6 +130,18 @@ void pg__swap(struct pg *pg, struct pg_config next)
     pg->wanted = next;
     pg->swap_state = PG_SWAP_SENT;
     pg->options.ops->swap(pg->options.context, &pg->wanted);
+}
+
+/*
+ * A swap of the life before may have reached the register late, after this life has promised to
+ * leave the group to another for a while: that comes first.
+ */
+static bool has_promised(const struct pg *pg, uint64_t now_ns)
+{
+    for (unsigned i = 0; i < pg->options.node_count; i++)
+        if (pg->peers[i].has_promise && pg->peers[i].promise_ns > now_ns)
+            return true;
+    return false;
 }
 
 /* We are the primary of the register's record and have just started. */
@@ -184,7 +201,8 @@ void pg_config_read(struct pg *pg, uint64_t now_ns, const struct pg_config *pres
         swap_lost(pg, now_ns, present);
     learn(pg, now_ns, present);
     bool is_ours = pg->d.config.primary == pg->options.self && present->epoch == pg->d.config.epoch;
-    if (is_ours && pg->is_starting && pg->swap_state == PG_SWAP_IDLE && !pg->is_damaged)
+    if (is_ours && pg->is_starting && pg->swap_state == PG_SWAP_IDLE && !pg->is_damaged &&
+        !has_promised(pg, now_ns))
         reclaim(pg, now_ns);
 }
 
@@ -213,9 +231,9 @@ static void ask_register(struct pg *pg, uint64_t now_ns)
     bool wants_to_know = pg->swap_state == PG_SWAP_IN_DOUBT ||
                          (pg->is_starting && pg->d.config.primary == pg->options.self &&
                           pg->swap_state == PG_SWAP_IDLE);
-    if (!wants_to_know || now_ns < pg->ask_due_ns)
+    if (now_ns < pg->ask_due_ns)
         return;
-    pg->ask_due_ns = now_ns + ASK_AGAIN_NS;
+    pg->ask_due_ns = now_ns + (wants_to_know ? ASK_AGAIN_NS : LOOK_NS);
     pg->options.ops->read_config(pg->options.context);
 }
 

@@ -116,6 +116,7 @@ struct pg_peer {
     uint64_t resent_ns;   /* what it lacks was sent again */
     uint64_t lease_ns;    /* we may read until then, for its part */
     uint64_t promise_ns;  /* we have promised it not to take over until then */
+    bool has_promise;     /* in this life, and not only perhaps in one before */
 };
 
 struct pg_options {

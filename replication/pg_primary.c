@@ -18,6 +18,12 @@ static unsigned count_of(uint8_t mask)
 
 /* ---- commit ---- */
 
+static void open_group(struct pg *pg)
+{
+    pg->role = PG_OPEN;
+    pg->options.ops->opened(pg->options.context);
+}
+
 void pg__commit(struct pg *pg)
 {
     uint64_t commit = HAS_BUG(COMMIT_UNPERSISTED) ? pg->d.log.last : pg->durable;
@@ -35,10 +41,8 @@ void pg__commit(struct pg *pg)
     bool may_acknowledge = count_of(pg->d.config.in_sync) >= pg->options.in_sync_min;
     pg__advance(pg, commit, may_acknowledge);
     pg_log_forget(&pg->d.log, pg->d.commit);
-    if (pg->role == PG_OPENING && (pg->d.commit >= pg->barrier || HAS_BUG(NO_BARRIER))) {
-        pg->role = PG_OPEN;
-        pg->options.ops->opened(pg->options.context);
-    }
+    if (pg->role == PG_OPENING && pg->d.commit >= pg->barrier)
+        open_group(pg);
 }
 
 /* ---- sending the log ---- */
@@ -81,6 +85,8 @@ void pg__lead(struct pg *pg, uint64_t now_ns)
     pg__append(pg, pg->d.config.term, NULL);
     pg->barrier = pg->d.log.last;
     pg->beacon_due_ns = now_ns; /* the tick that follows greets everybody */
+    if (HAS_BUG(NO_BARRIER))
+        open_group(pg);
 }
 
 enum err pg_propose(struct pg *pg, uint64_t now_ns, const void *record, uint64_t *ret_psn)

@@ -21,7 +21,8 @@
     X(NO_RECLAIM, "a restarted primary goes on in its old term")                                   \
     X(ACK_EARLY, "a replica acknowledges what is not on its disk")                                 \
     X(COMMIT_UNPERSISTED, "a primary does not wait for its own disk")                              \
-    X(NO_MATCH, "a replica keeps what its new primary's log does not have")
+    X(NO_MATCH, "a replica keeps what its new primary's log does not have")                        \
+    X(PROMISE_WHILE_TAKING, "a replica promises while its own swap is under way")
 
 #ifdef PG_WITH_BUGS
 enum pg_bug {

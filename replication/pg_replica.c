@@ -79,6 +79,11 @@ static void follow_commit(struct pg *pg, uint64_t commit)
 
 void pg__promise(struct pg *pg, uint64_t now_ns, uint8_t from, const struct pg_message *beacon)
 {
+    /* A swap of ours that is under way may make us primary whatever we promise now. */
+    bool takes_over = pg->swap_state != PG_SWAP_IDLE;
+    if (takes_over && !HAS_BUG(PROMISE_WHILE_TAKING))
+        return;
+    pg->peers[from].has_promise = true;
     pg->peers[from].promise_ns = now_ns + pg->options.times.grace_ns;
     struct pg_message answer = {.type = PG_BEACON_ACK, .beacon_ns = beacon->beacon_ns};
     if (HAS_BUG(GRANT_STALE)) { /* and does not even say that there is something newer */

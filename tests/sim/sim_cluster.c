@@ -272,6 +272,8 @@ static void op_opened(void *context)
     struct sim_node *node = context;
     SIM_TELL(node->sim, "node %u is open in term %llu", node->index,
              (unsigned long long)node->pg.d.config.term);
+    if (pg_may_read(&node->pg, sim_local_ns(node))) /* the hastiest client there could be */
+        sim_check_read(node);
 }
 
 static void op_lost(void *context)
