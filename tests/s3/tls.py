@@ -13,8 +13,8 @@ import threading
 import time
 
 from clients import MIB, Tool, same_file, write_file
-from checks import check, equal, finish, guarded, wait_until
-from node import Node, binary, make_certificate, scratch
+from checks import check, equal, finish, guarded, note, wait_until
+from node import BUILD, Node, binary, make_certificate, scratch
 
 HANGING, IDLE = 300, 400
 PATIENCE_S = 20                                         # for what takes milliseconds on a machine that is not busy
@@ -163,7 +163,10 @@ def idle(node):
     for wire in wires:
         wire.recv(4096)
     each = (node.status_kib("VmRSS") - before) / IDLE
-    check(each < 32, f"an idle connection by TLS holds {each:.1f} KiB of the node's memory")
+    if "san" in os.path.basename(BUILD):            # a sanitizer keeps what is freed, and its own books
+        note(f"an idle connection by TLS holds {each:.1f} KiB under a sanitizer")
+    else:
+        check(each < 32, f"an idle connection by TLS holds {each:.1f} KiB of the node's memory")
     check(node.status_kib("VmRSS") < node.memory_budget_kib(), "and the node stays within what its banner promised")
     for wire in wires:
         wire.close()
