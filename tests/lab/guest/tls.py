@@ -77,7 +77,7 @@ def new_keys(node):
         said = client.stdout.read().decode(errors="replace")
         client.kill()
     check(ended and "KEYUPDATE" in said, "a client that asks for new keys sees the connection end", said[-1500:])
-    equal(client_of(node, "1.3").get(BUCKET, "1.3/9000").status, 200, "and others are served")
+    equal(client_of(node, "1.3").get(BUCKET, f"1.3/{SIZES[1]}").status, 200, "and others are served")
 
 
 def farewell(node):
