@@ -22,6 +22,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 
 #include "base/check.h"
@@ -282,13 +283,15 @@ static void a_directory_that_cannot_be_written_is_told(void **state)
 static void without_direct_io_its_rows_say_so_and_the_others_go_on(void **state)
 {
     struct fixture *f = *state;
+    struct statvfs space;
+    if (statvfs("/dev/shm", &space) != 0 || (uint64_t)space.f_bavail * space.f_frsize < MIB(80))
+        skip(); /* some containers have less than the 64 MiB that are written */
     struct bench_options options = {
         .dir = "/dev/shm", .sizes = {65536}, .size_count = 1, .seconds = 0.005};
     capture_begin(f);
     enum exit_code code = bench_paths_run(&f->cli, &options, &f->run);
     capture_end(f);
-    if (code != EXIT_DONE)
-        skip(); /* containers have less than 64 MiB there */
+    assert_int_equal(code, EXIT_DONE);
     for (size_t i = 0; i < f->run.point_count; i++)
         if (f->run.points[i].technique->is_direct) {
             assert_non_null(strstr(f->run.points[i].reason, "tmpfs"));
