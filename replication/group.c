@@ -98,7 +98,36 @@ void group_status(struct group *group, struct group_status *ret_status)
         .in_sync = volume.state == VOLUME_FAILED ? 0 : group->config.members,
         .config_register = group->reg->ops->name,
         .is_primary = true,
+        .role = volume.state == VOLUME_FAILED ? GROUP_STOPPED : GROUP_PRIMARY,
+        .psn_applied = volume.last_psn,
+        .psn_last = volume.last_psn,
+        .in_sync_min = 1,
     };
+}
+
+const char *group_role_name(enum group_role role)
+{
+    switch (role) {
+    case GROUP_JOINING:
+        return "joining";
+    case GROUP_REPLICA:
+        return "replica";
+    case GROUP_OPENING:
+        return "opening";
+    case GROUP_PRIMARY:
+        return "primary";
+    case GROUP_STOPPED:
+        return "stopped";
+    }
+    return "?";
+}
+
+enum err group_wait_ready(struct group *group, uint64_t timeout_ns, struct err_trail *trail)
+{
+    (void)group;
+    (void)timeout_ns;
+    (void)trail;
+    return ERR_OK;
 }
 
 /* ---- writing ---- */
@@ -171,6 +200,37 @@ enum err group_settings(struct group *group, struct bytes prefix, setting_each_f
                         void *context)
 {
     return volume_settings(group->volume, prefix, each, context);
+}
+
+/* ---- the read barrier ---- */
+
+bool group_is_fresh(const struct group *group)
+{
+    (void)group;
+    return true;
+}
+
+static void fresh_now(struct loop_msg *msg)
+{
+    struct group_ask *ask = CONTAINER_OF(msg, struct group_ask, work.msg);
+    ask->done(ask);
+}
+
+void group_fresh(struct group *group, struct group_ask *ask)
+{
+    ask->group = group;
+    ask->err = ERR_OK;
+    ask->work.msg.deliver = fresh_now;
+    loop_post(ask->loop, &ask->work.msg);
+}
+
+void group_watch_settings(struct group *group, struct bytes prefix,
+                          group_setting_changed_fn *changed, void *context)
+{
+    (void)group;
+    (void)prefix;
+    (void)changed;
+    (void)context;
 }
 
 /* ---- asking: what may wait for the disk runs on the pool ---- */

@@ -18,31 +18,95 @@
 #define REPLICATION_GROUP_H
 
 #include "base/work.h"
+#include "replication/pg.h"
+#include "replication/transport.h"
 #include "storage/object.h"
 #include "storage/read_plan.h"
 #include "storage/volume.h"
 
 struct group;
 
+/*
+ * Nodes that form a group. They are numbered; each is configured with the same list, itself in it. Everything among them happens on one
+ * loop, which the group runs on a thread of its own until group_close().
+ */
+#define GROUP_NODES_MAX PG_NODES_MAX
+struct group_peer {
+    uint32_t node; /* its number, > 0 */
+    struct sockaddr_storage address;
+    socklen_t address_size;
+};
+struct group_peers_options {
+    struct loop *loop;   /* borrowed; has a share of the arena of its own; nobody runs it but the group */
+    struct arena *arena; /* borrowed; with a landing area for each other node */
+    uint32_t self;       /* this node's number */
+    struct group_peer nodes[GROUP_NODES_MAX];
+    unsigned node_count; /* 2..GROUP_NODES_MAX */
+    struct sockaddr_storage listen; /* family 0: this node's own address in `nodes` */
+    socklen_t listen_size;
+    enum transport_choice choice;
+    uint8_t cluster[16];  /* the cluster's id: nodes of another are turned away */
+    uint8_t key[32];      /* known to all its nodes and to nobody else */
+    uint32_t in_sync_min; /* copies without which nothing is acknowledged; 1..node_count */
+    uint64_t busy_poll_ns;
+};
+
 struct group_options {
     struct volume *volume;       /* borrowed: this node's; outlives the group */
     struct work_pool *work_pool; /* borrowed: for what can block */
     struct rand *rand;           /* NULL: system */
+    const struct group_peers_options *peers; /* NULL: a node alone. Borrowed for the call */
     bool volume_is_stepped;      /* the volume has no threads: whoever waits does its steps (tests, simulator) */
 };
 
-/* B. Reads the register, opens a new term. ERR_CORRUPT when the record is not one. */
+/* B. Reads the register, opens a new term. ERR_CORRUPT when the record is not one. With peers it listens, calls them and returns:
+ * group_wait_ready() tells when there is a group. */
 enum err group_open(const struct group_options *options, struct group **ret_group, struct err_trail *trail) MUST_USE;
 void group_close(struct group *group); /* nothing may be in flight; NULL does nothing */
 CLEANUP_DEFINE(group_close, struct group *)
 
-struct group_status {
-    uint64_t epoch, term, psn_committed;
-    uint32_t members, in_sync; /* 1 and 1 for a node alone */
-    const char *config_register; /* "local" */
-    bool is_primary;
+/* B. Until reads and changes are possible here, or for timeout_ns: ERR_TIMEOUT and a sentence that says what is waited for. At once alone. */
+enum err group_wait_ready(struct group *group, uint64_t timeout_ns, struct err_trail *trail) MUST_USE;
+
+enum group_role {
+    GROUP_JOINING,   /* no configuration is known yet: the register has no majority, or is empty */
+    GROUP_REPLICA,   /* in sync or not */
+    GROUP_OPENING,   /* primary of a term whose first record is not committed yet */
+    GROUP_PRIMARY,
+    GROUP_STOPPED,   /* takes no part any more: the volume failed, or its log is not the group's */
 };
-void group_status(struct group *group, struct group_status *ret_status);
+const char *group_role_name(enum group_role role);
+
+struct group_peer_status {
+    uint32_t node;
+    char address[64];
+    bool is_self, is_primary, is_in_sync, is_armed; /* armed: caught up, being put into the in-sync set */
+    bool is_up;
+    char backend[12], device[80]; /* "tcp", "verbs"; "" while down */
+    char disk[40];                /* the volume's uuid; "" when not heard of yet */
+    char sentence[200];           /* why it is down, or "" */
+    uint64_t up_ns, heard_ns;     /* how long ago; UINT64_MAX: never */
+    uint64_t connects;
+    struct transport_lane_counts lanes[LANE_COUNT];
+    uint64_t landed_bytes;        /* of bodies it has written, as it says */
+    /* as the primary sees it; UINT64_MAX elsewhere */
+    uint64_t acked_psn, lag_records, lag_ns;
+};
+struct group_status {
+    uint64_t epoch, term, psn_committed, psn_applied, psn_last, psn_first; /* the log: first..last */
+    uint32_t members, in_sync; /* 1 and 1 for a node alone */
+    uint32_t in_sync_min;
+    const char *config_register; /* "local", "quorum" */
+    bool is_primary;
+    enum group_role role;
+    uint32_t self, primary;    /* numbers of nodes; 0: alone, or not known */
+    char backend[12], device[80], backend_reason[200]; /* of this node's transport; "" alone */
+    char sentence[200];        /* what it waits for, or "" */
+    uint64_t pulled_bytes, refused_chunks, bad_sums, waiting_proposals;
+    uint32_t peer_count;
+    struct group_peer_status peers[GROUP_NODES_MAX]; /* all nodes, this one too; none alone */
+};
+void group_status(struct group *group, struct group_status *ret_status); /* any thread */
 
 /* ---- writing: a body, then the mutation that names it (storage/body.h, storage/object.h) ---- */
 enum err group_body_open(struct group *group, const struct body_options *options, struct body **ret_body, struct err_trail *trail) MUST_USE;
@@ -115,9 +179,23 @@ void group_plan_load(struct group *group, struct group_ask *ask);    /* plan: af
 void group_object_parts(struct group *group, struct group_ask *ask); /* of -> parts */
 void group_object_pieces(struct group *group, struct group_ask *ask, uint64_t offset, uint64_t size); /* of -> pieces */
 
+/*
+ * ---- the read barrier ----
+ * With peers, what this node has may be behind what another has acknowledged. A request first makes sure that it is not; all functions that
+ * read then answer from this node with at least what was acknowledged anywhere before the request came.
+ */
+bool group_is_fresh(const struct group *group); /* does not block: alone, or primary under the leases of all others in sync */
+/* loop and done of `ask`. ERR_OK; ERR_BUSY when it could not be made sure of in GROUP_FRESH_NS: no primary, or this node lags. */
+#define GROUP_FRESH_NS (3 * NS_PER_SECOND)
+void group_fresh(struct group *group, struct group_ask *ask);
+
 /* ---- settings: access keys and the like; B ---- */
 enum err group_setting(struct group *group, struct bytes name, uint8_t *out, size_t out_max, size_t *ret_size) MUST_USE;
 enum err group_settings(struct group *group, struct bytes prefix, setting_each_fn *each, void *context) MUST_USE;
+/* Settings whose name begins with `prefix` may be changed through another node: changed() is then called, on the group's own thread, after the change can
+ * be read here. One watcher a prefix; watchers stay until group_close(). Alone it is called as well, for changes made by this process. */
+typedef void group_setting_changed_fn(void *context, struct bytes name);
+void group_watch_settings(struct group *group, struct bytes prefix, group_setting_changed_fn *changed, void *context);
 
 /* Runs a mutation and waits for it: for start-up, the admin port and tests; never on a loop. m->loop and m->done are set by it. */
 enum err group_propose_wait(struct group *group, struct mutation *m) MUST_USE;
