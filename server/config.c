@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/limits.h"
+#include "server/cluster.h"
 #include "server/nearest.h"
 
 enum value_type {
@@ -48,6 +49,7 @@ static const struct {
     {"get", "How objects are sent."},
     {"tls", "TLS for S3 clients."},
     {"admin", "The admin port."},
+    {"cluster", "Replication: several nodes that hold the same objects."},
     {"memory", "The memory budget. What is printed at start adds all of it up."},
     {"storage", "The volume."},
     {"server", "The process."},
@@ -392,12 +394,28 @@ static enum err tls_judge(const struct config *config, struct err_trail *trail)
     return ERR_OK;
 }
 
+static enum err cluster_judge(const struct config *config, struct err_trail *trail)
+{
+    struct cluster_plan plan;
+    enum err e = cluster_plan_make(config, &plan, trail);
+    if (e || plan.count == 0)
+        return e;
+    if (is_same_port(&plan.listen, &config->s3_listen) ||
+        is_same_port(&plan.listen, &config->admin_listen))
+        return err_say(trail, ERR_INVALID,
+                       "port %u, which the other nodes call, is the S3 or the admin port too",
+                       plan.listen.port);
+    return ERR_OK;
+}
+
 enum err config_judge(const struct config *config, struct err_trail *trail)
 {
     if (is_same_port(&config->s3_listen, &config->admin_listen))
         return err_say(trail, ERR_INVALID, "the S3 port and the admin port are both %u",
                        config->s3_listen.port);
     enum err e = tls_judge(config, trail);
+    if (!e)
+        e = cluster_judge(config, trail);
     if (e)
         return e;
     uint64_t segment = config->storage_segment_size;

@@ -99,6 +99,30 @@ typedef bool config_switch;       /* yes or no */
     X("admin", "metrics", admin_metrics, choice, "auto", 0, 0, "auto|open|token",                                        \
       "Who may read /metrics. open: anybody; token: who has the admin token;\n"                                          \
       "auto: open while the port is on loopback, else token.")                                                           \
+    X("cluster", "name", cluster_name, text, "", 0, 63, "",                                                              \
+      "The cluster's name, the same on every node: who has another one is turned away.")                                 \
+    X("cluster", "key-file", cluster_key_file, text, "", 0, 0, "",                                                       \
+      "File of the cluster's secret, the same on every node, at least 32 bytes, mode 600:\n"                             \
+      "nodes prove themselves by it, and it seals the access keys. sluice cluster key FILE makes one.")                  \
+    X("cluster", "node", cluster_node, number, "0", 0, 65535, "",                                                        \
+      "Which of the peers this node is. A number belongs to a directory for good.")                                      \
+    X("cluster", "peers", cluster_peers, text, "", 0, 0, "",                                                             \
+      "Every node of the cluster, this one too, at most 7: 1=10.0.0.1:9100, 2=10.0.0.2:9100, ...\n"                      \
+      "Use a private network: nothing between the nodes is encrypted. Empty: this node is alone.")                       \
+    X("cluster", "listen", cluster_listen, text, "", 0, 0, "",                                                           \
+      "Where the other nodes' connections are taken. Empty: this node's address among the peers.")                       \
+    X("cluster", "backend", cluster_backend, choice, "auto", 0, 0, "auto|tcp|verbs",                                     \
+      "What carries bytes to the peers: RDMA verbs or TCP. auto: verbs when the address belongs\n"                       \
+      "to an RDMA device, else TCP. The banner and sluice peers say which it is, and why.")                              \
+    X("cluster", "in-sync-min", cluster_in_sync_min, number, "auto", 1, 7, "auto",                                       \
+      "Copies on disks without which no change is acknowledged.\n"                                                       \
+      "auto: 2 of 3 and more nodes, 1 of 2.")                                                                            \
+    X("cluster", "landing", cluster_landing, size, "auto", MIB(4), GIB(1), "auto",                                       \
+      "Memory of the arena that one peer may write into, for each peer: what can be on its way.\n"                       \
+      "auto: 32MiB.")                                                                                                    \
+    X("cluster", "busy-poll", cluster_busy_poll, duration, "0ms", 0, NS_PER_SECOND, "",                                  \
+      "How long the replication thread looks for traffic before it sleeps: lower latency while\n"                        \
+      "there is some, for a core. 0: it sleeps at once.")                                                                \
     X("memory", "arena", memory_arena, size, "auto", MIB(8), TIB(1), "auto",                                             \
       "Memory that object bytes pass through, registered with the kernel once.\n"                                        \
       "auto: a sixteenth of the RAM, from 64MiB to 1GiB.")                                                               \
@@ -123,6 +147,7 @@ typedef bool config_switch;       /* yes or no */
     X("log", "access", log_access, switch, "no", 0, 0, "",                                                               \
       "A line for each request.")
 
+enum cluster_backend { CLUSTER_AUTO, CLUSTER_TCP, CLUSTER_VERBS };
 enum admin_metrics_policy { METRICS_AUTO, METRICS_OPEN, METRICS_TOKEN };
 
 enum config_source { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_ENVIRONMENT, CONFIG_FLAG };

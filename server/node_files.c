@@ -83,12 +83,9 @@ enum err node_file_write(const char *dir, const char *name, struct bytes content
     return e ? err_note(trail, e, "sync %s", dir) : ERR_OK;
 }
 
-enum err node_file_read(const char *dir, const char *name, char out[NODE_FILE_BYTES_MAX],
-                        size_t *ret_size, bool is_secret, struct err_trail *trail)
+static enum err file_read(const char *path, char out[NODE_FILE_BYTES_MAX], size_t *ret_size,
+                          bool is_secret, struct err_trail *trail)
 {
-    char path[NODE_PATH_MAX];
-    if (!node_path(path, dir, name))
-        return err_note(trail, ERR_TOO_LARGE, "path of %s", name);
     CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return errno == ENOENT ? ERR_NO_SUCH_FILE
@@ -107,6 +104,21 @@ enum err node_file_read(const char *dir, const char *name, char out[NODE_FILE_BY
         return err_note(trail, err_from_errno(errno), "read %s", path);
     *ret_size = (size_t)size;
     return ERR_OK;
+}
+
+enum err node_file_read(const char *dir, const char *name, char out[NODE_FILE_BYTES_MAX],
+                        size_t *ret_size, bool is_secret, struct err_trail *trail)
+{
+    char path[NODE_PATH_MAX];
+    if (!node_path(path, dir, name))
+        return err_note(trail, ERR_TOO_LARGE, "path of %s", name);
+    return file_read(path, out, ret_size, is_secret, trail);
+}
+
+enum err secret_file_read(const char *path, char out[NODE_FILE_BYTES_MAX], size_t *ret_size,
+                          struct err_trail *trail)
+{
+    return file_read(path, out, ret_size, true, trail);
 }
 
 void node_file_remove(const char *dir, const char *name)

@@ -33,6 +33,8 @@ enum err node_file_write(const char *dir, const char *name, struct bytes content
 /* ERR_NO_SUCH_FILE without a sentence; ERR_DENIED when a secret's file can be read by others. */
 enum err node_file_read(const char *dir, const char *name, char out[NODE_FILE_BYTES_MAX], size_t *ret_size,
                         bool is_secret, struct err_trail *trail) MUST_USE;
+/* The same of a secret's file that lies elsewhere. */
+enum err secret_file_read(const char *path, char out[NODE_FILE_BYTES_MAX], size_t *ret_size, struct err_trail *trail) MUST_USE;
 void node_file_remove(const char *dir, const char *name);
 
 /* Reads node.key. `may_make`: draws one when there is none; else that is ERR_NO_SUCH_FILE with a sentence. */

@@ -28,7 +28,7 @@ static const struct command cmd_version = {.name = "version",
 
 static const struct command *const commands[] = {
     &cmd_status, &cmd_key, &cmd_object, &cmd_explain, &cmd_bucket, &cmd_extents, &cmd_volume, &cmd_fsck, &cmd_doctor, &cmd_bench, &cmd_version,
-    &cmd_tls,
+    &cmd_tls, &cmd_cluster,
 };
 
 static const char options_help[] =
