@@ -150,6 +150,35 @@ void ring_splice(struct ring *ring, struct ring_op *op, struct ring_splice *spli
     submit(ring, op, RING_SPLICE, splice->socket_fd, done);
 }
 
+bool ring_has_zero_copy(const struct ring *ring)
+{
+    return ring->has_zero_copy;
+}
+
+bool ring_tells_usage(const struct ring *ring)
+{
+    return ring->tells_usage;
+}
+
+static void zero_copy_ended(struct ring_op *op, enum err e, uint32_t usage)
+{
+    struct ring_zero_copy *send = CONTAINER_OF(op, struct ring_zero_copy, op);
+    if (!send->is_sent)
+        send->sent(send, e, 0);
+    send->released(send, (enum ring_usage)usage);
+}
+
+void ring_send_zero_copy(struct ring *ring, struct ring_zero_copy *send, int fd, const void *data,
+                         uint32_t size, int flags)
+{
+    CHECK(ring->has_zero_copy);
+    CHECK(send->sent != NULL && send->released != NULL);
+    struct ring_op *op = &send->op;
+    op->data = (void *)data, op->size = size, op->flags = flags | MSG_NOSIGNAL;
+    send->is_sent = false;
+    submit(ring, op, RING_ZERO_COPY, fd, zero_copy_ended);
+}
+
 void ring_cancel(struct ring *ring, struct ring_op *op)
 {
     if (ring_op_is_pending(op))

@@ -33,7 +33,7 @@ struct ring_op {
     ring_done_fn *done;
     /* Below is the backend's own. */
     uint8_t kind;
-    uint8_t state;
+    uint16_t state;
     int fd;
     uint32_t size;
     int flags;
@@ -95,6 +95,35 @@ struct ring_splice {
 };
 bool ring_has_splice(const struct ring *ring);
 void ring_splice(struct ring *ring, struct ring_op *op, struct ring_splice *splice, ring_done_fn *done);
+
+/* ---- memory to a socket without a copy ---- */
+/*
+ * The socket sends from the memory itself, so the bytes must stay as they are until the kernel lets
+ * go of them, which is when the peer has acknowledged them or the connection was reset:
+ *
+ *     ring_send_zero_copy() --> sent(): so many bytes are the socket's
+ *                           --> released(): the memory is the caller's again
+ *
+ * Both run exactly once, in this order, whatever happens; released() soon after sent() when nothing
+ * was sent. Until released() the structure and the memory belong to the ring. ring_cancel() of its
+ * `op` ends the wait for room in the socket. What the socket has taken comes back when it is
+ * acknowledged, or by connect(2) to AF_UNSPEC, which resets the connection, and by nothing else:
+ * after shutdown(2) it is still sent.
+ *
+ * Out of the registered arena no page is pinned for it. Where there is no device that fetches bytes
+ * from where they lie (loopback, veth, a tap) the kernel copies after all, and tells.
+ */
+enum ring_usage { RING_USAGE_UNKNOWN, RING_USAGE_ZERO_COPY, RING_USAGE_COPIED };
+struct ring_zero_copy {
+    struct ring_op op;
+    void (*sent)(struct ring_zero_copy *send, enum err e, uint32_t count);
+    void (*released)(struct ring_zero_copy *send, enum ring_usage usage);
+    bool is_sent; /* the ring's own */
+};
+bool ring_has_zero_copy(const struct ring *ring); /* with io_uring, from Linux 6.0 on */
+bool ring_tells_usage(const struct ring *ring);   /* from 6.3 on; else it is always unknown */
+void ring_send_zero_copy(struct ring *ring, struct ring_zero_copy *send, int fd, const void *data,
+                         uint32_t size, int flags);
 
 void ring_cancel(struct ring *ring, struct ring_op *op); /* op may have ended already */
 bool ring_op_is_pending(const struct ring_op *op);

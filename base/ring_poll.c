@@ -80,6 +80,7 @@ static uint32_t events_for(const struct ring_op *op)
     case RING_SENDMSG:
     case RING_WRITE:
     case RING_SPLICE:
+    case RING_ZERO_COPY:
         return POLLOUT;
     case RING_POLL:
         return (uint32_t)op->flags;
@@ -141,6 +142,7 @@ static ssize_t try_once(const struct ring_op *op)
     case RING_WRITE:
         return try_file(op);
     case RING_SPLICE:
+    case RING_ZERO_COPY:
         break; /* not offered */
     }
     CHECK(!"a known kind");

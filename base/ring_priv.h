@@ -19,6 +19,7 @@ enum ring_kind {
     RING_READ,
     RING_WRITE,
     RING_SPLICE,
+    RING_ZERO_COPY, /* ends with released(); see ring__sent() */
 };
 
 struct ring_backend_ops {
@@ -36,6 +37,7 @@ struct ring {
     bool is_waiting;  /* inside ring_wait() */
     bool has_fixed_buffers;
     bool has_splice;
+    bool has_zero_copy, tells_usage;
     /* Called in ring_wait() when the waiting is over and before callbacks run; the loop takes the
      * time there. NULL: nobody. */
     void (*woken)(void *context);
@@ -57,6 +59,17 @@ static inline void ring__end(struct ring *ring, struct ring_op *op, enum err e, 
     ring->pending--;
     op->magic = 0;
     op->done(op, e, count);
+}
+
+/* The first of the two things a zero-copy send tells; the second is its ring__end(), whose count is
+ * the enum ring_usage. One that ends without the first was never tried. */
+static inline void ring__sent(struct ring_op *op, enum err e, uint32_t count)
+{
+    struct ring_zero_copy *send = CONTAINER_OF(op, struct ring_zero_copy, op);
+    CHECK_MAGIC(op, RING_OP_MAGIC);
+    CHECK(op->kind == RING_ZERO_COPY && !send->is_sent);
+    send->is_sent = true;
+    send->sent(send, e, count);
 }
 
 static inline void ring__tell_woken(struct ring *ring)

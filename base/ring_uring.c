@@ -19,7 +19,9 @@
  * The io_uring backend.
  *
  * An operation has at most one entry in the kernel at a time, whose user_data is the operation; a
- * splice has two, linked, of which the first is tagged (FILL_TAG) and ends before the second.
+ * splice has two, linked, of which the first is tagged (FILL_TAG) and ends before the second; a
+ * zero-copy send has one, which ends twice: with its result and with the notice that its memory is
+ * free.
  * Entries of our own (cancellations) have user_data 0 and their results are dropped. What does not
  * fit into the submission queue, or comes before the ring is enabled, stands in `backlog` and goes
  * out at the next flush; so submitting never fails.
@@ -39,6 +41,14 @@
 _Static_assert(BUFFER_BYTES_MAX == 1ull << BUFFER_BITS,
                "a buffer's index is the high part of the offset in the arena");
 
+#ifndef IORING_SEND_ZC_REPORT_USAGE /* newer than liburing 2.3 */
+#define IORING_SEND_ZC_REPORT_USAGE  (1u << 3)
+#define IORING_NOTIF_USAGE_ZC_COPIED (1u << 31)
+#endif
+/* Linux 6.3. Usage is reported from 6.2 on, but no feature says so, and asking an older kernel for
+ * it fails the send. */
+#define FEAT_REG_REG_RING (1u << 13)
+
 enum {
     OP_CANCELLED = 1,  /* ring_cancel() was called: a retry must not follow */
     OP_POLLING = 2,    /* its entry in the kernel is a poll that comes before itself */
@@ -47,6 +57,8 @@ enum {
     OP_TO_CANCEL = 16, /* in ring->to_cancel: in the kernel, and the cancellation found no room */
     OP_DROPPED = 32,   /* in ring->dropped: cancelled before it reached the kernel */
     OP_DRY = 64,       /* a splice whose file gave nothing; flags says why */
+    OP_SENT = 128,     /* a zero-copy send that has told its result */
+    OP_AGAIN = 256,    /* a zero-copy send to be tried again, after the notice of the first try */
 };
 
 struct uring {
@@ -93,6 +105,7 @@ static uint32_t poll_events_for(const struct ring_op *op)
     case RING_SENDMSG:
     case RING_WRITE:
     case RING_SPLICE:
+    case RING_ZERO_COPY:
         return POLLOUT;
     case RING_POLL:
         return (uint32_t)op->flags;
@@ -133,6 +146,17 @@ static void prepare_drain(struct io_uring_sqe *sqe, const struct ring_op *op)
                          SPLICE_F_MOVE | SPLICE_F_NONBLOCK | (splice->more ? SPLICE_F_MORE : 0));
 }
 
+static void prepare_zero_copy(const struct uring *uring, struct io_uring_sqe *sqe,
+                              const struct ring_op *op)
+{
+    unsigned flags = uring->ring.tells_usage ? IORING_SEND_ZC_REPORT_USAGE : 0;
+    int index = fixed_index(uring, op->data, op->size);
+    if (index >= 0)
+        flags |= IORING_RECVSEND_FIXED_BUF;
+    io_uring_prep_send_zc(sqe, op->fd, op->data, op->size, op->flags, flags);
+    sqe->buf_index = index >= 0 ? (uint16_t)index : 0;
+}
+
 static void prepare(const struct uring *uring, struct io_uring_sqe *sqe, struct ring_op *op)
 {
     if (op->state & OP_POLLING) {
@@ -170,6 +194,9 @@ static void prepare(const struct uring *uring, struct io_uring_sqe *sqe, struct 
         break;
     case RING_SPLICE:
         prepare_drain(sqe, op);
+        break;
+    case RING_ZERO_COPY:
+        prepare_zero_copy(uring, sqe, op);
         break;
     }
     io_uring_sqe_set_data(sqe, op);
@@ -237,14 +264,14 @@ static void queue_waiting(struct uring *uring)
         if (!try_queue_cancel(uring, op))
             return;
         list_remove(node);
-        op->state &= (uint8_t)~OP_TO_CANCEL;
+        op->state &= (uint16_t)~OP_TO_CANCEL;
     }
     LIST_EACH (&uring->backlog, node) {
         struct ring_op *op = LIST_ENTRY(node, struct ring_op, link);
         if (!try_queue(uring, op))
             return;
         list_remove(node);
-        op->state &= (uint8_t)~OP_BACKLOG;
+        op->state &= (uint16_t)~OP_BACKLOG;
     }
 }
 
@@ -256,12 +283,12 @@ static void uring_submit(struct ring *ring, struct ring_op *op)
 static void uring_cancel(struct ring *ring, struct ring_op *op)
 {
     struct uring *uring = uring_of(ring);
-    if (op->state & OP_CANCELLED)
+    if (op->state & (OP_CANCELLED | OP_SENT)) /* nothing ends the wait for a notice */
         return;
     op->state |= OP_CANCELLED;
     if (op->state & OP_BACKLOG) {
         list_remove(&op->link);
-        op->state = (uint8_t)((op->state & ~OP_BACKLOG) | OP_DROPPED);
+        op->state = (uint16_t)((op->state & ~OP_BACKLOG) | OP_DROPPED);
         list_push_back(&uring->dropped, &op->link);
     } else if (!try_queue_cancel(uring, op)) {
         op->state |= OP_TO_CANCEL;
@@ -303,7 +330,7 @@ static bool splice_goes_on(struct uring *uring, struct ring_op *op)
     if (op->state & OP_DRY) {
         if (op->flags != -EINTR)
             return false;
-        op->state &= (uint8_t)~OP_DRY;
+        op->state &= (uint16_t)~OP_DRY;
         queue(uring, op);
         return true;
     }
@@ -324,7 +351,7 @@ static bool goes_on(struct uring *uring, struct ring_op *op, int result)
     if (op->state & OP_CANCELLED)
         return false;
     if (was_polling && result >= 0) {
-        op->state &= (uint8_t)~OP_POLLING;
+        op->state &= (uint16_t)~OP_POLLING;
         queue(uring, op);
         return true;
     }
@@ -347,21 +374,74 @@ static bool goes_on(struct uring *uring, struct ring_op *op, int result)
     return false;
 }
 
-static void end(struct uring *uring, struct ring_op *op, int result)
+/* The result as it is told: ERR_OK and a count, or an error. */
+static enum err told(const struct ring_op *op, int result, uint32_t *ret_count)
 {
-    if (op->state & OP_TO_CANCEL)
-        list_remove(&op->link);
     bool was_polling = op->state & OP_POLLING;
     if (op->state & OP_DRY)
         result = op->flags;
     if (result == -EAGAIN || result == -EINTR || (was_polling && result >= 0))
         result = -ECANCELED; /* what would have been tried again, had it not been cancelled */
-    if (op->kind == RING_SPLICE && result > 0)
-        ((struct ring_splice *)op->data)->drained = (uint32_t)result;
-    if (result < 0)
-        ring__end(&uring->ring, op, err_from_errno(-result), 0);
-    else
-        ring__end(&uring->ring, op, ERR_OK, (uint32_t)result);
+    *ret_count = result < 0 ? 0 : (uint32_t)result;
+    return result < 0 ? err_from_errno(-result) : ERR_OK;
+}
+
+static void forget_cancel(struct ring_op *op)
+{
+    if (op->state & OP_TO_CANCEL)
+        list_remove(&op->link);
+    op->state &= (uint16_t)~OP_TO_CANCEL;
+}
+
+static void end(struct uring *uring, struct ring_op *op, int result)
+{
+    uint32_t count;
+    forget_cancel(op);
+    enum err e = told(op, result, &count);
+    if (op->kind == RING_SPLICE)
+        ((struct ring_splice *)op->data)->drained = count;
+    ring__end(&uring->ring, op, e, count);
+}
+
+/* ---- zero-copy sends ---- */
+
+static enum ring_usage usage_of(const struct uring *uring, uint32_t notice)
+{
+    if (!uring->ring.tells_usage)
+        return RING_USAGE_UNKNOWN;
+    return notice & IORING_NOTIF_USAGE_ZC_COPIED ? RING_USAGE_COPIED : RING_USAGE_ZERO_COPY;
+}
+
+/*
+ * A try that failed may have a notice, too (IORING_CQE_F_MORE says so), and it would pass for the
+ * next try's: so that waits for it. Returns how many callbacks ran.
+ */
+static uint32_t zero_copy_ended(struct uring *uring, struct ring_op *op, int result, uint32_t flags)
+{
+    bool has_notice = flags & IORING_CQE_F_MORE;
+    bool may_try_again = result == -EAGAIN || result == -EINTR;
+    if (flags & IORING_CQE_F_NOTIF) {
+        if (!(op->state & OP_AGAIN)) {
+            ring__end(&uring->ring, op, ERR_OK, usage_of(uring, (uint32_t)result));
+            return 1;
+        }
+        op->state &= (uint16_t)~OP_AGAIN;
+        result = -EAGAIN;
+    } else if (may_try_again && has_notice) {
+        op->state |= OP_AGAIN;
+        return 0;
+    }
+    if (goes_on(uring, op, result))
+        return 0;
+    uint32_t count;
+    enum err e = told(op, result, &count);
+    forget_cancel(op);
+    op->state |= OP_SENT;
+    ring__sent(op, e, count);
+    if (has_notice)
+        return 1;
+    ring__end(&uring->ring, op, ERR_OK, RING_USAGE_UNKNOWN);
+    return 2;
 }
 
 /* Results there are now; what callbacks cause waits for the next turn, so that timers and messages
@@ -376,12 +456,17 @@ static uint32_t reap(struct uring *uring)
         uint64_t tagged = io_uring_cqe_get_data64(cqe);
         struct ring_op *op = (struct ring_op *)(uintptr_t)(tagged & ~(uint64_t)FILL_TAG);
         int result = cqe->res;
+        uint32_t flags = cqe->flags;
         io_uring_cqe_seen(&uring->io, cqe);
         if (op == NULL)
             continue;
         CHECK_MAGIC(op, RING_OP_MAGIC);
         if (tagged & FILL_TAG) {
             fill_ended(op, result);
+            continue;
+        }
+        if (op->kind == RING_ZERO_COPY) {
+            ran += zero_copy_ended(uring, op, result, flags);
             continue;
         }
         if (goes_on(uring, op, result))
@@ -564,6 +649,9 @@ static bool is_capable(struct uring *uring, char *reason, size_t size)
                      needed[i]);
     }
     uring->ring.has_splice = io_uring_opcode_supported(probe, IORING_OP_SPLICE);
+    uring->ring.has_zero_copy = io_uring_opcode_supported(probe, IORING_OP_SEND_ZC);
+    uring->ring.tells_usage =
+        uring->ring.has_zero_copy && uring->io.features & FEAT_REG_REG_RING;
     io_uring_free_probe(probe);
     return all;
 }
