@@ -275,7 +275,7 @@ enum err body_open(struct volume *volume, const struct body_options *options,
     body->magic = BODY_MAGIC;
     body->volume = volume;
     body->loop = options->loop;
-    body->id = volume__new_data_id(volume);
+    body->id = data_id_is_none(options->id) ? volume__new_data_id(volume) : options->id;
     body->size_wanted = size;
     body->extents = body->own_extents;
     body->written_seqs = body->own_written_seqs;
@@ -564,6 +564,31 @@ enum err body_write(struct body *body, struct body_write *write, uint8_t *data, 
         return err_note(trail, e, "take %u bytes of a body", size);
     reserve_ahead(body);
     return ERR_OK;
+}
+
+struct data_id body_data_id(const struct body *body)
+{
+    CHECK_MAGIC(body, BODY_MAGIC);
+    return body->id;
+}
+
+const uint64_t *body_sums(const struct body *body, uint32_t *ret_count)
+{
+    CHECK_MAGIC(body, BODY_MAGIC);
+    *ret_count = body->sum_count;
+    return body->sums;
+}
+
+void body_set_user(struct body *body, void *user)
+{
+    CHECK_MAGIC(body, BODY_MAGIC);
+    body->user = user;
+}
+
+void *body_user(const struct body *body)
+{
+    CHECK_MAGIC(body, BODY_MAGIC);
+    return body->user;
 }
 
 uint64_t body_size(const struct body *body)

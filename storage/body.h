@@ -30,7 +30,8 @@ struct volume;
 
 struct body_options {
     struct loop *loop;
-    uint64_t size; /* exact, or BODY_SIZE_UNKNOWN: reserved as it grows */
+    uint64_t size;     /* exact, or BODY_SIZE_UNKNOWN: reserved as it grows */
+    struct data_id id; /* of data made elsewhere: the same bytes, the same name; none: a new one */
 };
 
 /* ERR_DISK_FULL, ERR_READ_ONLY, ERR_VOLUME_FAILED, ERR_BUSY (no memory for another body) */
@@ -60,7 +61,13 @@ struct body_write {
 enum err body_write(struct body *body, struct body_write *write, uint8_t *data, uint32_t size,
                     bool last, body_written_fn *written, struct err_trail *trail) MUST_USE;
 
+struct data_id body_data_id(const struct body *body);
 uint64_t body_size(const struct body *body); /* bytes taken so far */
+/* XXH3-64 of each SUM_CHUNK_BYTES taken so far, none of an inline body; borrowed until the next
+ * body_write(). */
+const uint64_t *body_sums(const struct body *body, uint32_t *ret_count);
+void body_set_user(struct body *body, void *user); /* borrowed: the layer's above */
+void *body_user(const struct body *body);
 uint32_t body_writes_pending(const struct body *body);
 bool body_is_inline(const struct body *body);
 /* Gives the space back; writes still in flight finish first by themselves (their callbacks run).

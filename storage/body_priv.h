@@ -20,6 +20,7 @@ struct body {
     struct volume *volume; /* borrowed */
     struct loop *loop;     /* borrowed */
     struct data_id id;
+    void *user; /* borrowed: the layer's above */
     uint64_t size_wanted; /* or BODY_SIZE_UNKNOWN */
     uint64_t size;        /* taken so far */
     bool is_inline;

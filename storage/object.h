@@ -88,6 +88,14 @@ struct conditions {
     uint64_t if_psn;        /* not 0: ERR_CONFLICT unless the present object has this psn */
 };
 
+/* What a copy was made of. Nodes free deleted data at times of their own, so whether the pieces are there yet must not decide: what
+ * does is whether the source is still the object that was looked up. */
+struct mutation_source {
+    struct bucket_id bucket;
+    struct bytes key;
+    uint64_t psn; /* 0: no source; else ERR_CONFLICT unless that object has this psn */
+};
+
 /* ---- mutations ---- */
 enum mutation_kind {
     MUTATION_BUCKET_CREATE,
@@ -146,9 +154,15 @@ struct mutation {
     const struct completed_part *completed; /* UPLOAD_COMPLETE, ascending numbers */
     size_t completed_count;
     struct conditions conditions;   /* OBJECT_PUT, OBJECT_DELETE, UPLOAD_COMPLETE */
+    struct mutation_source source;  /* OBJECT_PUT, PART_PUT with pieces */
     struct bytes if_value;          /* SETTING_PUT: with has_if_value, ERR_PRECONDITION unless the present value is this */
     bool has_if_value;
     bool must_be_new;               /* SETTING_PUT: ERR_KEY_ID_EXISTS when there is one */
+
+    /* of a group's log (storage/log.h): psn and term are given, and the log already holds the data */
+    bool is_logged;
+    bool takes_reference;           /* pieces[0] is the record's data: the name takes the log's reference over */
+    uint64_t now_ns;                /* the time to use, the same on every node; 0: the volume's clock */
 
     struct loop *loop;
     mutation_done_fn *done;

@@ -279,6 +279,45 @@ static void ids_are_never_given_twice(void **state)
     fixture_fini(&f);
 }
 
+/* What a peer made keeps its name here, and what was written can be compared with what was sent. */
+static void a_body_may_be_data_made_elsewhere(void **state)
+{
+    struct fixture f;
+    struct write_wait wait = {0};
+    struct body *body;
+    fixture_up(&f, MIB(256), MIB(16));
+    const struct data_id id = {.epoch = 1ull << 63 | 77, .counter = 5};
+    struct body_options options = {.loop = f.loop, .size = 2 * SUM_CHUNK_BYTES + 9, .id = id};
+    assert_int_equal(body_open(f.volume, &options, &body, &f.trail), ERR_OK);
+    body_set_user(body, &f);
+    assert_ptr_equal(body_user(body), &f);
+    assert_true(data_id_equal(body_data_id(body), id));
+    fixture_fill(f.slots[0], 3, 0, options.size);
+    assert_int_equal(body_write(body, &wait.write, f.slots[0], (uint32_t)options.size, true,
+                                fixture_written, &f.trail),
+                     ERR_OK);
+    uint32_t count;
+    const uint64_t *sums = body_sums(body, &count);
+    assert_int_equal(count, 3);
+    assert_int_equal(sums[0], xxh3_64(f.slots[0], SUM_CHUNK_BYTES));
+    assert_int_equal(sums[2], xxh3_64(f.slots[0] + 2 * SUM_CHUNK_BYTES, 9));
+    fixture_finish_writes(&f, &wait, 1);
+
+    struct commit_wait commit;
+    struct object *object;
+    struct piece *pieces;
+    size_t piece_count;
+    fixture_put_mutation(&f, &commit, "k", body, options.size);
+    assert_int_equal(fixture_commit(&f, &commit), ERR_OK);
+    assert_int_equal(fixture_get(&f, "k", options.size, 3), ERR_OK);
+    assert_int_equal(fixture_lookup(&f, "k", &object), ERR_OK);
+    assert_int_equal(object_pieces(object, 0, options.size, &pieces, &piece_count), ERR_OK);
+    assert_true(data_id_equal(pieces[0].data, id));
+    free(pieces);
+    object_put(object);
+    fixture_fini(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -293,6 +332,7 @@ int main(void)
         cmocka_unit_test(every_disk_error_while_writing_is_survived),
         cmocka_unit_test(an_extent_is_never_larger_than_a_segment_has),
         cmocka_unit_test(ids_are_never_given_twice),
+        cmocka_unit_test(a_body_may_be_data_made_elsewhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
