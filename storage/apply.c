@@ -235,19 +235,15 @@ static enum err judge_setting_name(struct mutation *m)
     return ERR_OK;
 }
 
-static enum err setting_put(struct apply *apply, struct mutation *m)
+/* What is there, and whether it is what the mutation wants there. */
+static enum err judge_present(struct apply *apply, const struct mutation *m, struct kv_key *key,
+                              bool *ret_exists)
 {
-    enum err e = judge_setting_name(m);
-    if (e)
-        return e;
-    if (m->attrs.size > SETTING_BYTES_MAX)
-        return err_note(&m->trail, ERR_TOO_LARGE, "the setting has %zu bytes", m->attrs.size);
     struct view view = apply__view(apply);
     struct view_value value = {0};
     struct bytes present = {0};
-    struct kv_key key;
-    key_setting(&key, m->key);
-    e = view_get(&view, KV_SYS, &key, &value);
+    key_setting(key, m->key);
+    enum err e = view_get(&view, KV_SYS, key, &value);
     bool exists = e == ERR_OK;
     if (e && e != ERR_NO_SUCH_OBJECT)
         return e;
@@ -257,6 +253,20 @@ static enum err setting_put(struct apply *apply, struct mutation *m)
     else if (e == ERR_OK && m->has_if_value && !(exists && bytes_equal(present, m->if_value)))
         e = ERR_PRECONDITION;
     view_put(&value);
+    *ret_exists = exists;
+    return e;
+}
+
+static enum err setting_put(struct apply *apply, struct mutation *m)
+{
+    enum err e = judge_setting_name(m);
+    if (e)
+        return e;
+    if (m->attrs.size > SETTING_BYTES_MAX)
+        return err_note(&m->trail, ERR_TOO_LARGE, "the setting has %zu bytes", m->attrs.size);
+    struct kv_key key;
+    bool exists;
+    e = judge_present(apply, m, &key, &exists);
     if (e)
         return e;
 
@@ -275,14 +285,13 @@ static enum err setting_delete(struct apply *apply, struct mutation *m)
     enum err e = judge_setting_name(m);
     if (e)
         return e;
-    struct view view = apply__view(apply);
-    struct view_value value;
     struct kv_key key;
-    key_setting(&key, m->key);
-    e = view_get(&view, KV_SYS, &key, &value);
+    bool exists;
+    e = judge_present(apply, m, &key, &exists);
     if (e)
-        return e == ERR_NO_SUCH_OBJECT ? ERR_NO_SUCH_KEY_ID : e;
-    view_put(&value);
+        return e;
+    if (!exists)
+        return ERR_NO_SUCH_KEY_ID;
     m->existed = true;
     return apply__delete(apply, KV_SYS, &key);
 }

@@ -155,7 +155,7 @@ struct mutation {
     size_t completed_count;
     struct conditions conditions;   /* OBJECT_PUT, OBJECT_DELETE, UPLOAD_COMPLETE */
     struct mutation_source source;  /* OBJECT_PUT, PART_PUT with pieces */
-    struct bytes if_value;          /* SETTING_PUT: with has_if_value, ERR_PRECONDITION unless the present value is this */
+    struct bytes if_value;          /* SETTING_*: with has_if_value, ERR_PRECONDITION unless the present value is this */
     bool has_if_value;
     bool must_be_new;               /* SETTING_PUT: ERR_KEY_ID_EXISTS when there is one */
 

@@ -37,9 +37,10 @@ void admin_bucket(struct admin *admin, const struct admin_request *request,
     reply_bucket(reply, &bucket, &policy);
 }
 
-static enum err take_settings(const json_t *body, struct bucket_policy *policy,
-                              struct err_trail *trail)
+/* What the body names; the rest stays as it is. */
+static enum err take_settings(void *context, struct bucket_policy *policy, struct err_trail *trail)
 {
+    const json_t *body = context;
     const char *name;
     json_t *value;
     if (!json_is_object(body) || json_object_size(body) == 0)
@@ -56,22 +57,19 @@ static enum err take_settings(const json_t *body, struct bucket_policy *policy,
     return ERR_OK;
 }
 
-/* What is not named stays as it is. Two who set different things at once: the later one wins,
- * whole. */
+/* Two who set different things at once both have their way; of the same thing, the later one. */
 void admin_bucket_set(struct admin *admin, const struct admin_request *request,
                       struct admin_reply *reply)
 {
     struct bucket_info bucket;
-    struct bucket_policy policy = {0};
+    struct bucket_policy policy;
     struct err_trail trail = {0};
     if (!find_bucket(admin, request, reply, &bucket))
         return;
-    (void)bucket_settings_find(admin->bucket_settings, bucket.id, &policy);
-    enum err e = take_settings(request->body, &policy, &trail);
-    if (e == ERR_OK && admin->bucket_settings == NULL)
-        e = ERR_UNSUPPORTED;
-    if (e == ERR_OK)
-        e = bucket_settings_put(admin->bucket_settings, bucket.id, &policy, &trail);
+    enum err e = ERR_UNSUPPORTED;
+    if (admin->bucket_settings != NULL)
+        e = bucket_settings_change(admin->bucket_settings, bucket.id, take_settings,
+                                   (void *)request->body, &policy, &trail);
     if (e)
         admin_reply_error(reply, e, &trail, NULL);
     else

@@ -10,6 +10,7 @@
 #define SETTING_PREFIX   BYTES("bucket/")
 #define SETTING_NAME_MAX (7 + 8)
 #define RECORD_BYTES_MAX 256u /* three lines of the longest names and values are 70 */
+#define STORED_BYTES_MAX 4096u /* with lines that only a newer version understands */
 
 struct entry {
     uint32_t bucket;
@@ -240,6 +241,12 @@ static enum err see_bucket(void *context, const struct bucket_info *bucket)
     return ERR_OK;
 }
 
+static enum err take_all_back(void *context, struct bucket_policy *policy, struct err_trail *trail)
+{
+    *policy = (struct bucket_policy){0};
+    return ERR_OK;
+}
+
 /* Settings of buckets that were removed. */
 static enum err drop_stale(struct bucket_settings *settings, struct err_trail *trail)
 {
@@ -250,11 +257,12 @@ static enum err drop_stale(struct bucket_settings *settings, struct err_trail *t
     if (is_there == NULL)
         return ERR_NO_MEMORY;
     struct seeing seeing = {settings, is_there};
+    struct bucket_policy nothing;
     enum err e = group_buckets(settings->group, see_bucket, &seeing);
     for (size_t i = count; i-- > 0 && e == ERR_OK;)
         if (!is_there[i])
-            e = bucket_settings_put(settings, (struct bucket_id){settings->entries[i].bucket},
-                                    &(struct bucket_policy){0}, trail);
+            e = bucket_settings_change(settings, (struct bucket_id){settings->entries[i].bucket},
+                                       take_all_back, NULL, &nothing, trail);
     /* A disk that takes no writes now is no reason not to start: they are dropped another time. */
     return e == ERR_READ_ONLY || e == ERR_DISK_FULL ? ERR_OK : e;
 }
@@ -288,7 +296,7 @@ void bucket_settings_close(struct bucket_settings *settings)
     free(settings);
 }
 
-/* ---- asking, changing ---- */
+/* ---- asking ---- */
 
 bool bucket_settings_find(struct bucket_settings *settings, struct bucket_id bucket,
                           struct bucket_policy *ret_policy)
@@ -304,37 +312,70 @@ bool bucket_settings_find(struct bucket_settings *settings, struct bucket_id buc
     return is_there;
 }
 
-/* `change` is held. */
-static enum err put_locked(struct bucket_settings *settings, struct bucket_id bucket,
-                           const struct bucket_policy *policy, struct err_trail *trail)
+/* ---- changing; `change` is held ---- */
+
+/* Durably, if what is stored is still `old` (NULL: nothing). ERR_PRECONDITION: it is not. */
+static enum err swap(struct bucket_settings *settings, struct bucket_id bucket,
+                     const struct bytes *old, const struct bucket_policy *policy)
 {
     char name[SETTING_NAME_MAX + 1], record[RECORD_BYTES_MAX];
+    if (old == NULL && !has_any(policy))
+        return ERR_OK;
     struct mutation m = {.kind = has_any(policy) ? MUTATION_SETTING_PUT : MUTATION_SETTING_DELETE,
                          .key = setting_name(name, bucket),
-                         .attrs = record_write(policy, record)};
+                         .attrs = record_write(policy, record),
+                         .must_be_new = old == NULL,
+                         .has_if_value = old != NULL,
+                         .if_value = old != NULL ? *old : (struct bytes){0}};
+    enum err e = group_propose_wait(settings->group, &m);
+    return e == ERR_KEY_ID_EXISTS ? ERR_PRECONDITION : e;
+}
+
+static enum err change_once(struct bucket_settings *settings, struct bucket_id bucket,
+                            bucket_change_fn *change, void *context,
+                            struct bucket_policy *ret_policy, struct err_trail *trail)
+{
+    char name[SETTING_NAME_MAX + 1];
+    uint8_t stored[STORED_BYTES_MAX];
+    struct bytes old = bytes_of(stored, 0);
+    struct bucket_policy policy = {0};
+    enum err e = group_setting(settings->group, setting_name(name, bucket), stored, sizeof stored,
+                               &old.size);
+    bool is_there = e == ERR_OK;
+    if (e && e != ERR_NO_SUCH_KEY_ID)
+        return err_note(trail, e, "read the bucket's settings");
+    if (is_there)
+        record_read(bucket.value, old, &policy);
+    e = change(context, &policy, trail);
+    if (e)
+        return e;
     pthread_rwlock_wrlock(&settings->lock);
-    enum err e = table_grow(settings); /* so that what follows the durable change cannot fail */
+    e = table_grow(settings); /* so that what follows the durable change cannot fail */
     pthread_rwlock_unlock(&settings->lock);
     if (e == ERR_OK)
-        e = group_propose_wait(settings->group, &m);
-    if (e == ERR_NO_SUCH_KEY_ID && !has_any(policy))
-        e = ERR_OK; /* there was nothing to take back */
+        e = swap(settings, bucket, is_there ? &old : NULL, &policy);
     if (e)
-        return err_note(trail, e, "store the bucket's settings");
+        return e == ERR_PRECONDITION ? e : err_note(trail, e, "store the bucket's settings");
     pthread_rwlock_wrlock(&settings->lock);
-    if (has_any(policy))
-        table_put(settings, bucket.value, policy);
+    if (has_any(&policy))
+        table_put(settings, bucket.value, &policy);
     else
         table_remove(settings, bucket.value);
     pthread_rwlock_unlock(&settings->lock);
+    *ret_policy = policy;
     return ERR_OK;
 }
 
-enum err bucket_settings_put(struct bucket_settings *settings, struct bucket_id bucket,
-                             const struct bucket_policy *policy, struct err_trail *trail)
+enum err bucket_settings_change(struct bucket_settings *settings, struct bucket_id bucket,
+                                bucket_change_fn *change, void *context,
+                                struct bucket_policy *ret_policy, struct err_trail *trail)
 {
+    enum err e = ERR_PRECONDITION;
     pthread_mutex_lock(&settings->change);
-    enum err e = put_locked(settings, bucket, policy, trail);
+    for (unsigned tries = 0; tries < BUCKET_CHANGE_TRIES_MAX && e == ERR_PRECONDITION; tries++)
+        e = change_once(settings, bucket, change, context, ret_policy, trail);
     pthread_mutex_unlock(&settings->change);
+    if (e == ERR_PRECONDITION)
+        return err_say(trail, e, "others changed the bucket's settings at the same time; ask again");
     return e;
 }

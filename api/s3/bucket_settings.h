@@ -40,8 +40,14 @@ void bucket_policy_apply(const struct bucket_policy *bucket, struct path_policy 
 enum err bucket_policy_set(struct bucket_policy *policy, struct bytes name, struct bytes value, struct err_trail *trail) MUST_USE;
 /* Writes the value of a setting, or "default". */
 void bucket_policy_print(const struct bucket_policy *policy, const char *name, struct buf *out);
-/* B. Stores it durably, then shows it to bucket_settings_find(); one without settings is removed. */
-enum err bucket_settings_put(struct bucket_settings *settings, struct bucket_id bucket, const struct bucket_policy *policy,
-                             struct err_trail *trail) MUST_USE;
+/*
+ * B. Reads what is stored, lets change() change it, stores it durably unless somebody else was faster (then it begins anew with what is
+ * there now), and shows it to bucket_settings_find(). A bucket without settings has no record. What change() says ends it, with nothing
+ * stored. ERR_PRECONDITION: others changed it each of BUCKET_CHANGE_TRIES_MAX times.
+ */
+#define BUCKET_CHANGE_TRIES_MAX 8u /* people and scripts change settings: a second try is rare already */
+typedef enum err bucket_change_fn(void *context, struct bucket_policy *policy, struct err_trail *trail);
+enum err bucket_settings_change(struct bucket_settings *settings, struct bucket_id bucket, bucket_change_fn *change, void *context,
+                                struct bucket_policy *ret_policy, struct err_trail *trail) MUST_USE;
 
 #endif

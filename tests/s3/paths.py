@@ -91,6 +91,16 @@ def bucket_settings(node, client):
     equal(get(client, f"o{MIB}").headers.get("x-sluice-path"), "sendfile", "settings outlive a restart")
     equal(node.cli("bucket", "set", BUCKET, "get-path=default", "require-path=default", "verify=default")[0], 0, "default takes them back")
     equal(get(client, "o4096").status, 200, "and they hold no more")
+    wishes_of = {"get-path": "copy", "require-path": "none", "verify": "always"}
+    setters = [threading.Thread(target=lambda name=name, value=value: [node.cli("bucket", "set", BUCKET, f"{name}={word}")
+                                                                       for word in ("default", value) * 5])
+               for name, value in wishes_of.items()]
+    for setter in setters:
+        setter.start()
+    for setter in setters:
+        setter.join()
+    equal(json.loads(node.cli("--json", "bucket", "show", BUCKET)[1])["settings"], wishes_of, "who set different things at once both had their way")
+    node.cli("bucket", "set", BUCKET, *[f"{name}=default" for name in wishes_of])
     client.make_bucket("shortlived")
     node.cli("bucket", "set", "shortlived", "get-path=copy")
     client.request("DELETE", "/shortlived")

@@ -410,6 +410,10 @@ static void settings_are_compared_and_set(void **state)
         {MUTATION_SETTING_PUT, "two", "one", false, ERR_OK},
         {MUTATION_SETTING_PUT, "", NULL, false, ERR_OK},
         {MUTATION_SETTING_PUT, "three", "", false, ERR_OK},
+        {MUTATION_SETTING_DELETE, "", "two", false, ERR_PRECONDITION},
+        {MUTATION_SETTING_DELETE, "", "three", false, ERR_OK},
+        {MUTATION_SETTING_DELETE, "", "three", false, ERR_PRECONDITION},
+        {MUTATION_SETTING_PUT, "four", NULL, false, ERR_OK},
         {MUTATION_SETTING_DELETE, "", NULL, false, ERR_OK},
     };
     for (int lazy = 0; lazy < 2; lazy++) {
