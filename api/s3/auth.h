@@ -17,8 +17,13 @@ struct s3_auth {
     struct access_key key; /* of whoever signed; without its secret once that has served */
 };
 
-/* False: answered with an error. */
-bool s3_authenticate(struct s3_request *r);
+enum s3_authenticated {
+    S3_AUTH_DONE,
+    S3_AUTH_REFUSED, /* answered with an error */
+    S3_AUTH_UNSURE,  /* no such key, but one may have been made through another node: not answered;
+                        again when the request is fresh */
+};
+enum s3_authenticated s3_authenticate(struct s3_request *r);
 /* Finds a key for a signature that came otherwise (a form's). False: answered. The secret is left
  * in r->auth.key for the caller to check with. */
 bool s3_authenticate_key(struct s3_request *r, struct bytes id);

@@ -18,16 +18,18 @@ struct entry {
 };
 
 /*
- * Locks, in this order: `change` is held over the wait for the disk, `lock` guards the table for
- * the time of a search.
+ * Locks, in this order: `change` is held over the wait for the group, `follow` while settings are
+ * read from the index and put into the table, `lock` guards the table for the time of a search. The
+ * group's own thread, which tells of changes made through other nodes, takes only the last two.
  */
 struct bucket_settings {
     struct group *group; /* borrowed */
-    pthread_mutex_t change;
+    pthread_mutex_t change, follow;
+    uint64_t followed; /* changes the group has told of; under `follow` */
     pthread_rwlock_t lock;
     struct entry *entries; /* owned, by bucket id */
     size_t capacity;
-    _Atomic size_t count; /* written under both; read without to see that there are none */
+    _Atomic size_t count; /* written under `lock`; read without to see that there are none */
 };
 
 /* ---- one setting ---- */
@@ -203,7 +205,74 @@ static void table_remove(struct bucket_settings *settings, uint32_t bucket)
             (settings->count - at) * sizeof *settings->entries);
 }
 
-/* ---- opening ---- */
+/* ---- opening, following ---- */
+
+static enum err make_room(struct bucket_settings *settings)
+{
+    pthread_rwlock_wrlock(&settings->lock);
+    enum err e = table_grow(settings);
+    pthread_rwlock_unlock(&settings->lock);
+    return e;
+}
+
+/* Room was made. */
+static void show(struct bucket_settings *settings, uint32_t bucket,
+                 const struct bucket_policy *policy)
+{
+    pthread_rwlock_wrlock(&settings->lock);
+    if (has_any(policy))
+        table_put(settings, bucket, policy);
+    else
+        table_remove(settings, bucket);
+    pthread_rwlock_unlock(&settings->lock);
+}
+
+/* "bucket/0000002a": 42 */
+static bool name_read(struct bytes name, uint32_t *ret_bucket)
+{
+    struct bytes hex = bytes_slice(name, SETTING_PREFIX.size, SIZE_MAX);
+    uint8_t id[4];
+    if (hex.size != 8 || hex_decode(hex, id, sizeof id))
+        return false;
+    *ret_bucket = (uint32_t)id[0] << 24 | (uint32_t)id[1] << 16 | (uint32_t)id[2] << 8 | id[3];
+    return true;
+}
+
+/* Puts into the table what the index has. `follow` is held. */
+static enum err refresh(struct bucket_settings *settings, uint32_t bucket, struct err_trail *trail)
+{
+    uint8_t record[STORED_BYTES_MAX];
+    char name[SETTING_NAME_MAX + 1];
+    size_t size = 0;
+    struct bucket_policy policy = {0};
+    enum err e = make_room(settings);
+    if (e == ERR_OK)
+        e = group_setting(settings->group, setting_name(name, (struct bucket_id){bucket}), record,
+                          sizeof record, &size);
+    if (e && e != ERR_NO_SUCH_KEY_ID)
+        return err_note(trail, e, "read a bucket's settings");
+    if (e == ERR_OK)
+        record_read(bucket, bytes_of(record, size), &policy);
+    show(settings, bucket, &policy);
+    return ERR_OK;
+}
+
+/* On the group's thread. */
+static void setting_changed(void *context, struct bytes name)
+{
+    struct bucket_settings *settings = context;
+    struct err_trail trail = {0};
+    uint32_t bucket;
+    if (!name_read(name, &bucket))
+        return;
+    pthread_mutex_lock(&settings->follow);
+    settings->followed++;
+    enum err e = refresh(settings, bucket, &trail);
+    pthread_mutex_unlock(&settings->follow);
+    if (e)
+        LOG_LIMITED(LOG_ERROR, "s3", "a change of a bucket's settings does not count here yet: %s",
+                    err_trail_text(&trail, e));
+}
 
 struct loading {
     struct bucket_settings *settings;
@@ -213,32 +282,53 @@ struct loading {
 static enum err load_one(void *context, struct bytes name, struct bytes value)
 {
     struct loading *loading = context;
-    struct bytes hex = bytes_slice(name, SETTING_PREFIX.size, SIZE_MAX);
-    uint8_t id[4];
-    if (hex.size != 8 || hex_decode(hex, id, sizeof id))
+    uint32_t bucket;
+    if (!name_read(name, &bucket))
         return err_say(loading->trail, ERR_CORRUPT, "a bucket's settings have the name %.*s",
                        (int)bytes_slice(name, 0, 40).size, name.data);
-    uint32_t bucket = (uint32_t)id[0] << 24 | (uint32_t)id[1] << 16 | (uint32_t)id[2] << 8 | id[3];
     struct bucket_policy policy;
     record_read(bucket, value, &policy);
-    enum err e = table_grow(loading->settings);
+    enum err e = make_room(loading->settings);
     if (e == ERR_OK)
-        table_put(loading->settings, bucket, &policy);
+        show(loading->settings, bucket, &policy);
     return e;
 }
 
+/* ---- settings of buckets that were removed ---- */
+
 struct seeing {
-    struct bucket_settings *settings;
-    bool *is_there; /* for each entry */
+    uint32_t *buckets; /* that have settings, ascending */
+    size_t count;
+    bool *is_there; /* for each */
 };
 
 static enum err see_bucket(void *context, const struct bucket_info *bucket)
 {
     struct seeing *seeing = context;
-    size_t at = position(seeing->settings, bucket->id.value);
-    if (stands_at(seeing->settings, at, bucket->id.value))
-        seeing->is_there[at] = true;
+    for (size_t low = 0, high = seeing->count; low < high;) {
+        size_t middle = low + (high - low) / 2;
+        if (seeing->buckets[middle] == bucket->id.value)
+            seeing->is_there[middle] = true;
+        if (seeing->buckets[middle] < bucket->id.value)
+            low = middle + 1;
+        else
+            high = middle;
+    }
     return ERR_OK;
+}
+
+/* Whose settings there are now: the table changes while buckets are looked through. */
+static enum err list_buckets(struct bucket_settings *settings, struct seeing *seeing)
+{
+    pthread_rwlock_rdlock(&settings->lock);
+    seeing->count = settings->count;
+    seeing->buckets = calloc(seeing->count + 1, sizeof *seeing->buckets);
+    seeing->is_there = calloc(seeing->count + 1, sizeof *seeing->is_there);
+    bool has_memory = seeing->buckets != NULL && seeing->is_there != NULL;
+    for (size_t i = 0; has_memory && i < seeing->count; i++)
+        seeing->buckets[i] = settings->entries[i].bucket;
+    pthread_rwlock_unlock(&settings->lock);
+    return has_memory ? ERR_OK : ERR_NO_MEMORY;
 }
 
 static enum err take_all_back(void *context, struct bucket_policy *policy, struct err_trail *trail)
@@ -247,24 +337,20 @@ static enum err take_all_back(void *context, struct bucket_policy *policy, struc
     return ERR_OK;
 }
 
-/* Settings of buckets that were removed. */
-static enum err drop_stale(struct bucket_settings *settings, struct err_trail *trail)
+enum err bucket_settings_tidy(struct bucket_settings *settings, struct err_trail *trail)
 {
-    size_t count = settings->count;
-    if (count == 0)
-        return ERR_OK;
-    CLEANUP(free) bool *is_there = calloc(count, sizeof *is_there);
-    if (is_there == NULL)
-        return ERR_NO_MEMORY;
-    struct seeing seeing = {settings, is_there};
+    struct seeing seeing = {0};
     struct bucket_policy nothing;
-    enum err e = group_buckets(settings->group, see_bucket, &seeing);
-    for (size_t i = count; i-- > 0 && e == ERR_OK;)
-        if (!is_there[i])
-            e = bucket_settings_change(settings, (struct bucket_id){settings->entries[i].bucket},
+    enum err e = list_buckets(settings, &seeing);
+    if (e == ERR_OK && seeing.count > 0)
+        e = group_buckets(settings->group, see_bucket, &seeing);
+    for (size_t i = 0; i < seeing.count && e == ERR_OK; i++)
+        if (!seeing.is_there[i])
+            e = bucket_settings_change(settings, (struct bucket_id){seeing.buckets[i]},
                                        take_all_back, NULL, &nothing, trail);
-    /* A disk that takes no writes now is no reason not to start: they are dropped another time. */
-    return e == ERR_READ_ONLY || e == ERR_DISK_FULL ? ERR_OK : e;
+    free(seeing.buckets);
+    free(seeing.is_there);
+    return e;
 }
 
 enum err bucket_settings_open(struct group *group, struct bucket_settings **ret_settings,
@@ -275,11 +361,14 @@ enum err bucket_settings_open(struct group *group, struct bucket_settings **ret_
         return ERR_NO_MEMORY;
     settings->group = group;
     pthread_mutex_init(&settings->change, NULL);
+    pthread_mutex_init(&settings->follow, NULL);
     pthread_rwlock_init(&settings->lock, NULL);
     struct loading loading = {settings, trail};
+    /* Watched first and read under `follow`: a change comes before its reading or is told after it. */
+    group_watch_settings(group, SETTING_PREFIX, setting_changed, settings);
+    pthread_mutex_lock(&settings->follow);
     enum err e = group_settings(group, SETTING_PREFIX, load_one, &loading);
-    if (e == ERR_OK)
-        e = drop_stale(settings, trail);
+    pthread_mutex_unlock(&settings->follow);
     if (e)
         return err_note(trail, e, "read the buckets' settings");
     *ret_settings = TAKE(settings);
@@ -290,8 +379,10 @@ void bucket_settings_close(struct bucket_settings *settings)
 {
     if (settings == NULL)
         return;
+    group_watch_settings(settings->group, SETTING_PREFIX, NULL, NULL);
     free(settings->entries);
     pthread_rwlock_destroy(&settings->lock);
+    pthread_mutex_destroy(&settings->follow);
     pthread_mutex_destroy(&settings->change);
     free(settings);
 }
@@ -331,6 +422,22 @@ static enum err swap(struct bucket_settings *settings, struct bucket_id bucket,
     return e == ERR_KEY_ID_EXISTS ? ERR_PRECONDITION : e;
 }
 
+/* A change of ours is durable. Shown as it was asked for, unless the group has told of changes
+ * meanwhile: then this may be overtaken already, and what is there now is read. */
+static enum err settle(struct bucket_settings *settings, uint32_t bucket,
+                       const struct bucket_policy *policy, uint64_t followed_before,
+                       struct err_trail *trail)
+{
+    enum err e = ERR_OK;
+    pthread_mutex_lock(&settings->follow);
+    if (settings->followed == followed_before)
+        show(settings, bucket, policy);
+    else
+        e = refresh(settings, bucket, trail);
+    pthread_mutex_unlock(&settings->follow);
+    return e;
+}
+
 static enum err change_once(struct bucket_settings *settings, struct bucket_id bucket,
                             bucket_change_fn *change, void *context,
                             struct bucket_policy *ret_policy, struct err_trail *trail)
@@ -349,21 +456,18 @@ static enum err change_once(struct bucket_settings *settings, struct bucket_id b
     e = change(context, &policy, trail);
     if (e)
         return e;
-    pthread_rwlock_wrlock(&settings->lock);
-    e = table_grow(settings); /* so that what follows the durable change cannot fail */
-    pthread_rwlock_unlock(&settings->lock);
+    pthread_mutex_lock(&settings->follow);
+    uint64_t followed = settings->followed;
+    e = make_room(settings); /* so that what follows the durable change cannot fail */
+    pthread_mutex_unlock(&settings->follow);
     if (e == ERR_OK)
         e = swap(settings, bucket, is_there ? &old : NULL, &policy);
     if (e)
         return e == ERR_PRECONDITION ? e : err_note(trail, e, "store the bucket's settings");
-    pthread_rwlock_wrlock(&settings->lock);
-    if (has_any(&policy))
-        table_put(settings, bucket.value, &policy);
-    else
-        table_remove(settings, bucket.value);
-    pthread_rwlock_unlock(&settings->lock);
-    *ret_policy = policy;
-    return ERR_OK;
+    e = settle(settings, bucket.value, &policy, followed, trail);
+    if (e == ERR_OK)
+        *ret_policy = policy;
+    return e;
 }
 
 enum err bucket_settings_change(struct bucket_settings *settings, struct bucket_id bucket,

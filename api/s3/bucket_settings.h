@@ -26,10 +26,13 @@ struct bucket_policy {
 
 struct bucket_settings;
 
-/* B. Reads all; those of buckets that are gone are removed. */
+/* B. Reads all, and follows what is changed through other nodes. */
 enum err bucket_settings_open(struct group *group, struct bucket_settings **ret_settings, struct err_trail *trail) MUST_USE;
 void bucket_settings_close(struct bucket_settings *settings); /* NULL does nothing */
 CLEANUP_DEFINE(bucket_settings_close, struct bucket_settings *)
+
+/* B. Removes settings of buckets that are gone: once after a start. */
+enum err bucket_settings_tidy(struct bucket_settings *settings, struct err_trail *trail) MUST_USE;
 
 /* Any thread, does not block on the disk. False: nothing is set for the bucket. */
 bool bucket_settings_find(struct bucket_settings *settings, struct bucket_id bucket, struct bucket_policy *ret_policy);

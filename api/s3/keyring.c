@@ -7,6 +7,7 @@
 
 #include "api/s3/key_record.h"
 #include "base/check.h"
+#include "base/log.h"
 
 #define SETTING_PREFIX     BYTES("key/")
 #define SETTING_NAME_MAX   (4 + ACCESS_KEY_BYTES_MAX)
@@ -27,15 +28,18 @@ struct entry {
 
 /*
  * Locks, in this order: `change` is held by whoever creates or removes a key, over the wait for the
- * disk; `lock` guards what is in memory and is held for a few hundred nanoseconds only. So a
- * signature check never waits for a disk.
+ * group; `follow` while a key is read from the index and put into memory, so that what was read
+ * later is also shown later; `lock` guards what is in memory and is held for a few hundred
+ * nanoseconds only. So a signature check never waits for a disk. The group's own thread, which
+ * tells of changes made through other nodes, takes only the last two.
  */
 struct keyring {
     struct group *group; /* borrowed */
     struct clock *clock; /* borrowed */
     struct rand *rand;   /* borrowed */
     uint8_t node_key[32];
-    pthread_mutex_t change;
+    pthread_mutex_t change, follow;
+    uint64_t followed; /* changes the group has told of; under `follow` */
     pthread_rwlock_t lock;
     struct entry **sorted; /* owned, by id */
     size_t count, capacity;
@@ -165,7 +169,105 @@ static void table_remove(struct keyring *keyring, struct entry *entry)
     *link = entry->next;
 }
 
-/* ---- opening ---- */
+/* Of what was there under that id, nothing is left; entry NULL: nor is anything put there. Room for
+ * it is made before. */
+static void table_replace(struct keyring *keyring, struct bytes id, struct entry *entry)
+{
+    pthread_rwlock_wrlock(&keyring->lock);
+    struct entry *old = table_find(keyring, id);
+    if (old != NULL)
+        table_remove(keyring, old);
+    if (entry != NULL)
+        table_insert(keyring, entry);
+    pthread_rwlock_unlock(&keyring->lock);
+    entry_free(old);
+}
+
+static enum err table_make_room(struct keyring *keyring)
+{
+    pthread_rwlock_wrlock(&keyring->lock);
+    enum err e = table_grow(keyring);
+    pthread_rwlock_unlock(&keyring->lock);
+    return e;
+}
+
+static bool is_there(struct keyring *keyring, struct bytes id)
+{
+    pthread_rwlock_rdlock(&keyring->lock);
+    bool found = table_find(keyring, id) != NULL;
+    pthread_rwlock_unlock(&keyring->lock);
+    return found;
+}
+
+/* ---- opening, following ---- */
+
+static struct bytes setting_name(char out[SETTING_NAME_MAX], struct bytes id)
+{
+    struct buf name = {.data = out, .capacity = SETTING_NAME_MAX};
+    buf_put(&name, SETTING_PREFIX);
+    buf_put(&name, id);
+    CHECK(!name.overflowed);
+    return buf_bytes(&name);
+}
+
+/* `follow` is held, or nobody else knows the keyring yet. */
+static enum err show_record(struct keyring *keyring, struct bytes id, struct bytes record,
+                            struct err_trail *trail)
+{
+    struct access_key key;
+    enum err e = key_record_get(id, record, keyring->node_key, &key);
+    if (e == ERR_CORRUPT)
+        return err_say(trail, e,
+                       "access key %.*s cannot be unsealed: node.key (of a cluster: its key-file) "
+                       "is not the file it was sealed with, or the record is damaged",
+                       (int)id.size, id.data);
+    if (e)
+        return err_note(trail, e, "access key %.*s", (int)id.size, id.data);
+    struct entry *entry = entry_make(&key);
+    explicit_bzero(&key, sizeof key);
+    if (entry == NULL)
+        return ERR_NO_MEMORY;
+    e = table_make_room(keyring);
+    if (e) {
+        entry_free(entry);
+        return err_note(trail, e, "more access keys than fit (%u)", KEYS_MAX);
+    }
+    table_replace(keyring, id, entry);
+    return ERR_OK;
+}
+
+/* Puts into memory what the index has under this id. `follow` is held. */
+static enum err refresh(struct keyring *keyring, struct bytes id, struct err_trail *trail)
+{
+    uint8_t record[KEY_RECORD_BYTES_MAX];
+    char name[SETTING_NAME_MAX];
+    size_t size = 0;
+    enum err e = group_setting(keyring->group, setting_name(name, id), record, sizeof record, &size);
+    if (e == ERR_OK)
+        return show_record(keyring, id, bytes_of(record, size), trail);
+    if (e == ERR_NO_SUCH_KEY_ID) {
+        table_replace(keyring, id, NULL);
+        return ERR_OK;
+    }
+    return err_note(trail, e, "read access key %.*s", (int)id.size, id.data);
+}
+
+/* On the group's thread: a key came or went, perhaps through another node. */
+static void key_changed(void *context, struct bytes name)
+{
+    struct keyring *keyring = context;
+    struct bytes id = bytes_slice(name, SETTING_PREFIX.size, SIZE_MAX);
+    struct err_trail trail = {0};
+    if (id.size == 0 || id.size > ACCESS_KEY_BYTES_MAX)
+        return; /* no key's name */
+    pthread_mutex_lock(&keyring->follow);
+    keyring->followed++;
+    enum err e = refresh(keyring, id, &trail);
+    pthread_mutex_unlock(&keyring->follow);
+    if (e)
+        LOG_LIMITED(LOG_ERROR, "s3", "a change of access keys does not count here yet: %s",
+                    err_trail_text(&trail, e));
+}
 
 struct loading {
     struct keyring *keyring;
@@ -175,25 +277,8 @@ struct loading {
 static enum err load_one(void *context, struct bytes name, struct bytes value)
 {
     struct loading *loading = context;
-    struct bytes id = bytes_slice(name, SETTING_PREFIX.size, SIZE_MAX);
-    struct access_key key;
-    enum err e = key_record_get(id, value, loading->keyring->node_key, &key);
-    if (e == ERR_CORRUPT)
-        return err_say(loading->trail, e,
-                       "access key %.*s cannot be unsealed: node.key is not the file it was sealed "
-                       "with, or the record is damaged",
-                       (int)id.size, id.data);
-    if (e)
-        return err_note(loading->trail, e, "access key %.*s", (int)id.size, id.data);
-    e = table_grow(loading->keyring);
-    if (e)
-        return err_note(loading->trail, e, "more access keys than fit (%u)", KEYS_MAX);
-    struct entry *entry = entry_make(&key);
-    explicit_bzero(&key, sizeof key);
-    if (entry == NULL)
-        return ERR_NO_MEMORY;
-    table_insert(loading->keyring, entry);
-    return ERR_OK;
+    return show_record(loading->keyring, bytes_slice(name, SETTING_PREFIX.size, SIZE_MAX), value,
+                       loading->trail);
 }
 
 enum err keyring_open(const struct keyring_options *options, struct keyring **ret_keyring,
@@ -207,12 +292,17 @@ enum err keyring_open(const struct keyring_options *options, struct keyring **re
     keyring->rand = options->rand != NULL ? options->rand : rand_system();
     memcpy(keyring->node_key, options->node_key, sizeof keyring->node_key);
     pthread_mutex_init(&keyring->change, NULL);
+    pthread_mutex_init(&keyring->follow, NULL);
     pthread_rwlock_init(&keyring->lock, NULL);
 
     enum err e = table_grow(keyring); /* so that a lookup finds chains */
     struct loading loading = {keyring, trail};
+    /* Watched first and read under `follow`: a change comes before its reading or is told after it. */
+    group_watch_settings(keyring->group, SETTING_PREFIX, key_changed, keyring);
+    pthread_mutex_lock(&keyring->follow);
     if (e == ERR_OK)
         e = group_settings(keyring->group, SETTING_PREFIX, load_one, &loading);
+    pthread_mutex_unlock(&keyring->follow);
     if (e) {
         keyring_close(keyring);
         return err_note(trail, e, "read the access keys");
@@ -225,11 +315,13 @@ void keyring_close(struct keyring *keyring)
 {
     if (keyring == NULL)
         return;
+    group_watch_settings(keyring->group, SETTING_PREFIX, NULL, NULL);
     for (size_t i = 0; i < keyring->count; i++)
         entry_free(keyring->sorted[i]);
     free(keyring->sorted);
     free(keyring->chains);
     pthread_rwlock_destroy(&keyring->lock);
+    pthread_mutex_destroy(&keyring->follow);
     pthread_mutex_destroy(&keyring->change);
     explicit_bzero(keyring, sizeof *keyring);
     free(keyring);
@@ -300,24 +392,42 @@ void access_key_draw(struct rand *rand, struct access_key *key)
     }
 }
 
-static struct bytes setting_name(char out[SETTING_NAME_MAX], struct bytes id)
+/*
+ * A change of ours is durable. Shown as it was asked for, unless the group has told of changes
+ * meanwhile: then this may be overtaken already, and what is there now is read.
+ */
+static enum err settle(struct keyring *keyring, struct bytes id, struct entry *entry,
+                       uint64_t followed_before, struct err_trail *trail)
 {
-    struct buf name = {.data = out, .capacity = SETTING_NAME_MAX};
-    buf_put(&name, SETTING_PREFIX);
-    buf_put(&name, id);
-    CHECK(!name.overflowed);
-    return buf_bytes(&name);
+    enum err e = ERR_OK;
+    pthread_mutex_lock(&keyring->follow);
+    if (keyring->followed == followed_before)
+        table_replace(keyring, id, entry);
+    else {
+        entry_free(entry);
+        e = refresh(keyring, id, trail);
+    }
+    pthread_mutex_unlock(&keyring->follow);
+    return e;
+}
+
+static uint64_t followed_now(struct keyring *keyring)
+{
+    pthread_mutex_lock(&keyring->follow);
+    uint64_t followed = keyring->followed;
+    pthread_mutex_unlock(&keyring->follow);
+    return followed;
 }
 
 /* Stores the key durably and then shows it to keyring_find(). `change` is held. */
 static enum err create_judged(struct keyring *keyring, const struct access_key *key,
                               struct err_trail *trail)
 {
-    if (table_find(keyring, bytes_of_string(key->id)) != NULL)
+    struct bytes id = bytes_of_string(key->id);
+    if (is_there(keyring, id))
         return err_say(trail, ERR_KEY_ID_EXISTS, "there is an access key %s already", key->id);
-    pthread_rwlock_wrlock(&keyring->lock);
-    enum err e = table_grow(keyring);
-    pthread_rwlock_unlock(&keyring->lock);
+    uint64_t followed = followed_now(keyring);
+    enum err e = table_make_room(keyring); /* so that showing what is durable cannot fail */
     if (e)
         return err_note(trail, e, "there are %u access keys at most", KEYS_MAX);
     struct entry *entry = entry_make(key);
@@ -330,7 +440,7 @@ static enum err create_judged(struct keyring *keyring, const struct access_key *
     e = key_record_put(record, key, keyring->node_key, &record_size);
     struct mutation put = {
         .kind = MUTATION_SETTING_PUT,
-        .key = setting_name(name, bytes_of_string(key->id)),
+        .key = setting_name(name, id),
         .attrs = bytes_of(record, record_size),
         .must_be_new = true,
     };
@@ -341,10 +451,7 @@ static enum err create_judged(struct keyring *keyring, const struct access_key *
         return err_note(trail, e, "store access key %s%s%s", key->id, put.trail.text[0] ? ": " : "",
                         put.trail.text);
     }
-    pthread_rwlock_wrlock(&keyring->lock);
-    table_insert(keyring, entry);
-    pthread_rwlock_unlock(&keyring->lock);
-    return ERR_OK;
+    return settle(keyring, id, entry, followed, trail);
 }
 
 enum err keyring_create(struct keyring *keyring, const struct access_key *draft,
@@ -373,38 +480,38 @@ enum err keyring_create(struct keyring *keyring, const struct access_key *draft,
     return e;
 }
 
-/* `change` is held, so the table stands still without `lock`. */
-static bool is_last_root(const struct keyring *keyring, const struct entry *entry)
+static enum err judge_removal(struct keyring *keyring, struct bytes id, struct err_trail *trail)
 {
-    if (!entry_is_root(entry))
-        return false;
-    for (size_t i = 0; i < keyring->count; i++)
-        if (keyring->sorted[i] != entry && entry_is_root(keyring->sorted[i]))
-            return false;
-    return true;
-}
-
-static enum err remove_locked(struct keyring *keyring, struct bytes id, struct err_trail *trail)
-{
-    struct entry *entry = table_find(keyring, id);
-    if (entry == NULL)
+    pthread_rwlock_rdlock(&keyring->lock);
+    const struct entry *entry = table_find(keyring, id);
+    bool is_known = entry != NULL, is_last = is_known && entry_is_root(entry);
+    for (size_t i = 0; is_last && i < keyring->count; i++)
+        is_last = keyring->sorted[i] == entry || !entry_is_root(keyring->sorted[i]);
+    pthread_rwlock_unlock(&keyring->lock);
+    if (!is_known)
         return err_say(trail, ERR_NO_SUCH_KEY_ID, "there is no access key %.*s",
                        (int)bytes_slice(id, 0, 64).size, id.data);
-    if (is_last_root(keyring, entry))
+    if (is_last)
         return err_say(trail, ERR_INVALID,
                        "%.*s is the last root key: without one nobody could administer buckets of "
                        "others; create another root key first",
                        (int)id.size, id.data);
+    return ERR_OK;
+}
+
+/* `change` is held. */
+static enum err remove_locked(struct keyring *keyring, struct bytes id, struct err_trail *trail)
+{
+    enum err e = judge_removal(keyring, id, trail);
+    if (e)
+        return e;
     char name[SETTING_NAME_MAX];
+    uint64_t followed = followed_now(keyring);
     struct mutation delete = {.kind = MUTATION_SETTING_DELETE, .key = setting_name(name, id)};
-    enum err e = group_propose_wait(keyring->group, &delete);
+    e = group_propose_wait(keyring->group, &delete);
     if (e)
         return err_note(trail, e, "remove access key %.*s", (int)id.size, id.data);
-    pthread_rwlock_wrlock(&keyring->lock);
-    table_remove(keyring, entry);
-    pthread_rwlock_unlock(&keyring->lock);
-    entry_free(entry);
-    return ERR_OK;
+    return settle(keyring, id, NULL, followed, trail);
 }
 
 enum err keyring_remove(struct keyring *keyring, struct bytes id, struct err_trail *trail)

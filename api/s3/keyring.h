@@ -45,9 +45,9 @@ struct keyring_options {
     struct group *group;        /* borrowed */
     struct clock *clock;
     struct rand *rand;          /* fit for secrets */
-    const uint8_t *node_key;    /* 32 bytes, borrowed */
+    const uint8_t *node_key;    /* 32 bytes, borrowed for the call; of a cluster, the same on all its nodes */
 };
-/* B. Reads all keys. ERR_CORRUPT when one cannot be unsealed (wrong key file), with a sentence. */
+/* B. Reads all keys, and follows what is changed through other nodes. ERR_CORRUPT when one cannot be unsealed (wrong key file), with a sentence. */
 enum err keyring_open(const struct keyring_options *options, struct keyring **ret_keyring, struct err_trail *trail) MUST_USE;
 void keyring_close(struct keyring *keyring);
 size_t keyring_count(struct keyring *keyring);

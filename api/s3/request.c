@@ -131,6 +131,16 @@ struct s3_ask *s3_ask_take(struct s3_request *r)
     return ask;
 }
 
+void s3_ask_put(struct s3_ask *ask)
+{
+    struct s3_request *r = ask->r;
+    struct s3_block *block = r->blocks;
+    CHECK(block != NULL && block->memory == (void *)ask);
+    ask->magic = 0;
+    r->blocks = block->next;
+    s3_block_put(&r->worker->blocks, block);
+}
+
 /* ---- changes ---- */
 
 static void change_done(struct mutation *m)

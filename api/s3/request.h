@@ -50,6 +50,8 @@ struct s3_request {
     struct err_trail trail;
     uint64_t began_ns;
     bool has_answered;
+    bool is_authenticated;
+    bool is_fresh; /* nothing was acknowledged anywhere before this request that it could miss */
     bool has_sluice_headers; /* some x-sluice-... came: worth looking for one */
     enum s3_error error; /* told to the client; for metrics */
 
@@ -113,6 +115,7 @@ struct s3_ask {
 };
 struct s3_ask *s3_ask_take(struct s3_request *r); /* NULL: no block left; otherwise loop and done
                                                      are set, done wakes r->op */
+void s3_ask_put(struct s3_ask *ask); /* early, when nothing was taken since; else end() does it */
 
 /* ---- changes ---- */
 #define S3_CHANGE_MAGIC 0x53334368u

@@ -15,6 +15,8 @@ _Static_assert(sizeof(struct s3_request) <= HTTP_STATE_BYTES,
 #define PUT_SLOTS_DEFAULT  4u
 #define SLOW_REQUEST_NS    (5 * NS_PER_SECOND) /* said in the log, with where the time went */
 
+static group_asked_fn request_freshened;
+
 /* ---- the way of every request ---- */
 
 static bool request_target(struct s3_request *r)
@@ -109,6 +111,75 @@ static bool request_bucket(struct s3_request *r)
     return true;
 }
 
+/* ---- freshness ---- */
+
+/*
+ * What another node has acknowledged must be seen here before anything is looked up, the bucket's
+ * name too. A node alone, and a primary that holds its leases, know that at once; others ask, and
+ * the request goes on, or is 503, when they know.
+ */
+static void request_freshen(struct s3_request *r)
+{
+    struct s3_ask *ask = s3_ask_take(r);
+    if (ask == NULL) {
+        s3_fail(r, S3_E(SlowDown));
+        return;
+    }
+    ask->ask.done = request_freshened;
+    group_fresh(r->service->group, &ask->ask);
+}
+
+static bool request_is_known(struct s3_request *r)
+{
+    if (r->is_authenticated || r->route->is_anonymous)
+        return true;
+    switch (s3_authenticate(r)) {
+    case S3_AUTH_DONE:
+        r->is_authenticated = true;
+        return true;
+    case S3_AUTH_REFUSED:
+        return false;
+    case S3_AUTH_UNSURE:
+        request_freshen(r);
+        return false;
+    }
+    CHECK(!"an outcome of no known kind");
+    return false;
+}
+
+/* Again from here when the request had to be made fresh. */
+static void request_admit(struct s3_request *r)
+{
+    if (!request_is_known(r))
+        return;
+    if (r->route->handler == NULL) {
+        s3_fail(r, S3_E(NotImplemented));
+        return;
+    }
+    if (!r->is_fresh && !group_is_fresh(r->service->group)) {
+        request_freshen(r);
+        return;
+    }
+    r->is_fresh = true;
+    if (!request_headers(r) || !request_bucket(r) || !s3_refuse_unsupported(r))
+        return;
+    r->route->handler(r);
+}
+
+static void request_freshened(struct group_ask *group_ask)
+{
+    struct s3_ask *ask = CONTAINER_OF(group_ask, struct s3_ask, ask);
+    CHECK_MAGIC(ask, S3_ASK_MAGIC);
+    struct s3_request *r = ask->r;
+    r->is_fresh = group_ask->err == ERR_OK;
+    s3_ask_put(ask);
+    if (r->is_fresh)
+        request_admit(r);
+    else
+        s3_fail_text(r, S3_E(SlowDown),
+                     "This node cannot make sure now that it has what the others have: try again");
+}
+
 static void service_begin(struct http_service *http, struct exchange *x)
 {
     struct s3_request *r = http_state(x);
@@ -119,17 +190,8 @@ static void service_begin(struct http_service *http, struct exchange *x)
     r->x = x;
     r->http = http_request(x);
     r->began_ns = loop_now_ns(http_loop(x));
-    if (!request_target(r) || !request_route(r))
-        return;
-    if (!r->route->is_anonymous && !s3_authenticate(r))
-        return;
-    if (r->route->handler == NULL) {
-        s3_fail(r, S3_E(NotImplemented));
-        return;
-    }
-    if (!request_headers(r) || !request_bucket(r) || !s3_refuse_unsupported(r))
-        return;
-    r->route->handler(r);
+    if (request_target(r) && request_route(r))
+        request_admit(r);
 }
 
 static void request_tell_slow(const struct s3_request *r, uint64_t took_ns)

@@ -2,13 +2,14 @@
  * The S3 service: what the HTTP engine's exchanges mean. One request is one struct s3_request in
  * its exchange's state:
  *
- *     begin -> target (path or virtual-host style) -> route -> signature -> permission -> the
- * operation's handler -> one response -> end
+ *     begin -> target (path or virtual-host style) -> route -> signature -> freshness -> permission
+ *     -> the operation's handler -> one response -> end
  *
- * Everything up to the handler is done at once, without waiting and without allocating; so is a GET
- * whose record is in memory. Operations that wait are lists of steps (api/s3/op.h). What a request
- * needs beyond its exchange's state comes from a bounded pool of blocks per worker; an empty pool
- * is 503 SlowDown.
+ * Freshness is what makes reads linearizable when several nodes hold the same objects
+ * (group_fresh()); a node alone pays one load for it. But for that, everything up to the handler is
+ * done at once, without waiting and without allocating; so is a GET whose record is in memory.
+ * Operations that wait are lists of steps (api/s3/op.h). What a request needs beyond its exchange's
+ * state comes from a bounded pool of blocks per worker; an empty pool is 503 SlowDown.
  */
 #ifndef API_S3_SERVICE_H
 #define API_S3_SERVICE_H
