@@ -119,18 +119,65 @@ static void put_volume(const struct node *node, struct text_buf *out)
         text_printf(out, "%s: %s\n", status.state == VOLUME_FAILED ? "FAILED" : "READ-ONLY",
                     status.reason);
     }
+}
 
+/* ---- the cluster, and what an acknowledgement means ---- */
+
+static void put_durability_alone(struct text_buf *out)
+{
+    put_label(out, "durability");
+    text_put_string(out,
+                    "an acknowledged PUT is on this disk: fdatasync of its data, then a synced "
+                    "index record.\n");
+    put_more(out);
+    text_put_string(out, "1 copy: this node is alone. If its disk dies, the objects are gone.\n");
+}
+
+static void put_nodes(const struct node *node, struct text_buf *out)
+{
+    for (unsigned i = 0; i < node->plan.count; i++) {
+        char text[64];
+        struct buf address = BUF_ON(text);
+        const struct cluster_member *member = &node->plan.members[i];
+        address_print(&member->address, &address);
+        text_printf(out, "%s%u at %.*s%s", i > 0 ? ", " : "", member->node, (int)address.size,
+                    address.data, member->node == node->plan.self ? " (this)" : "");
+    }
+    text_put_string(out, "\n");
+}
+
+static void put_cluster(const struct node *node, const struct group_status *group,
+                        struct text_buf *out)
+{
+    put_label(out, "cluster");
+    text_printf(out, "node %u of %s: ", node->plan.self, node->config.cluster_name);
+    put_nodes(node, out);
+    put_more(out);
+    text_printf(out, "%s%s in term %llu; %u of %u nodes in sync\n", group->is_primary ? "" : "a ",
+                group_role_name(group->role), (unsigned long long)group->term, group->in_sync,
+                group->members);
+    put_more(out);
+    text_printf(out, "bytes to peers go by %s on %s%s%s\n", group->backend, group->device,
+                group->backend_reason[0] != '\0' ? ": " : "", group->backend_reason);
+    put_label(out, "durability");
+    text_printf(out,
+                "an acknowledged PUT is on the disk of every node in sync, %u at least: fdatasync "
+                "of its data,\n",
+                group->in_sync_min);
+    put_more(out);
+    text_printf(out,
+                "then a synced index record, on each. Its receipt says how many: replicas:%u/%u\n",
+                group->in_sync, group->members);
+}
+
+static void put_group(const struct node *node, struct text_buf *out)
+{
     struct group_status group;
     group_status(node->group, &group);
-    put_label(out, "durability");
-    text_printf(out, "an acknowledged PUT is on this disk: fdatasync of its data, then a synced "
-                     "index record.\n");
-    put_more(out);
-    if (group.members == 1)
-        text_put_string(out,
-                        "1 copy: this node is alone. If its disk dies, the objects are gone.\n");
+    if (node->plan.count > 0)
+        put_cluster(node, &group, out);
     else
-        text_printf(out, "%u copies, %u in sync.\n", group.members, group.in_sync);
+        put_durability_alone(out);
 }
 
 /* ---- the machine ---- */
@@ -198,8 +245,10 @@ static void put_tls(const struct node *node, struct text_buf *out)
     text_put_string(out, "\n");
 }
 
-static void put_missing(struct text_buf *out)
+static void put_missing(const struct node *node, struct text_buf *out)
 {
+    if (node->plan.count > 0)
+        return; /* what carries bytes to the peers was said */
     put_label(out, "not here");
     unsigned devices = dir_entries("/sys/class/infiniband");
     if (devices == 0)
@@ -265,8 +314,21 @@ static void put_try(const struct node *node, struct text_buf *out)
                     "    s3 mb s3://photos && s3 cp cat.jpg s3://photos/ && s3 ls s3://photos/\n");
 }
 
+static bool peers_are_on_loopback(const struct node *node)
+{
+    bool all = true;
+    for (unsigned i = 0; i < node->plan.count; i++)
+        all = all && address_is_loopback(&node->plan.members[i].address);
+    return all;
+}
+
 static void put_warnings(const struct node *node, struct text_buf *out)
 {
+    if (!peers_are_on_loopback(node))
+        text_put_string(
+            out,
+            "\n  WARNING: what goes between the nodes is authenticated and NOT ENCRYPTED: keep it "
+            "on a private\n           network.\n");
     if (!address_is_loopback(&node->s3_address) && !node_is_tls_only(node))
         text_printf(
             out,
@@ -307,9 +369,10 @@ void banner_print(const struct node *node, struct text_buf *out)
                 "health, metrics, the sluice tool", node->dir);
     put_keys(node, out);
     put_volume(node, out);
+    put_group(node, out);
     put_memory(node, out);
     put_io(node, out);
-    put_missing(out);
+    put_missing(node, out);
     put_try(node, out);
     put_warnings(node, out);
     text_put_string(out, "\n  Look inside: sluice status      Stop: Ctrl-C or SIGTERM\n\n");

@@ -54,6 +54,18 @@ static int signal_take(int signals)
     return read(signals, &info, sizeof info) == (ssize_t)sizeof info ? (int)info.ssi_signo : 0;
 }
 
+/* While the start waits for peers: whether somebody wants it to end. */
+static bool is_asked_to_stop(void *context)
+{
+    struct pollfd fd = {.fd = *(const int *)context, .events = POLLIN};
+    while (poll(&fd, 1, 0) == 1) {
+        int signal = signal_take(fd.fd);
+        if (signal != 0 && signal != SIGHUP)
+            return true;
+    }
+    return false;
+}
+
 static void drained(void *context)
 {
     uint64_t one = 1;
@@ -145,7 +157,13 @@ static int drain(struct process *process)
 static int run(struct process *process)
 {
     struct err_trail trail = {0};
+    process->node->is_asked_to_stop = is_asked_to_stop;
+    process->node->stop_context = &process->signals;
     enum err e = node_start(process->node, &trail);
+    if (e == ERR_CANCELLED) {
+        LOG(LOG_INFO, "server", "%s", err_trail_text(&trail, e));
+        return 0;
+    }
     if (e) {
         fprintf(stderr, "sluiced: cannot start: %s\n", err_trail_text(&trail, e));
         return e == ERR_INVALID ? EXIT_USAGE : EXIT_FAILED;

@@ -223,14 +223,14 @@ enum err root_credentials_read(const char *dir, struct root_credentials *ret_cre
 }
 
 enum err root_credentials_write(const char *dir, const struct root_credentials *credentials,
-                                struct err_trail *trail)
+                                enum node_file_mode file_mode, struct err_trail *trail)
 {
     char content[NODE_FILE_BYTES_MAX];
     struct buf out = BUF_ON(content);
     buf_printf(&out, "access_key=%s\nsecret_key=%s\n", credentials->access_key,
                credentials->secret_key);
     CHECK(!out.overflowed);
-    return node_file_write(dir, CREDENTIALS_FILE, buf_bytes(&out), 0600, NODE_FILE_NEW, trail);
+    return node_file_write(dir, CREDENTIALS_FILE, buf_bytes(&out), 0600, file_mode, trail);
 }
 
 /* ---- the last node started ---- */

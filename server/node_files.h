@@ -49,7 +49,8 @@ struct root_credentials {
     char access_key[129], secret_key[129];
 };
 enum err root_credentials_read(const char *dir, struct root_credentials *ret_credentials, struct err_trail *trail) MUST_USE; /* ERR_NO_SUCH_FILE */
-enum err root_credentials_write(const char *dir, const struct root_credentials *credentials, struct err_trail *trail) MUST_USE;
+enum err root_credentials_write(const char *dir, const struct root_credentials *credentials, enum node_file_mode file_mode,
+                                struct err_trail *trail) MUST_USE;
 
 /* Remembers DIR (made absolute) as the last node started. Best effort: a home that cannot be written is no reason not to start. */
 void last_node_write(const char *dir);

@@ -10,6 +10,8 @@
 #include "api/http/pipes.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "replication/link.h"
+#include "server/start_priv.h"
 #include "sluice_config.h"
 
 #define WORKERS_MIN     2u
@@ -138,7 +140,7 @@ static void volume_stop(void *context)
     volume_close(TAKE(node->volume));
 }
 
-/* ---- pool, group ---- */
+/* ---- pool ---- */
 
 static enum err pool_start(void *context, struct err_trail *trail)
 {
@@ -150,109 +152,6 @@ static void pool_stop(void *context)
 {
     struct node *node = context;
     work_pool_close(TAKE(node->work_pool));
-}
-
-static enum err group_start(void *context, struct err_trail *trail)
-{
-    struct node *node = context;
-    return group_open(&(struct group_options){.volume = node->volume, .work_pool = node->work_pool},
-                      &node->group, trail);
-}
-
-static void group_stop(void *context)
-{
-    struct node *node = context;
-    group_close(TAKE(node->group));
-}
-
-/* ---- keys ---- */
-
-static enum err stop_at_first(void *context, struct bytes name, struct bytes value)
-{
-    *(bool *)context = true;
-    return ERR_CANCELLED;
-}
-
-/* A node key may only be drawn while nothing is sealed with it: also after a crash between
- * formatting and now. */
-static enum err keyring_start(void *context, struct err_trail *trail)
-{
-    struct node *node = context;
-    bool has_keys = false;
-    enum err e = group_settings(node->group, BYTES("key/"), stop_at_first, &has_keys);
-    if (e && e != ERR_CANCELLED)
-        return err_note(trail, e, "read the access keys");
-    e = node_key_load(node->dir, rand_system(), !has_keys, node->node_key, trail);
-    if (e)
-        return e;
-    return keyring_open(&(struct keyring_options){.group = node->group,
-                                                  .clock = clock_system(),
-                                                  .rand = rand_system(),
-                                                  .node_key = node->node_key},
-                        &node->keyring, trail);
-}
-
-static void keyring_stop(void *context)
-{
-    struct node *node = context;
-    keyring_close(TAKE(node->keyring));
-    explicit_bzero(node->node_key, sizeof node->node_key);
-}
-
-static bool is_given(const struct node *node)
-{
-    return node->given.access_key[0] != '\0';
-}
-
-static void judge_given(struct node *node)
-{
-    struct access_key key;
-    enum err e = keyring_find(node->keyring, bytes_of_string(node->given.access_key), &key);
-    node->given_is_ignored =
-        e != ERR_OK ||
-        !bytes_equal_secret(bytes_of_string(key.secret), bytes_of_string(node->given.secret_key));
-    explicit_bzero(&key, sizeof key);
-}
-
-/* A drawn key is on the disk, where its owner finds it, before it is in the index: a crash in
- * between loses nothing. */
-static enum err credentials_draw(struct node *node, struct err_trail *trail)
-{
-    enum err e = root_credentials_read(node->dir, &node->root, trail);
-    if (e != ERR_NO_SUCH_FILE)
-        return e;
-    struct access_key key = {0};
-    access_key_draw(rand_system(), &key);
-    strcpy(node->root.access_key, key.id);
-    strcpy(node->root.secret_key, key.secret);
-    explicit_bzero(&key, sizeof key);
-    return root_credentials_write(node->dir, &node->root, trail);
-}
-
-static enum err root_key_start(void *context, struct err_trail *trail)
-{
-    struct node *node = context;
-    if (keyring_count(node->keyring) > 0) {
-        node->root_origin = ROOT_KEY_KEPT;
-        if (is_given(node))
-            judge_given(node);
-        return ERR_OK;
-    }
-    node->root_origin = is_given(node) ? ROOT_KEY_GIVEN : ROOT_KEY_DRAWN;
-    if (is_given(node))
-        node->root = node->given;
-    else {
-        enum err e = credentials_draw(node, trail);
-        if (e)
-            return e;
-    }
-    struct access_key draft = {.name = "root", .display_name = "root", .is_root = true}, made;
-    strcpy(draft.id, node->root.access_key);
-    strcpy(draft.secret, node->root.secret_key);
-    enum err e = keyring_create(node->keyring, &draft, &made, trail);
-    explicit_bzero(&draft, sizeof draft);
-    explicit_bzero(&made, sizeof made);
-    return e;
 }
 
 /* ---- memory and threads ---- */
@@ -270,31 +169,44 @@ static uint64_t machine_ram_bytes(void)
     return pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : GIB(1);
 }
 
+/* Of the arena, besides the slots: what the peers may write into. */
+static uint64_t landing_bytes(const struct node *node)
+{
+    return node->config.cluster_landing > 0 ? node->config.cluster_landing : LINK_AREA_BYTES_USUAL;
+}
+
 /* Three quarters in large slots, which bodies stream through; a quarter in small ones, which small
- * objects and tails take. */
+ * objects and tails take. With peers, the replication thread has a share as the workers have. */
 static enum err arena_start(void *context, struct err_trail *trail)
 {
     struct node *node = context;
     node->worker_count = wanted_workers(node);
+    uint32_t peers = node_peers(node), shares = node->worker_count + (peers > 0);
+    uint32_t small_min = SHARE_SMALL_MIN + (peers > 0 ? LINKS_SMALL_SLOTS(peers) : 0);
     uint64_t bytes = node->config.memory_arena > 0 ? node->config.memory_arena
                                                    : arena_default_bytes(machine_ram_bytes());
-    uint64_t least = node->worker_count * (SHARE_LARGE_MIN * (uint64_t)SLOT_LARGE_BYTES +
-                                           SHARE_SMALL_MIN * (uint64_t)SLOT_SMALL_BYTES);
+    uint64_t least = shares * (SHARE_LARGE_MIN * (uint64_t)SLOT_LARGE_BYTES +
+                               small_min * (uint64_t)SLOT_SMALL_BYTES);
     uint64_t large = bytes * 3 / 4 / SLOT_LARGE_BYTES;
     uint64_t small = (bytes - large * SLOT_LARGE_BYTES) / SLOT_SMALL_BYTES;
     if (bytes < least) {
         LOG(LOG_WARN, "start",
-            "an arena of %llu MiB is too small for %u workers and is made %llu MiB",
+            "an arena of %llu MiB is too small for %u workers%s and is made %llu MiB",
             (unsigned long long)(bytes >> 20), node->worker_count,
+            peers > 0 ? " and replication" : "",
             (unsigned long long)((least + MIB(1) - 1) >> 20));
-        large = (uint64_t)node->worker_count * SHARE_LARGE_MIN;
-        small = (uint64_t)node->worker_count * SHARE_SMALL_MIN;
+        large = (uint64_t)shares * SHARE_LARGE_MIN;
+        small = (uint64_t)shares * small_min;
     }
+    /* Shares are equal: with many peers and a small arena the small slots must be more than a quarter. */
+    small = small < (uint64_t)shares * small_min ? (uint64_t)shares * small_min : small;
     node->arena_large = (uint32_t)large;
     node->arena_small = (uint32_t)small;
     enum err e = arena_open(&(struct arena_options){.large_count = node->arena_large,
                                                     .small_count = node->arena_small,
-                                                    .share_count = node->worker_count},
+                                                    .share_count = shares,
+                                                    .landing_count = peers,
+                                                    .landing_bytes = landing_bytes(node)},
                             &node->arena);
     if (e)
         return err_note(trail, e, "map %llu MiB; lower [memory] arena",
@@ -312,6 +224,7 @@ static void arena_stop(void *context)
 static void loops_stop(void *context)
 {
     struct node *node = context;
+    loop_close(TAKE(node->peer_loop));
     for (unsigned i = 0; i < node->worker_count; i++)
         loop_close(TAKE(node->workers[i].loop));
 }
@@ -329,6 +242,16 @@ static enum err loops_start(void *context, struct err_trail *trail)
             loops_stop(node);
             return err_note(trail, e, "loop of worker %u", i);
         }
+    }
+    if (node_peers(node) == 0)
+        return ERR_OK;
+    enum err e = loop_open(&(struct loop_options){.arena = node->arena,
+                                                  .arena_share = node->worker_count,
+                                                  .name = "replication"},
+                           &node->peer_loop, trail);
+    if (e) {
+        loops_stop(node);
+        return err_note(trail, e, "loop of replication");
     }
     return ERR_OK;
 }
@@ -643,27 +566,32 @@ static void ready_stop(void *context)
 /*
  * Read backwards for shutdown. The S3 port's stop stops the workers, because the engine is closed
  * between its threads and its loops; the pool is closed while the loops it answers to still exist;
- * the volume outlives everybody who may hold an object of it.
+ * the volume outlives everybody who may hold an object of it. The ports are open before there is a
+ * group, so that a node that waits for its peers can say so: S3 requests are 503 until then.
  */
 static const struct start_step start_steps[] = {
     {"log", log_start, NULL},
     {"limits", limits_start, NULL},
     {"data paths", get_policy_start, NULL},
     {"TLS certificates", tls_start, tls_stop},
+    {"cluster", start__cluster, start__cluster_stop},
     {"format the volume", format_start, NULL},
     {"open the volume", volume_start, volume_stop},
     {"arena", arena_start, arena_stop},
     {"loops", loops_start, loops_stop},
     {"blocking threads", pool_start, pool_stop},
-    {"group", group_start, group_stop},
-    {"access keys", keyring_start, keyring_stop},
-    {"root key", root_key_start, NULL},
+    {"group", start__group, start__group_stop},
+    {"access keys", start__keyring, start__keyring_stop},
+    {"root key", start__root_key_alone, NULL},
     {"buckets' settings", bucket_settings_start, bucket_settings_stop},
     {"S3 service", service_start, service_stop},
     {"workers", workers_start, workers_stop},
     {"S3 port", http_start, http_stop},
     {"admin port", admin_start, admin_stop},
     {"endpoint file", endpoint_start, endpoint_stop},
+    {"wait for the group", start__wait_for_group, NULL},
+    {"root key of the cluster", start__root_key_shared, NULL},
+    {"tidy buckets' settings", start__tidy, NULL},
     {"ready", ready_start, ready_stop},
 };
 

@@ -16,7 +16,7 @@
 #include "api/s3/keyring.h"
 #include "api/s3/service.h"
 #include "base/work.h"
-#include "server/config.h"
+#include "server/cluster.h"
 #include "server/node_files.h"
 #include "server/steps.h"
 
@@ -25,7 +25,7 @@
 enum root_key_origin {
     ROOT_KEY_KEPT,  /* made at an earlier start */
     ROOT_KEY_GIVEN, /* from SLUICE_ACCESS_KEY and SLUICE_SECRET_KEY, at this start */
-    ROOT_KEY_DRAWN, /* at this start; in DIR/root-credentials */
+    ROOT_KEY_DRAWN, /* at this start, here or by the peer that came first; in DIR/root-credentials */
 };
 
 struct worker {
@@ -38,11 +38,17 @@ struct node {
     struct config config;
     char dir[NODE_PATH_MAX];
     struct root_credentials given; /* from the environment; empty when not */
+    /* Asked now and then by steps that wait: whether to give up. NULL: never. */
+    bool (*is_asked_to_stop)(void *context);
+    void *stop_context;
 
     bool is_new;                   /* the directory was formatted at this start */
     uint64_t files_max, memlock_max; /* limits in effect */
     unsigned worker_count;
+    struct cluster_plan plan;      /* count 0: alone */
+    struct cluster_keys cluster_keys;
     struct volume *volume;         /* owned, as everything below */
+    struct loop *peer_loop;        /* with peers: the group's thread runs it */
     struct work_pool *work_pool;
     struct group *group;
     uint8_t node_key[32];
@@ -68,12 +74,18 @@ struct node {
     struct start_run run;
 };
 
-/* config, dir and given are set. A failure leaves nothing running; trail is a sentence. */
+/* config, dir and given are set. A failure leaves nothing running; trail is a sentence. ERR_CANCELLED: is_asked_to_stop() said so while
+ * the node waited for its peers. */
 enum err node_start(struct node *node, struct err_trail *trail) MUST_USE;
 /* Takes no new requests; drained(context) on some thread when the running ones have ended or were cut after grace_ns. */
 void node_drain(struct node *node, uint64_t grace_ns, void (*drained)(void *context), void *context);
 void node_stop(struct node *node); /* after drained() */
 
+/* How many other nodes there are. */
+static inline uint32_t node_peers(const struct node *node)
+{
+    return node->plan.count > 0 ? node->plan.count - 1 : 0;
+}
 /* Whether the S3 port itself speaks TLS, and nothing is served plainly. */
 static inline bool node_is_tls_only(const struct node *node)
 {

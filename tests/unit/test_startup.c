@@ -162,7 +162,7 @@ static void tokens_and_credentials_are_kept(void **state)
     assert_int_equal(strlen(token), 64);
     struct root_credentials wrote = {"SLUIABC", "secret+/="}, read;
     assert_int_equal(root_credentials_read(f->base, &read, &f->trail), ERR_NO_SUCH_FILE);
-    assert_int_equal(root_credentials_write(f->base, &wrote, &f->trail), ERR_OK);
+    assert_int_equal(root_credentials_write(f->base, &wrote, NODE_FILE_NEW, &f->trail), ERR_OK);
     assert_int_equal(root_credentials_read(f->base, &read, &f->trail), ERR_OK);
     assert_string_equal(read.access_key, wrote.access_key);
     assert_string_equal(read.secret_key, wrote.secret_key);
