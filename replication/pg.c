@@ -36,11 +36,17 @@ void pg__append(struct pg *pg, uint64_t term, const void *record)
     pg->options.ops->append(pg->options.context, pg->d.log.last, term, record);
 }
 
+/* What others may apply: no more than is applied here. */
+static uint64_t told_commit(const struct pg *pg)
+{
+    return pg->applied < pg->d.commit && !HAS_BUG(TELL_UNAPPLIED) ? pg->applied : pg->d.commit;
+}
+
 void pg__send(struct pg *pg, uint8_t to, struct pg_message *message)
 {
     CHECK(to != pg->options.self && to < pg->options.node_count);
     message->config = pg->d.config;
-    message->commit = pg->d.commit;
+    message->commit = told_commit(pg);
     pg->options.ops->send(pg->options.context, to, message);
 }
 
@@ -50,7 +56,7 @@ void pg_append_message(const struct pg *pg, uint64_t psn, uint64_t term, const v
     *ret_message = (struct pg_message){
         .type = PG_APPEND,
         .config = pg->d.config,
-        .commit = pg->d.commit,
+        .commit = told_commit(pg),
         .psn = psn,
         .term = term,
         .record = record,
@@ -79,6 +85,19 @@ static void step_down(struct pg *pg)
         pg->options.ops->lost(pg->options.context);
 }
 
+/* By the record it is in sync, with a disk it must yet see named there. */
+static bool is_called_in_sync(const struct pg *pg)
+{
+    return pg->is_new_disk && pg_mask_has(pg->d.config.in_sync, pg->options.self);
+}
+
+static void take_config(struct pg *pg, const struct pg_config *config)
+{
+    pg->d.config = *config;
+    /* Who is out of the set is relied on for nothing, and comes back by catching up. */
+    pg->disk_changed &= config->in_sync;
+}
+
 /* The record in the register is the one we asked for. */
 static void adopt(struct pg *pg, uint64_t now_ns)
 {
@@ -86,7 +105,7 @@ static void adopt(struct pg *pg, uint64_t now_ns)
     pg->swap_state = PG_SWAP_IDLE;
     pg->armed = 0;
     pg->is_starting = false;
-    pg->d.config = pg->wanted;
+    take_config(pg, &pg->wanted);
     if (same_term) { /* the in-sync set has changed, nothing else */
         pg__save(pg);
         pg__commit(pg);
@@ -114,7 +133,9 @@ static void learn(struct pg *pg, uint64_t now_ns, const struct pg_config *config
         pg->is_starting = true;
         pg->ask_due_ns = now_ns;
     }
-    pg->d.config = *config;
+    take_config(pg, config);
+    if (is_called_in_sync(pg))
+        pg->ask_due_ns = now_ns;
     step_down(pg);
     pg__save(pg);
 }
@@ -201,7 +222,7 @@ void pg_config_read(struct pg *pg, uint64_t now_ns, const struct pg_config *pres
         swap_lost(pg, now_ns, present);
     learn(pg, now_ns, present);
     bool is_ours = pg->d.config.primary == pg->options.self && present->epoch == pg->d.config.epoch;
-    if (is_ours && pg->is_starting && pg->swap_state == PG_SWAP_IDLE && !pg->is_damaged &&
+    if (is_ours && pg->is_starting && pg->swap_state == PG_SWAP_IDLE && pg__may_lead(pg) &&
         !has_promised(pg, now_ns))
         reclaim(pg, now_ns);
 }
@@ -218,9 +239,12 @@ void pg_init(struct pg *pg, const struct pg_options *options, const struct pg_du
         .options = *options,
         .d = *restored,
         .is_starting = true,
+        .is_new_disk = options->is_new_disk,
         .durable = restored->log.last,
         .ask_due_ns = now_ns,
     };
+    /* The driver may know more than was saved; a log is never cut below what is committed. */
+    pg_log_forget(&pg->d.log, pg->d.commit);
     /* What the life before has promised is forgotten, so it is taken to be everything. */
     for (unsigned i = 0; i < options->node_count; i++)
         pg->peers[i].promise_ns = HAS_BUG(FORGET_PROMISE) ? 0 : now_ns + options->times.grace_ns;
@@ -228,7 +252,7 @@ void pg_init(struct pg *pg, const struct pg_options *options, const struct pg_du
 
 static void ask_register(struct pg *pg, uint64_t now_ns)
 {
-    bool wants_to_know = pg->swap_state == PG_SWAP_IN_DOUBT ||
+    bool wants_to_know = pg->swap_state == PG_SWAP_IN_DOUBT || is_called_in_sync(pg) ||
                          (pg->is_starting && pg->d.config.primary == pg->options.self &&
                           pg->swap_state == PG_SWAP_IDLE);
     if (now_ns < pg->ask_due_ns)
@@ -263,7 +287,25 @@ void pg_persisted(struct pg *pg, uint64_t now_ns, uint64_t version, uint64_t psn
         pg__replica_ack(pg, false);
 }
 
+void pg_applied(struct pg *pg, uint64_t psn)
+{
+    CHECK(psn <= pg->d.commit);
+    if (psn > pg->applied)
+        pg->applied = psn;
+}
+
+void pg_disk_known(struct pg *pg)
+{
+    pg->is_new_disk = false;
+}
+
 /* ---- messages ---- */
+
+void pg_tell_commit(struct pg *pg, uint8_t to)
+{
+    if (pg__is_primary(pg))
+        pg__send(pg, to, &(struct pg_message){.type = PG_COMMIT});
+}
 
 static void tell(struct pg *pg, uint8_t to)
 {

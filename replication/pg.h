@@ -46,7 +46,8 @@ struct pg_config {
 struct pg_durable {
     struct pg_config config;
     uint64_t synced_term; /* the term whose primary's log ours is a prefix of */
-    uint64_t commit;      /* known to be committed: may be older than the truth */
+    uint64_t commit;      /* known to be committed: may be older than the truth; what is restored
+                           * is not older than what is applied */
     struct pg_log log;
 };
 
@@ -57,12 +58,13 @@ enum pg_message_type {
     PG_APPEND,     /* one record */
     PG_ACK,        /* what is on the disk */
     PG_TELL,       /* only the configuration, to one that is behind */
+    PG_COMMIT,     /* primary: this is committed; a beacon that asks for no promise */
 };
 
 struct pg_message {
     enum pg_message_type type;
     struct pg_config config; /* the sender's: peers are trusted, and learn from each other */
-    uint64_t commit;         /* the sender's */
+    uint64_t commit;         /* known to the sender, and applied there */
     uint64_t beacon_ns;      /* BEACON: sender's clock; echoed in BEACON_ACK */
     uint64_t psn;            /* APPEND: the record's; ACK: all up to this is durable */
     uint64_t last;           /* ACK: what has arrived, durable or not */
@@ -125,10 +127,14 @@ struct pg_options {
     struct pg_times times;
     uint8_t self, node_count;
     uint8_t in_sync_min; /* copies without which nothing is acknowledged to clients */
+    /* The register's record (read before pg_init) knows this node by another disk than it has now:
+     * what the group counted on is not here. It neither leads nor takes over until pg_disk_known().
+     */
+    bool is_new_disk;
     uint64_t nonce_seed; /* random at each start */
 };
 
-#define PG_WINDOW 64u /* records on their way to one replica */
+#define PG_WINDOW 256u /* records on their way to one replica */
 
 struct pg {
     struct pg_options options;
@@ -136,10 +142,13 @@ struct pg {
     enum pg_role role;
     bool is_starting; /* this process has not led yet: a primary restarted must take a new term */
     bool is_damaged;  /* our log lacks what was committed: takes no part any more */
+    bool is_new_disk; /* of the options, until pg_disk_known() */
     uint64_t durable; /* our own log is on the disk up to here */
+    uint64_t applied; /* the driver's word */
     uint64_t version, saved_version; /* of save() */
     uint64_t barrier;                /* first record of our term */
     uint8_t armed;                   /* mask: at most one */
+    uint8_t disk_changed;            /* mask: in sync by the record, and with another disk */
     enum pg_swap_state swap_state;
     struct pg_config wanted; /* by the swap under way */
     uint64_t nonce_count;
@@ -158,18 +167,31 @@ void pg_tick(struct pg *pg, uint64_t now_ns); /* every few ms; cheap when nothin
 /* Gives the record the next psn and sends it on its way. ERR_WOULD_BLOCK: not the open primary.
  * ERR_BUSY: too few replicas in sync, or too much on its way. */
 enum err pg_propose(struct pg *pg, uint64_t now_ns, const void *record, uint64_t *ret_psn) MUST_USE;
-/* Whether a read at pg->d.commit would be linearizable now. */
+/* Whether a read of what is applied here would be linearizable now. */
 bool pg_may_read(const struct pg *pg, uint64_t now_ns);
 
 /* ---- what came of effects ---- */
 /* Everything asked of the disk up to save() number `version` and the log up to `psn` is durable. */
 void pg_persisted(struct pg *pg, uint64_t now_ns, uint64_t version, uint64_t psn);
+/* The driver has applied the committed records up to `psn`, and whoever reads here sees them. Only
+ * then are peers told that they are committed: a replica never shows what its primary does not. */
+void pg_applied(struct pg *pg, uint64_t psn);
 /* `present`: the register's record after a DONE or LOST. */
 void pg_swapped(struct pg *pg, uint64_t now_ns, enum pg_swap outcome,
                 const struct pg_config *present);
 void pg_config_read(struct pg *pg, uint64_t now_ns, const struct pg_config *present);
 
+/* A record of the register names the disk that is here: who put it there had it caught up. To be
+ * said at each record that does, before pg_swapped() or pg_config_read() with it. */
+void pg_disk_known(struct pg *pg);
+
 /* ---- peers ---- */
+/* The node is there with a disk that is not the record's (the driver compares when a link is up and
+ * when it has a record, before it hands over anything the node says): nothing it has acknowledged
+ * counts any more, and the primary takes it out of the in-sync set. No harm when said twice. */
+void pg_peer_disk_changed(struct pg *pg, uint8_t node);
+/* Tells a replica what is committed, between beacons: nothing unless this node is primary. */
+void pg_tell_commit(struct pg *pg, uint8_t to);
 void pg_receive(struct pg *pg, uint64_t now_ns, uint8_t from, const struct pg_message *message);
 void pg_append_message(const struct pg *pg, uint64_t psn, uint64_t term, const void *record,
                        struct pg_message *ret_message);

@@ -70,6 +70,12 @@ static void send_new_term(struct pg *pg, unsigned node)
     pg__send(pg, (uint8_t)node, &(struct pg_message){.type = PG_NEW_TERM, .log = pg->d.log});
 }
 
+static void forget_acks(struct pg_peer *peer)
+{
+    peer->is_synced = false; /* the next beacon comes with the log to be matched */
+    peer->acked = peer->next = peer->lease_ns = 0;
+}
+
 void pg__lead(struct pg *pg, uint64_t now_ns)
 {
     pg->role = PG_OPENING;
@@ -78,8 +84,7 @@ void pg__lead(struct pg *pg, uint64_t now_ns)
     pg__save(pg);
     for (unsigned i = 0; i < pg->options.node_count; i++) {
         struct pg_peer *peer = &pg->peers[i];
-        peer->is_synced = false;
-        peer->acked = peer->next = peer->lease_ns = 0;
+        forget_acks(peer);
         peer->heard_ns = peer->progress_ns = now_ns;
     }
     pg__append(pg, pg->d.config.term, NULL);
@@ -109,6 +114,8 @@ bool pg_may_read(const struct pg *pg, uint64_t now_ns)
 {
     if (pg->role != PG_OPEN || pg->swap_state == PG_SWAP_IN_DOUBT)
         return false;
+    if (pg->applied < pg->barrier && !HAS_BUG(READ_UNAPPLIED) && !HAS_BUG(NO_BARRIER))
+        return false; /* what the terms before have shown is not yet shown here */
     if (HAS_BUG(NO_LEASE))
         return true;
     /* One that is being added may be in sync by the register's word before the answer is here. */
@@ -165,11 +172,24 @@ void pg__primary_receive(struct pg *pg, uint64_t now_ns, uint8_t from,
     case PG_NEW_TERM:
     case PG_APPEND:
     case PG_TELL:
+    case PG_COMMIT:
         break; /* of a primary before us, or news that are none */
     }
 }
 
 /* ---- who is in sync ---- */
+
+void pg_peer_disk_changed(struct pg *pg, uint8_t node)
+{
+    CHECK(is_other(pg, node));
+    if (HAS_BUG(DISK_KEEPS_ACKS))
+        return;
+    uint8_t may_be_in = pg->d.config.in_sync;
+    if (pg->swap_state != PG_SWAP_IDLE)
+        may_be_in |= pg->wanted.in_sync;
+    pg->disk_changed |= pg__bit(node) & may_be_in;
+    forget_acks(&pg->peers[node]);
+}
 
 static uint8_t silent(const struct pg *pg, uint64_t now_ns)
 {
@@ -205,7 +225,7 @@ static void change_in_sync(struct pg *pg, uint64_t now_ns)
     if (pg->swap_state != PG_SWAP_IDLE)
         return;
     struct pg_config next = pg->d.config;
-    uint8_t out = silent(pg, now_ns);
+    uint8_t out = silent(pg, now_ns) | (pg->disk_changed & pg->d.config.in_sync);
     uint8_t in = out == 0 && pg->role == PG_OPEN ? caught_up(pg, now_ns) : 0;
     if (out == 0 && in == 0)
         return;

@@ -22,7 +22,11 @@
     X(ACK_EARLY, "a replica acknowledges what is not on its disk")                                 \
     X(COMMIT_UNPERSISTED, "a primary does not wait for its own disk")                              \
     X(NO_MATCH, "a replica keeps what its new primary's log does not have")                        \
-    X(PROMISE_WHILE_TAKING, "a replica promises while its own swap is under way")
+    X(PROMISE_WHILE_TAKING, "a replica promises while its own swap is under way")                  \
+    X(TELL_UNAPPLIED, "a primary tells that records are committed before it shows them itself")    \
+    X(READ_UNAPPLIED, "a new primary reads before its term's first record is applied")             \
+    X(NEW_DISK_LEADS, "a node whose disk was replaced leads as if nothing had happened")           \
+    X(DISK_KEEPS_ACKS, "what a replaced disk had acknowledged still counts")
 
 #ifdef PG_WITH_BUGS
 enum pg_bug {
@@ -41,6 +45,10 @@ extern enum pg_bug pg__bug;
 static inline bool pg__is_primary(const struct pg *pg)
 {
     return pg->role != PG_FOLLOWER;
+}
+static inline bool pg__may_lead(const struct pg *pg)
+{
+    return !pg->is_damaged && (!pg->is_new_disk || HAS_BUG(NEW_DISK_LEADS));
 }
 static inline uint8_t pg__bit(unsigned node)
 {

@@ -106,6 +106,9 @@ void pg__replica_receive(struct pg *pg, uint64_t now_ns, uint8_t from,
         if (!is_old)
             follow_commit(pg, message->commit);
         break;
+    case PG_COMMIT:
+        follow_commit(pg, message->commit);
+        break;
     case PG_NEW_TERM:
         if (!pg_log_is_sound(&message->log))
             break;
@@ -127,7 +130,7 @@ void pg__replica_receive(struct pg *pg, uint64_t now_ns, uint8_t from,
 static bool may_take_over(const struct pg *pg, uint64_t now_ns)
 {
     const struct pg_config *config = &pg->d.config;
-    if (config->primary == pg->options.self || pg->swap_state != PG_SWAP_IDLE)
+    if (config->primary == pg->options.self || pg->swap_state != PG_SWAP_IDLE || !pg__may_lead(pg))
         return false;
     if (!pg_mask_has(config->in_sync, pg->options.self) && !HAS_BUG(LEARNER_TAKES))
         return false;
@@ -146,7 +149,8 @@ void pg__replica_tick(struct pg *pg, uint64_t now_ns)
         return;
     pg->take_over_due_ns = 0;
     struct pg_config next = pg->d.config;
-    next.in_sync = (uint8_t)((next.in_sync & ~pg__bit(next.primary)) | pg__bit(pg->options.self));
+    uint8_t out = pg__bit(next.primary) | pg->disk_changed;
+    next.in_sync = (uint8_t)((next.in_sync & ~out) | pg__bit(pg->options.self));
     next.primary = pg->options.self;
     pg__swap(pg, next);
 }

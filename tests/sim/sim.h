@@ -3,7 +3,8 @@
  * node, and all that is around it made here and broken here, by one seed: network, disks, clocks,
  * the configuration register, crashes, pauses, partitions. The same seed gives the same run.
  *
- *     sim_cluster.c   nodes, network, disks, register: the effects of struct pg_ops
+ *     sim_cluster.c   nodes, network, disks: the effects of struct pg_ops
+ *     sim_register.c  the configuration register, and what a driver does with its records
  *     sim_faults.c    what goes wrong, and when
  *     sim_check.c     what must hold after each event, and at the end
  *     sim_main.c      seeds, seeded bugs, the command line
@@ -29,6 +30,7 @@ enum sim_event_kind {
     SIM_TICK,
     SIM_DELIVER,   /* a message */
     SIM_PERSISTED, /* the disk has done what was asked of it up to a point */
+    SIM_APPLIED,   /* what is committed shows */
     SIM_SWAP,      /* a swap reaches the register */
     SIM_SWAPPED,   /* its answer reaches the node */
     SIM_CONFIG,    /* a read's answer reaches the node */
@@ -38,13 +40,21 @@ enum sim_event_kind {
     SIM_HEAL,
 };
 
+/* The register's record. A disk is known by its number, which grows when it is replaced. */
+struct sim_value {
+    struct pg_config config;
+    uint8_t disks[PG_NODES_MAX];
+};
+
 struct sim_event {
     uint64_t at_ns, order; /* order: first come, first served at the same time */
     enum sim_event_kind kind;
     uint8_t node, from;
     uint32_t life; /* of the node it is for; 0: any */
     uint64_t number;
-    struct pg_config config;
+    uint8_t disk;       /* DELIVER: the sender's */
+    uint8_t disks_mask; /* SWAP: what of value.disks is new */
+    struct sim_value value;
     enum pg_swap outcome;
     struct pg_message message;
 };
@@ -62,6 +72,7 @@ struct sim_disk {
     struct pg_durable state;
     struct sim_record log[SIM_RECORDS_MAX + 1]; /* by psn */
     uint64_t version;
+    uint8_t number;
     struct sim_write queue[SIM_DISK_QUEUE]; /* a ring: done..asked */
     uint64_t asked, done;
     uint64_t busy_until_ns;
@@ -71,13 +82,21 @@ struct sim_node {
     struct sim *sim;
     uint8_t index;
     bool is_up;
+    bool is_joining; /* up, and waits for the register's record before it takes part */
     uint32_t life;
     uint64_t paused_until_ns; /* what comes meanwhile comes then */
     uint64_t clock_offset_ns;
     int64_t clock_rate_ppm;
     struct pg pg;
     struct sim_record log[SIM_RECORDS_MAX + 1];
-    uint64_t asked_psn[SIM_RECORDS_MAX + 1]; /* proposed here and not answered: psn by record */
+    bool is_asked[SIM_RECORDS_MAX + 1];   /* by psn: proposed here and not answered */
+    bool may_answer[SIM_RECORDS_MAX + 1]; /* committed in enough copies */
+    uint64_t applied;
+    uint64_t led_to;        /* in any life: committed here as primary */
+    struct sim_value known; /* the newest record the driver has seen */
+    uint8_t peer_disks[PG_NODES_MAX];
+    uint64_t swap_nonce; /* of the last swap asked for, and what it says of disks */
+    uint8_t swap_mask, swap_disks[PG_NODES_MAX];
     struct sim_disk disk;
 };
 
@@ -100,14 +119,15 @@ struct sim {
     bool is_cut[PG_NODES_MAX][PG_NODES_MAX]; /* from, to */
     uint64_t last_arrival_ns[PG_NODES_MAX][PG_NODES_MAX];
     unsigned drop_percent, twice_percent;
-    struct pg_config present; /* in the register */
+    struct sim_value present; /* in the register */
     bool register_is_down;
 
     /* history */
     record_id next_id;
     record_id committed[SIM_RECORDS_MAX + 1]; /* by psn, once anybody has said so */
     uint64_t committed_to, acked_to, read_to;
-    uint64_t acks, reads, unknown, crashes, swaps, events;
+    uint64_t shown_to; /* highest psn applied by whom it was committed */
+    uint64_t acks, reads, unknown, crashes, lost_disks, swaps, events;
     char violation[300]; /* "": none */
 };
 
@@ -122,7 +142,9 @@ struct sim_event *sim_event_new(struct sim *sim, enum sim_event_kind kind, uint8
                                 uint64_t delay_ns);
 uint64_t sim_local_ns(const struct sim_node *node); /* what its clock says */
 void sim_node_start(struct sim_node *node);
+void sim_node_join(struct sim_node *node); /* with node->known: now it takes part */
 void sim_node_crash(struct sim_node *node);
+void sim_node_lose_disk(struct sim_node *node);
 void sim_violated(struct sim *sim, const char *format, ...) PRINTF_LIKE(2, 3);
 #define SIM_TELL(sim, ...)                                                                         \
     do {                                                                                           \
@@ -131,6 +153,14 @@ void sim_violated(struct sim *sim, const char *format, ...) PRINTF_LIKE(2, 3);
     } while (0)
 void sim_tell(struct sim *sim, const char *format, ...) PRINTF_LIKE(2, 3);
 
+/* sim_register.c */
+void sim_register_swap(void *context, const struct pg_config *next);
+void sim_register_read(void *context);
+void sim_register_asked(struct sim *sim, const struct sim_event *asked); /* SIM_SWAP */
+void sim_register_answered(struct sim_node *node, const struct sim_event *answer);
+void sim_register_linked(struct sim_node *node, uint8_t peer, uint8_t disk);
+bool sim_register_may_lose_disk(const struct sim_node *node);
+
 /* sim_faults.c */
 void sim_fault(struct sim *sim);
 void sim_heal(struct sim *sim);
@@ -138,6 +168,7 @@ void sim_heal(struct sim *sim);
 /* sim_check.c */
 void sim_check_committed(struct sim_node *node, uint64_t psn);
 void sim_check_acked(struct sim_node *node, uint64_t psn);
+void sim_check_shown(struct sim_node *node, uint64_t psn); /* what it may apply from now on */
 void sim_check_read(struct sim_node *node);
 void sim_check_replicas(struct sim *sim); /* after the register or a commit moved */
 void sim_check_leases(struct sim *sim);

@@ -6,7 +6,6 @@
 #include "tests/sim/sim.h"
 
 #define TICK_NS        (10 * NS_PER_MS)
-#define SWAP_LIMIT_NS  (500 * NS_PER_MS) /* then its outcome is unknown */
 #define CLIENTS        3u
 #define CLIENT_WAIT_NS (15 * NS_PER_MS)
 
@@ -125,6 +124,7 @@ static void net_send(void *context, uint8_t to, const struct pg_message *message
     while (copies-- > 0) {
         struct sim_event *event = sim_event_new(sim, SIM_DELIVER, to, way_ns(sim, node->index, to));
         event->from = node->index;
+        event->disk = node->disk.number;
         event->message = *message;
     }
 }
@@ -192,60 +192,6 @@ static void disk_persisted(struct sim_node *node, uint64_t number)
     pg_persisted(&node->pg, sim_local_ns(node), disk->version, disk->state.log.last);
 }
 
-/* ---- the register ---- */
-
-static void register_swap(void *context, const struct pg_config *next)
-{
-    struct sim_node *node = context;
-    struct sim *sim = node->sim;
-    bool comes_late = sim_chance(sim, 5) && !sim->is_healing;
-    uint64_t delay_ns = comes_late ? sim_between(sim, NS_PER_MS, 2000 * NS_PER_MS)
-                                   : sim_between(sim, NS_PER_MS, 20 * NS_PER_MS);
-    struct sim_event *event = sim_event_new(sim, SIM_SWAP, node->index, delay_ns);
-    event->config = *next;
-    event->number = sim->now_ns + SWAP_LIMIT_NS;
-    event->life = node->life;
-    struct sim_event *limit = sim_event_new(sim, SIM_SWAPPED, node->index, SWAP_LIMIT_NS);
-    limit->life = node->life;
-    limit->outcome = PG_SWAP_UNKNOWN;
-    limit->config = *next;
-}
-
-static void register_swapped(struct sim *sim, const struct sim_event *asked)
-{
-    if (sim->register_is_down || sim_chance(sim, sim->drop_percent / 2))
-        return; /* never came */
-    bool fits = asked->config.epoch == sim->present.epoch + 1;
-    if (fits) {
-        sim->present = asked->config;
-        sim->swaps++;
-        SIM_TELL(sim, "register: epoch %llu term %llu primary %u in sync %x",
-                 (unsigned long long)sim->present.epoch, (unsigned long long)sim->present.term,
-                 sim->present.primary, sim->present.in_sync);
-        sim_check_replicas(sim);
-    }
-    if (sim_chance(sim, sim->drop_percent / 2))
-        return; /* the answer is lost */
-    uint64_t delay_ns = sim_between(sim, NS_PER_MS, (sim_chance(sim, 10) ? 700 : 20) * NS_PER_MS);
-    struct sim_event *answer = sim_event_new(sim, SIM_SWAPPED, asked->node, delay_ns);
-    answer->life = asked->life;
-    answer->outcome = fits ? PG_SWAP_DONE : PG_SWAP_LOST;
-    answer->config = fits ? asked->config : sim->present;
-    answer->number = asked->config.nonce;
-}
-
-static void register_read(void *context)
-{
-    struct sim_node *node = context;
-    struct sim *sim = node->sim;
-    if (sim->register_is_down || sim_chance(sim, sim->drop_percent))
-        return;
-    struct sim_event *event =
-        sim_event_new(sim, SIM_CONFIG, node->index, sim_between(sim, NS_PER_MS, 30 * NS_PER_MS));
-    event->life = node->life;
-    event->config = sim->present;
-}
-
 /* ---- clients ---- */
 
 static void op_committed(void *context, uint64_t psn, bool may_acknowledge)
@@ -255,16 +201,44 @@ static void op_committed(void *context, uint64_t psn, bool may_acknowledge)
     for (uint64_t at = sim->committed_to + 1; at <= psn; at++)
         sim_check_committed(node, at);
     sim_check_committed(node, psn);
+    sim_check_shown(node, psn);
+    if (pg__is_primary(&node->pg))
+        node->led_to = psn;
+    for (uint64_t at = 1; at <= psn && may_acknowledge; at++)
+        node->may_answer[at] = true;
+    uint64_t takes_ns = sim_chance(sim, 3) ? sim_between(sim, NS_PER_MS, 300 * NS_PER_MS)
+                                           : sim_between(sim, 1, 2 * NS_PER_MS);
+    struct sim_event *event = sim_event_new(sim, SIM_APPLIED, node->index, takes_ns);
+    event->life = node->life;
+    event->number = psn;
+    sim_check_replicas(sim);
+}
+
+/* Proposers hear of it, readers see it, then the replicas are told. */
+static void applied(struct sim_node *node, uint64_t psn)
+{
+    struct sim *sim = node->sim;
+    bool is_primary = pg__is_primary(&node->pg);
+    if (psn <= node->applied)
+        return;
+    node->applied = psn;
+    pg_applied(&node->pg, psn);
+    if (psn <= node->led_to && psn > sim->shown_to)
+        sim->shown_to = psn;
     for (uint64_t at = 1; at <= psn; at++) {
-        if (node->asked_psn[at] == 0)
+        if (!node->is_asked[at])
             continue;
-        node->asked_psn[at] = 0;
-        if (may_acknowledge && pg__is_primary(&node->pg))
+        node->is_asked[at] = false;
+        if (node->may_answer[at] && is_primary)
             sim_check_acked(node, at);
         else
             sim->unknown++;
     }
-    sim_check_replicas(sim);
+    if (pg_may_read(&node->pg, sim_local_ns(node))) /* the hastiest client there could be */
+        sim_check_read(node);
+    for (unsigned i = 0; i < sim->options.node_count; i++)
+        if (i != node->index && sim_chance(sim, 30))
+            pg_tell_commit(&node->pg, (uint8_t)i);
 }
 
 static void op_opened(void *context)
@@ -272,8 +246,6 @@ static void op_opened(void *context)
     struct sim_node *node = context;
     SIM_TELL(node->sim, "node %u is open in term %llu", node->index,
              (unsigned long long)node->pg.d.config.term);
-    if (pg_may_read(&node->pg, sim_local_ns(node))) /* the hastiest client there could be */
-        sim_check_read(node);
 }
 
 static void op_lost(void *context)
@@ -281,8 +253,8 @@ static void op_lost(void *context)
     struct sim_node *node = context;
     SIM_TELL(node->sim, "node %u is primary no more", node->index);
     for (uint64_t psn = 1; psn <= SIM_RECORDS_MAX; psn++) {
-        node->sim->unknown += node->asked_psn[psn] != 0;
-        node->asked_psn[psn] = 0;
+        node->sim->unknown += node->is_asked[psn];
+        node->is_asked[psn] = false;
     }
 }
 
@@ -290,7 +262,7 @@ static void client_turn(struct sim *sim)
 {
     struct sim_node *node = &sim->nodes[sim_between(sim, 0, sim->options.node_count - 1)];
     sim_event_new(sim, SIM_CLIENT, 0, sim_between(sim, 1, CLIENT_WAIT_NS));
-    if (!node->is_up || node->paused_until_ns > sim->now_ns)
+    if (!node->is_up || node->is_joining || node->paused_until_ns > sim->now_ns)
         return;
     uint64_t now_ns = sim_local_ns(node), psn;
     if (sim_chance(sim, 50)) {
@@ -301,7 +273,7 @@ static void client_turn(struct sim *sim)
     bool has_room = node->pg.d.log.last + 200 < SIM_RECORDS_MAX;
     if (has_room &&
         pg_propose(&node->pg, now_ns, (void *)(uintptr_t)++sim->next_id, &psn) == ERR_OK)
-        node->asked_psn[psn] = node->log[psn].id;
+        node->is_asked[psn] = true;
 }
 
 /* ---- nodes ---- */
@@ -311,20 +283,43 @@ static const struct pg_ops node_ops = {
     .send_records = net_send_records,
     .save = disk_save,
     .append = disk_append,
-    .swap = register_swap,
-    .read_config = register_read,
+    .swap = sim_register_swap,
+    .read_config = sim_register_read,
     .committed = op_committed,
     .opened = op_opened,
     .lost = op_lost,
 };
 
+/* The record comes first: by it a node knows whether its disk is still the one that is counted on.
+ */
 void sim_node_start(struct sim_node *node)
 {
     struct sim *sim = node->sim;
-    node->is_up = true;
+    node->is_up = node->is_joining = true;
     node->life++;
     memcpy(node->log, node->disk.log, sizeof node->log);
-    memset(node->asked_psn, 0, sizeof node->asked_psn);
+    memset(node->is_asked, 0, sizeof node->is_asked);
+    memset(node->may_answer, 0, sizeof node->may_answer);
+    memset(node->peer_disks, 0, sizeof node->peer_disks);
+    node->known = (struct sim_value){0};
+    node->swap_nonce = 0;
+    sim_event_new(sim, SIM_TICK, node->index, sim_between(sim, 1, TICK_NS))->life = node->life;
+    SIM_TELL(sim, "node %u starts, log to %llu", node->index,
+             (unsigned long long)node->disk.state.log.last);
+}
+
+/* Between what it had for certain and all it had applied: the volume syncs when it likes. */
+static uint64_t applied_before(struct sim_node *node)
+{
+    uint64_t highest = node->applied;
+    if (highest > node->disk.state.log.last)
+        highest = node->disk.state.log.last;
+    return sim_between(node->sim, 0, highest);
+}
+
+void sim_node_join(struct sim_node *node)
+{
+    struct sim *sim = node->sim;
     struct pg_options options = {
         .ops = &node_ops,
         .context = node,
@@ -332,13 +327,27 @@ void sim_node_start(struct sim_node *node)
         .self = node->index,
         .node_count = (uint8_t)sim->options.node_count,
         .in_sync_min = sim->options.node_count > 1 ? 2 : 1,
+        .is_new_disk = node->known.disks[node->index] != node->disk.number,
         .nonce_seed = rand_u64(&sim->rand.rand),
     };
-    pg_init(&node->pg, &options, &node->disk.state, sim_local_ns(node));
+    struct pg_durable restored = node->disk.state;
+    if (restored.config.epoch == 0) /* an empty disk */
+        restored.config = node->known.config;
+    node->applied = applied_before(node);
+    if (restored.commit < node->applied)
+        restored.commit = node->applied;
+    node->is_joining = false;
+    pg_init(&node->pg, &options, &restored, sim_local_ns(node));
+    pg_applied(&node->pg, node->applied);
     node->disk.version = 0; /* the new life counts anew */
-    sim_event_new(sim, SIM_TICK, node->index, sim_between(sim, 1, TICK_NS))->life = node->life;
-    SIM_TELL(sim, "node %u starts, epoch %llu, log to %llu", node->index,
-             (unsigned long long)node->pg.d.config.epoch, (unsigned long long)node->pg.d.log.last);
+    if (restored.commit > node->applied) {
+        struct sim_event *event = sim_event_new(sim, SIM_APPLIED, node->index, NS_PER_MS);
+        event->life = node->life;
+        event->number = restored.commit;
+    }
+    SIM_TELL(sim, "node %u takes part, epoch %llu, disk %u%s", node->index,
+             (unsigned long long)node->pg.d.config.epoch, node->disk.number,
+             options.is_new_disk ? ", which the record does not know" : "");
 }
 
 void sim_node_crash(struct sim_node *node)
@@ -357,6 +366,17 @@ void sim_node_crash(struct sim_node *node)
              (unsigned long long)disk->state.log.last);
 }
 
+/* After a crash: what it comes back with is another disk, and empty. */
+void sim_node_lose_disk(struct sim_node *node)
+{
+    uint8_t number = node->disk.number + 1;
+    CHECK(!node->is_up && number > 0);
+    node->disk = (struct sim_disk){.number = number};
+    node->applied = 0;
+    node->sim->lost_disks++;
+    SIM_TELL(node->sim, "node %u loses its disk", node->index);
+}
+
 /* ---- the run ---- */
 
 static void to_node(struct sim *sim, struct sim_node *node, const struct sim_event *event)
@@ -364,24 +384,27 @@ static void to_node(struct sim *sim, struct sim_node *node, const struct sim_eve
     uint64_t now_ns = sim_local_ns(node);
     switch (event->kind) {
     case SIM_TICK:
-        pg_tick(&node->pg, now_ns);
+        if (!node->is_joining)
+            pg_tick(&node->pg, now_ns);
+        else if (sim_chance(sim, 20))
+            sim_register_read(node);
         sim_event_new(sim, SIM_TICK, node->index, TICK_NS)->life = node->life;
         break;
     case SIM_DELIVER:
+        if (node->is_joining || event->disk < node->peer_disks[event->from])
+            break; /* a link is fenced before the same peer is let in with another disk */
+        sim_register_linked(node, event->from, event->disk);
         pg_receive(&node->pg, now_ns, event->from, &event->message);
+        break;
+    case SIM_APPLIED:
+        applied(node, event->number);
         break;
     case SIM_PERSISTED:
         disk_persisted(node, event->number);
         break;
-    case SIM_SWAPPED: {
-        /* A driver knows its own swap by the connection it went out on; here by the nonce. */
-        uint64_t nonce = event->outcome == PG_SWAP_UNKNOWN ? event->config.nonce : event->number;
-        if (nonce == node->pg.wanted.nonce)
-            pg_swapped(&node->pg, now_ns, event->outcome, &event->config);
-        break;
-    }
+    case SIM_SWAPPED:
     case SIM_CONFIG:
-        pg_config_read(&node->pg, now_ns, &event->config);
+        sim_register_answered(node, event);
         break;
     case SIM_SWAP:
     case SIM_CLIENT:
@@ -399,7 +422,7 @@ static void happen(struct sim *sim, struct sim_event *event)
     struct sim_node *node = &sim->nodes[event->node];
     switch (event->kind) {
     case SIM_SWAP:
-        register_swapped(sim, event);
+        sim_register_asked(sim, event);
         return;
     case SIM_CLIENT:
         if (!sim->is_healing || sim_chance(sim, 30))
@@ -421,6 +444,7 @@ static void happen(struct sim *sim, struct sim_event *event)
     case SIM_TICK:
     case SIM_DELIVER:
     case SIM_PERSISTED:
+    case SIM_APPLIED:
     case SIM_SWAPPED:
     case SIM_CONFIG:
         break;
@@ -442,14 +466,15 @@ static void happen(struct sim *sim, struct sim_event *event)
 static void sim_begin(struct sim *sim)
 {
     uint8_t all = (uint8_t)((1u << sim->options.node_count) - 1);
-    sim->present = (struct pg_config){.epoch = 1, .term = 1, .primary = 0, .in_sync = all};
+    sim->present.config = (struct pg_config){.epoch = 1, .term = 1, .primary = 0, .in_sync = all};
     for (unsigned i = 0; i < sim->options.node_count; i++) {
         struct sim_node *node = &sim->nodes[i];
         node->sim = sim;
         node->index = (uint8_t)i;
         node->clock_offset_ns = sim_between(sim, NS_PER_SECOND, 1000 * NS_PER_SECOND);
         node->clock_rate_ppm = (int64_t)sim_between(sim, 0, 8000) - 4000;
-        node->disk.state.config = sim->present;
+        node->disk.number = sim->present.disks[i] = 1;
+        node->disk.state.config = sim->present.config;
         sim_node_start(node);
     }
     for (unsigned i = 0; i < CLIENTS; i++)

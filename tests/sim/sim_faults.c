@@ -7,6 +7,8 @@ static void crash(struct sim *sim, struct sim_node *node)
     if (!node->is_up)
         return;
     sim_node_crash(node);
+    if (sim_chance(sim, 15) && sim_register_may_lose_disk(node))
+        sim_node_lose_disk(node);
     uint64_t down_ns = sim_chance(sim, 50) ? sim_between(sim, NS_PER_MS, 300 * NS_PER_MS)
                                            : sim_between(sim, 300 * NS_PER_MS, 4000 * NS_PER_MS);
     sim_event_new(sim, SIM_RESTART, node->index, down_ns);
@@ -50,7 +52,7 @@ void sim_fault(struct sim *sim)
     struct sim_node *node = &sim->nodes[sim_between(sim, 0, sim->options.node_count - 1)];
     /* Half of the time it is the primary's turn: that is where the protocol works. */
     if (sim_chance(sim, 40))
-        node = &sim->nodes[sim->present.primary];
+        node = &sim->nodes[sim->present.config.primary];
     switch (sim_between(sim, 0, 9)) {
     case 0:
     case 1:

@@ -13,7 +13,7 @@
  */
 
 struct found {
-    uint64_t seed, runs, acks, reads, unknown, crashes, swaps, events;
+    uint64_t seed, runs, acks, reads, unknown, crashes, lost_disks, swaps, events;
     char violation[300];
 };
 
@@ -46,7 +46,8 @@ static bool run_seeds(uint64_t first, double seconds, struct found *ret_found)
         sim_run(&sim, &options);
         found.runs++;
         found.acks += sim.acks, found.reads += sim.reads, found.unknown += sim.unknown;
-        found.crashes += sim.crashes, found.swaps += sim.swaps, found.events += sim.events;
+        found.crashes += sim.crashes, found.lost_disks += sim.lost_disks;
+        found.swaps += sim.swaps, found.events += sim.events;
         if (sim.violation[0])
             break;
     }
@@ -96,11 +97,12 @@ static int run_clean(uint64_t first, double seconds)
     bool is_violated = run_seeds(first, seconds, &found);
     printf("%sok - %llu runs from seed %llu hold every invariant\n", is_violated ? "not " : "",
            (unsigned long long)found.runs, (unsigned long long)first);
-    printf("    acknowledged %llu, read %llu, outcome unknown %llu; crashes %llu, configurations "
-           "%llu, events %llu\n",
+    printf("    acknowledged %llu, read %llu, outcome unknown %llu; crashes %llu, disks lost %llu, "
+           "configurations %llu, events %llu\n",
            (unsigned long long)found.acks, (unsigned long long)found.reads,
            (unsigned long long)found.unknown, (unsigned long long)found.crashes,
-           (unsigned long long)found.swaps, (unsigned long long)found.events);
+           (unsigned long long)found.lost_disks, (unsigned long long)found.swaps,
+           (unsigned long long)found.events);
     if (is_violated)
         printf("    seed %llu: %s\n    sim_pg --seed %llu tells all of it\n",
                (unsigned long long)found.seed, found.violation, (unsigned long long)found.seed);
