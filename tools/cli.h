@@ -32,7 +32,7 @@ struct command {
 };
 
 extern const struct command cmd_key, cmd_status, cmd_volume, cmd_extents, cmd_object, cmd_bucket, cmd_explain, cmd_fsck, cmd_doctor, cmd_bench;
-extern const struct command cmd_tls, cmd_cluster;
+extern const struct command cmd_tls, cmd_cluster, cmd_peers, cmd_replication;
 
 /* ---- flags of one command (flags.c) ---- */
 struct flag {

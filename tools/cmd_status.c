@@ -48,11 +48,13 @@ static void print_status(const json_t *status)
     print_field("used", "%s", used);
     print_field("room for", "%s", capacity);
     print_field("durability", "%s", json_text(volume, "durability"));
-    print_field("copies", "%llu member%s, %llu in sync, term %llu",
+    print_field("copies", "%llu node%s, %llu in sync, term %llu%s%s",
                 (unsigned long long)json_number(group, "members"),
                 json_number(group, "members") == 1 ? "" : "s",
                 (unsigned long long)json_number(group, "in_sync"),
-                (unsigned long long)json_number(group, "term"));
+                (unsigned long long)json_number(group, "term"),
+                json_number(group, "members") == 1 ? "" : ", this one is ",
+                json_number(group, "members") == 1 ? "" : json_text(group, "role"));
     print_field("buckets", "%llu", (unsigned long long)json_number(status, "buckets"));
     print_field("access keys", "%llu", (unsigned long long)json_number(status, "access_keys"));
     print_field("changes", "%s since the start, in %llu commits", mutations,

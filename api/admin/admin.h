@@ -6,6 +6,7 @@
  *     GET    /readyz                        200 when S3 requests are served and acknowledged, else 503    no token
  *     GET    /metrics                       Prometheus text                                               token, unless metrics_open
  *     GET    /v1/status  /v1/volume         the node, its volume
+ *     GET    /v1/replication  /v1/peers     the group of nodes as this one sees it; the others, and what went to them
  *     GET    /v1/keys                       access keys, without secrets
  *     POST   /v1/keys                       makes one; the answer holds the secret, once
  *     DELETE /v1/keys/ID

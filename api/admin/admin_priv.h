@@ -28,7 +28,7 @@ struct admin {
     _Atomic(const char *) why_not_ready;
     void *daemon;        /* owned: http.c's */
     uint16_t port;
-    struct metric_source metrics;
+    struct metric_source metrics, group_metrics;
 };
 
 struct admin_request {
@@ -63,11 +63,19 @@ const struct admin_route *admin_route_find(const char *method, const char *path,
 admin_handler_fn admin_health, admin_ready, admin_metrics, admin_status, admin_volume;
 admin_handler_fn admin_keys_list, admin_key_create, admin_key_remove;
 admin_handler_fn admin_bucket, admin_bucket_set;
+admin_handler_fn admin_replication, admin_peers;
 admin_handler_fn admin_extents, admin_extents_map, admin_extents_show, admin_object, admin_explain;
 
 /* An error as status and {"error": ...}. The trail may be empty, the hint NULL. */
 void admin_reply_error(struct admin_reply *reply, enum err e, const struct err_trail *trail, const char *hint);
 void admin_reply_json(struct admin_reply *reply, int status, json_t *json); /* takes; NULL is out of memory */
+
+/* So that what follows reads what any node acknowledged before. False: the reply says why it cannot be made sure of. */
+bool admin_freshen(struct admin *admin, struct admin_reply *reply);
+
+/* Gauges of the group and its peers, likewise of admin_metrics_open(). */
+void admin_group_metrics_open(struct admin *admin);
+void admin_group_metrics_close(struct admin *admin);
 
 /* Gauges of the process, written with the others. */
 void admin_metrics_open(struct admin *admin);

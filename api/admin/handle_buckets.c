@@ -11,6 +11,8 @@ static bool find_bucket(struct admin *admin, const struct admin_request *request
     struct bytes name = request->query(request, "bucket");
     struct err_trail trail = {0};
     enum err e = ERR_INVALID;
+    if (!admin_freshen(admin, reply))
+        return false;
     if (name.size == 0)
         (void)err_say(&trail, ERR_INVALID, "bucket names the bucket");
     else

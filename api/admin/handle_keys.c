@@ -11,6 +11,8 @@
 void admin_keys_list(struct admin *admin, const struct admin_request *request,
                      struct admin_reply *reply)
 {
+    if (!admin_freshen(admin, reply))
+        return;
     json_t *keys = json_array();
     struct access_key key;
     for (size_t i = 0; keyring_at(admin->keyring, i, &key) == ERR_OK; i++)

@@ -18,6 +18,14 @@ void admin_health(struct admin *admin, const struct admin_request *request,
     text_put_string(&reply->text, "alive\n");
 }
 
+/* With peers also: there is a primary, and this node is not behind. */
+static bool node_serves(const char *why_not, const struct volume_status *volume,
+                        const struct group_status *group)
+{
+    return why_not == NULL && volume->state != VOLUME_FAILED && group->sentence[0] == '\0' &&
+           group->role != GROUP_STOPPED;
+}
+
 /* A read-only volume (a full disk) still serves reads and deletes: it is ready and says what it is.
  */
 void admin_ready(struct admin *admin, const struct admin_request *request,
@@ -26,12 +34,19 @@ void admin_ready(struct admin *admin, const struct admin_request *request,
     const char *why_not = atomic_load(&admin->why_not_ready);
     struct volume_status status;
     volume_status(admin->volume, &status);
-    bool is_ready = why_not == NULL && status.state != VOLUME_FAILED;
+    struct group_status group;
+    group_status(admin->group, &group);
+    bool is_ready = node_serves(why_not, &status, &group);
     reply->status = is_ready ? 200 : 503;
-    if (why_not != NULL)
+    if (why_not != NULL && group.sentence[0] != '\0')
+        text_printf(&reply->text, "not ready: %s: %s\n", why_not, group.sentence);
+    else if (why_not != NULL)
         text_printf(&reply->text, "not ready: %s\n", why_not);
     else if (status.state == VOLUME_FAILED)
         text_printf(&reply->text, "not ready: the volume failed: %s\n", status.reason);
+    else if (!is_ready)
+        text_printf(&reply->text, "not ready: %s\n",
+                    group.sentence[0] != '\0' ? group.sentence : group_role_name(group.role));
     else if (status.state == VOLUME_READ_ONLY)
         text_printf(&reply->text, "ready, read-only: %s\n", status.reason);
     else
@@ -87,7 +102,9 @@ static void refresh(void *context)
     metric_set(&uptime,
                (int64_t)((clock_mono_ns(admin->clock) - admin->started_ns) / NS_PER_SECOND));
     metric_set(&key_count, (int64_t)keyring_count(admin->keyring));
-    metric_set(&ready, atomic_load(&admin->why_not_ready) == NULL && status.state != VOLUME_FAILED);
+    struct group_status group;
+    group_status(admin->group, &group);
+    metric_set(&ready, node_serves(atomic_load(&admin->why_not_ready), &status, &group));
 }
 
 void admin_metrics_open(struct admin *admin)
@@ -97,10 +114,12 @@ void admin_metrics_open(struct admin *admin)
         metric_register(all[i]);
     admin->metrics = (struct metric_source){.refresh = refresh, .context = admin};
     metric_source_register(&admin->metrics);
+    admin_group_metrics_open(admin);
 }
 
 void admin_metrics_close(struct admin *admin)
 {
+    admin_group_metrics_close(admin);
     metric_source_remove(&admin->metrics);
 }
 
@@ -133,8 +152,8 @@ void admin_status(struct admin *admin, const struct admin_request *request,
     const char *why_not = atomic_load(&admin->why_not_ready);
     uint64_t up_ns = clock_mono_ns(admin->clock) - admin->started_ns;
     json_t *json = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I, s:I, s:b, s:s}, "
-        "s:o}",
+        "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:b, "
+        "s:s, s:s}, s:o}",
         "version", admin->version, "state", why_not != NULL ? why_not : "ready", "region",
         admin->region, "s3_endpoint", admin->s3_endpoint, "tls_endpoint", admin->tls_endpoint,
         "pid", (json_int_t)getpid(), "uptime_seconds", (json_int_t)(up_ns / NS_PER_SECOND),
@@ -142,8 +161,9 @@ void admin_status(struct admin *admin, const struct admin_request *request,
         (json_int_t)keyring_count(admin->keyring), "buckets", buckets, "group", "epoch",
         (json_int_t)group.epoch, "term", (json_int_t)group.term, "psn_committed",
         (json_int_t)group.psn_committed, "members", (json_int_t)group.members, "in_sync",
-        (json_int_t)group.in_sync, "primary", (int)group.is_primary, "register",
-        group.config_register, "volume", describe_volume(admin->volume));
+        (json_int_t)group.in_sync, "in_sync_min", (json_int_t)group.in_sync_min, "primary",
+        (int)group.is_primary, "register", group.config_register, "role",
+        group_role_name(group.role), "volume", describe_volume(admin->volume));
     admin_reply_json(reply, 200, json);
 }
 

@@ -120,7 +120,7 @@ static enum MHD_Result begin(struct admin *admin, struct MHD_Connection *connect
     if (route == NULL)
         return refuse(
             connection, 404, ERR_NO_SUCH_FILE, "there is no such path",
-            "GET /healthz /readyz /metrics, /v1/status /v1/volume /v1/keys /v1/extents /v1/object",
+            "GET /healthz /readyz /metrics, /v1/status /v1/volume /v1/replication /v1/peers /v1/keys /v1/extents /v1/object",
             "");
     if (!may_enter(admin, connection, route->access))
         return refuse(connection, 401, ERR_DENIED, "the admin token is missing or wrong",

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "api/admin/admin.h"
+#include "api/admin/describe_group.h"
 
 #define TOKEN     "0123456789abcdef0123456789abcdef"
 #define REPLY_MAX 65536
@@ -168,7 +169,8 @@ static void everything_else_needs_the_token(void **state)
     static const char *const paths[] = {"/v1/status",      "/v1/volume",
                                         "/v1/keys",        "/v1/extents",
                                         "/v1/extents/map", "/v1/extents/show?bucket=b&key=k",
-                                        "/v1/object"};
+                                        "/v1/object",      "/v1/replication",
+                                        "/v1/peers"};
     static const char *const wrong[] = {"", "x", TOKEN "0", "0123456789abcdef0123456789abcdeF"};
     struct fixture *f = *state;
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
@@ -203,6 +205,75 @@ static void the_status_says_what_the_node_is(void **state)
         json_string_value(json_object_get(json_object_get(f->json, "volume"), "state")), "ok");
     assert_int_equal(call(f, TOKEN, "GET", "/v1/volume", NULL), 200);
     assert_int_equal(json_integer_value(json_object_get(f->json, "segment_bytes")), MIB(16));
+}
+
+/* ---- the group ---- */
+
+static void a_node_alone_says_so(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(call(f, TOKEN, "GET", "/v1/replication", NULL), 200);
+    assert_true(json_is_true(json_object_get(f->json, "alone")));
+    assert_true(json_is_null(json_object_get(f->json, "node")));
+    assert_string_equal(field(f, "role"), "primary");
+    assert_int_equal(json_array_size(json_object_get(f->json, "nodes")), 0);
+    assert_int_equal(call(f, TOKEN, "GET", "/v1/peers", NULL), 200);
+    assert_int_equal(json_array_size(json_object_get(f->json, "peers")), 0);
+    assert_int_equal(call(f, NULL, "GET", "/metrics", NULL), 200);
+    assert_non_null(strstr(f->reply, "sluice_group_members 1"));
+    assert_null(strstr(f->reply, "sluice_peer_up"));
+}
+
+static const json_t *at(const json_t *json, const char *array, size_t i)
+{
+    return json_array_get(json_object_get(json, array), i);
+}
+
+/* What is not known is null; RDMA is verbs and nothing else. */
+static void a_group_is_described_as_it_is(void **state)
+{
+    struct group_status status = {
+        .epoch = 7, .term = 5, .psn_committed = 40, .psn_applied = 39, .psn_last = 41, .psn_first = 2,
+        .members = 3, .in_sync = 2, .in_sync_min = 2, .config_register = "quorum",
+        .role = GROUP_REPLICA, .self = 2, .primary = 1, .backend = "tcp", .device = "lo",
+        .backend_reason = "no RDMA device", .sentence = "", .peer_count = 3,
+        .peers = {
+            {.node = 1, .address = "10.0.0.1:9100", .is_primary = true, .is_in_sync = true,
+             .is_up = true, .backend = "tcp", .device = "lo", .up_ns = 90 * NS_PER_SECOND,
+             .heard_ns = 20 * NS_PER_MS, .connects = 3, .acked_psn = UINT64_MAX,
+             .lag_records = UINT64_MAX, .lag_ns = UINT64_MAX,
+             .lanes = {[LANE_BULK] = {.sent = 4, .sent_bytes = 1 << 20, .in_flight = 2}}},
+            {.node = 2, .address = "10.0.0.2:9100", .is_self = true, .is_in_sync = true,
+             .up_ns = UINT64_MAX, .heard_ns = UINT64_MAX, .acked_psn = 41, .lag_records = 0},
+            {.node = 9, .address = "10.0.0.9:9100", .sentence = "connection refused",
+             .up_ns = UINT64_MAX, .heard_ns = UINT64_MAX, .acked_psn = 3, .lag_records = 38,
+             .lag_ns = 1500 * NS_PER_MS},
+        },
+    };
+    json_t *json = describe_replication(&status);
+    assert_non_null(json);
+    assert_int_equal(json_integer_value(json_object_get(json, "primary")), 1);
+    assert_true(json_is_false(json_object_get(json_object_get(json, "transport"), "rdma")));
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "log"), "applied")), 39);
+    assert_int_equal(json_array_size(json_object_get(json, "nodes")), 3);
+    const json_t *first = at(json, "nodes", 0), *last = at(json, "nodes", 2);
+    assert_true(json_is_null(json_object_get(first, "lag_records")));
+    assert_int_equal(json_integer_value(json_object_get(last, "lag_records")), 38);
+    assert_true(json_real_value(json_object_get(last, "lag_seconds")) == 1.5);
+    assert_true(json_is_null(json_object_get(last, "heard_seconds")));
+    assert_string_equal(json_string_value(json_object_get(at(json, "nodes", 1), "state")), "this node");
+    json_decref(json);
+
+    strcpy(status.backend, "verbs");
+    json = describe_peers(&status);
+    assert_true(json_is_true(json_object_get(json_object_get(json, "transport"), "rdma")));
+    assert_int_equal(json_array_size(json_object_get(json, "peers")), 2);
+    const json_t *bulk = json_object_get(json_object_get(at(json, "peers", 0), "lanes"), "bulk");
+    assert_int_equal(json_integer_value(json_object_get(bulk, "sent_bytes")), 1 << 20);
+    assert_int_equal(json_integer_value(json_object_get(bulk, "in_flight")), 2);
+    assert_string_equal(json_string_value(json_object_get(at(json, "peers", 1), "sentence")),
+                        "connection refused");
+    json_decref(json);
 }
 
 static void keys_are_made_listed_and_removed(void **state)
@@ -398,6 +469,8 @@ int main(void)
         TEST(everything_else_needs_the_token),
         TEST(metrics_are_open_or_not_as_configured),
         TEST(the_status_says_what_the_node_is),
+        TEST(a_node_alone_says_so),
+        TEST(a_group_is_described_as_it_is),
         TEST(keys_are_made_listed_and_removed),
         TEST(wrong_bodies_make_no_key),
         TEST(a_body_that_is_too_long_is_refused_unread),
