@@ -94,7 +94,7 @@ void commit_wake(struct volume *volume)
 
 static void deliver(struct loop_msg *msg)
 {
-    struct mutation *m = CONTAINER_OF(msg, struct mutation, msg);
+    struct mutation *m = CONTAINER_OF(msg, struct mutation, item.msg);
     CHECK_MAGIC(m, MUTATION_MAGIC);
     m->done(m);
 }
@@ -104,8 +104,18 @@ static void answer(struct mutation *m)
     m->body = NULL;
     m->receipt = (struct receipt){
         .synced = m->err == ERR_OK, .replicas_synced = m->err == ERR_OK, .replicas_wanted = 1};
-    m->msg.deliver = deliver;
-    loop_post(m->loop, &m->msg);
+    m->item.msg.deliver = deliver;
+    loop_post(m->loop, &m->item.msg);
+}
+
+static void enqueue(struct volume *volume, struct commit_item *item)
+{
+    struct commit *commit = &volume->commit;
+    item->queued_ns = clock_mono_ns(volume->clock);
+    item->next = atomic_load_explicit(&commit->queue, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak(&commit->queue, &item->next, item))
+        ;
+    commit_wake(volume);
 }
 
 void volume_commit(struct volume *volume, struct mutation *m)
@@ -113,7 +123,6 @@ void volume_commit(struct volume *volume, struct mutation *m)
     CHECK_MAGIC(volume, VOLUME_MAGIC);
     CHECK_MAGIC(m, MUTATION_MAGIC);
     CHECK(m->loop != NULL && m->done != NULL);
-    struct commit *commit = &volume->commit;
     if (m->body != NULL) {
         CHECK_MAGIC(m->body, BODY_MAGIC);
         CHECK(m->body->writes_pending == 0);
@@ -126,20 +135,17 @@ void volume_commit(struct volume *volume, struct mutation *m)
         return;
     }
     m->err = ERR_OK;
-    m->queued_ns = clock_mono_ns(volume->clock);
-    m->next = atomic_load_explicit(&commit->queue, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak(&commit->queue, &m->next, m))
-        ;
-    commit_wake(volume);
+    enqueue(volume, &m->item);
 }
 
 static void take_queue(struct commit *commit)
 {
     if (atomic_load_explicit(&commit->queue, memory_order_relaxed) == NULL)
         return;
-    struct mutation *newest = atomic_exchange(&commit->queue, NULL), *oldest = NULL, *last = newest;
+    struct commit_item *newest = atomic_exchange(&commit->queue, NULL), *oldest = NULL,
+                       *last = newest;
     while (newest != NULL) {
-        struct mutation *next = newest->next;
+        struct commit_item *next = newest->next;
         newest->next = oldest;
         oldest = newest;
         newest = next;
@@ -151,20 +157,20 @@ static void take_queue(struct commit *commit)
     commit->last = last;
 }
 
-static struct mutation *pop(struct commit *commit)
+static struct commit_item *pop(struct commit *commit)
 {
-    struct mutation *m = commit->first;
-    commit->first = m->next;
+    struct commit_item *item = commit->first;
+    commit->first = item->next;
     if (commit->first == NULL)
         commit->last = NULL;
-    m->next = NULL;
-    return m;
+    item->next = NULL;
+    return item;
 }
 
 /* ---- one batch ---- */
 
 struct round {
-    struct mutation *first, **end; /* in order, each decided or in the batch */
+    struct commit_item *first, **end; /* in order, each decided or in the batch */
     uint32_t count;
     uint32_t changes;        /* segment changes in the batch */
     uint32_t next_bucket_id; /* before it */
@@ -195,6 +201,13 @@ static bool frees_space(enum mutation_kind kind)
     return false;
 }
 
+static struct mutation *mutation_of(struct commit_item *item)
+{
+    struct mutation *m = CONTAINER_OF(item, struct mutation, item);
+    CHECK_MAGIC(m, MUTATION_MAGIC);
+    return m;
+}
+
 static enum err judge(struct volume *volume, struct mutation *m)
 {
     enum volume_state state = volume__state(volume);
@@ -221,8 +234,9 @@ static enum err sync_segment(struct volume *volume, struct segment *segment,
 static enum err sync_bodies(struct volume *volume, struct err_trail *trail)
 {
     uint32_t count = 0;
-    for (struct mutation *m = volume->commit.first; m != NULL && count < COMMIT_MUTATIONS_MAX;
-         m = m->next, count++) {
+    for (struct commit_item *item = volume->commit.first;
+         item != NULL && count < COMMIT_MUTATIONS_MAX; item = item->next, count++) {
+        struct mutation *m = mutation_of(item);
         m->err = judge(volume, m);
         if (m->err || m->body == NULL)
             continue;
@@ -283,10 +297,10 @@ static void gather(struct volume *volume, struct round *round)
     struct commit *commit = &volume->commit;
     while (commit->first != NULL && round->count < COMMIT_MUTATIONS_MAX &&
            kv_batch_size_bytes(commit->batch) < COMMIT_BATCH_BYTES_MAX) {
-        struct mutation *m = pop(commit);
-        apply_one(volume, m);
-        *round->end = m;
-        round->end = &m->next;
+        struct commit_item *item = pop(commit);
+        apply_one(volume, mutation_of(item));
+        *round->end = item;
+        round->end = &item->next;
         round->count++;
     }
 }
@@ -415,12 +429,13 @@ static void answer_all(struct volume *volume, struct round *round)
 {
     uint64_t now_ns = clock_mono_ns(volume->clock);
     uint32_t done = 0;
-    for (struct mutation *m = round->first, *next; m != NULL; m = next) {
-        next = m->next; /* answered, it is its owner's */
+    for (struct commit_item *item = round->first, *next; item != NULL; item = next) {
+        struct mutation *m = mutation_of(item);
+        next = item->next; /* answered, it is its owner's */
         if (m->err == ERR_OK && m->body != NULL)
             body__named(m->body);
         done += m->err == ERR_OK;
-        metric_observe(&metric_wait, now_ns - m->queued_ns);
+        metric_observe(&metric_wait, now_ns - m->item.queued_ns);
         answer(m);
     }
     metric_add(&metric_mutations, done);
@@ -446,8 +461,9 @@ static void keep_in_limbo(void *context, struct data_id data, const struct exten
 static void refuse_all(struct volume *volume, struct round *round, enum err e,
                        const struct err_trail *trail, struct released_list *limbo)
 {
-    for (struct mutation *m = round->first, *next; m != NULL; m = next) {
-        next = m->next;
+    for (struct commit_item *item = round->first, *next; item != NULL; item = next) {
+        struct mutation *m = mutation_of(item);
+        next = item->next;
         bool was_in_batch = m->err == ERR_OK;
         if (was_in_batch) {
             m->err = e;
@@ -463,9 +479,9 @@ static void refuse_all(struct volume *volume, struct round *round, enum err e,
 static void take_all(struct commit *commit, struct round *round)
 {
     while (commit->first != NULL) {
-        struct mutation *m = pop(commit);
-        *round->end = m;
-        round->end = &m->next;
+        struct commit_item *item = pop(commit);
+        *round->end = item;
+        round->end = &item->next;
         round->count++;
     }
 }

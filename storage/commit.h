@@ -36,7 +36,7 @@ struct segment_change {
 };
 
 struct commit {
-    _Atomic(struct mutation *) queue; /* newest first */
+    _Atomic(struct commit_item *) queue; /* newest first */
     pthread_mutex_t lock;             /* over wake and the segment changes */
     pthread_cond_t wake;
     atomic_bool is_asleep;
@@ -51,7 +51,7 @@ struct commit {
     atomic_bool flush_wanted; /* write segment changes even though nobody commits */
 
     /* the committer's own */
-    struct mutation *first, *last; /* taken from the queue */
+    struct commit_item *first, *last; /* taken from the queue */
     struct kv_batch *batch;        /* owned */
     struct effects effects;
     struct apply apply;

@@ -117,6 +117,14 @@ struct completed_part { /* one line of CompleteMultipartUpload */
     struct checksum checksum; /* algorithm 0: not given; else must equal the stored part's */
 };
 
+/* How anything stands in the committer's queue: embedded in what is asked of it, and its own until answered. */
+struct commit_item {
+    struct loop_msg msg;
+    struct commit_item *next;
+    uint64_t queued_ns;
+    uint8_t kind; /* enum commit_kind of storage/commit.h */
+};
+
 struct receipt {
     bool synced;               /* on this node's disk, by fdatasync and a synced index write */
     uint32_t replicas_synced;  /* nodes, this one included */
@@ -162,6 +170,7 @@ struct mutation {
     /* of a group's log (storage/log.h): psn and term are given, and the log already holds the data */
     bool is_logged;
     bool takes_reference;           /* pieces[0] is the record's data: the name takes the log's reference over */
+    bool is_barrier;                /* only its number counts as applied: `kind` and arguments mean nothing */
     uint64_t now_ns;                /* the time to use, the same on every node; 0: the volume's clock */
 
     struct loop *loop;
@@ -177,10 +186,8 @@ struct mutation {
     struct receipt receipt;
 
     /* the layers' own while in flight */
-    struct loop_msg msg;
-    struct mutation *next;
+    struct commit_item item;
     void *group_private;
-    uint64_t queued_ns;
 };
 
 /* ---- listings: each() is called in order, on a pool thread; the bytes are borrowed for the call. Returning an error stops. ---- */

@@ -59,7 +59,11 @@ struct volume_options {
     uint64_t index_cache_bytes;  /* block cache; 0: 64 MiB */
     uint64_t record_cache_bytes; /* looked-up objects kept ready; 0: 32 MiB */
     bool read_only;              /* inspection: takes the lock as well, changes nothing */
+    bool has_log;                /* keeps a group's log (storage/log.h), from now on */
+    uint64_t data_epoch;         /* of the ids of data made here; 0: how often the volume was opened. Else bit 63 and 63 random bits, drawn
+                                    at each start, so that ids are unique among the nodes of a group */
 };
+#define DATA_EPOCH_DRAWN (1ull << 63)
 
 /* B. ERR_NO_SUCH_FILE, ERR_NOT_VOLUME, ERR_FORMAT_NEWER, ERR_IN_USE, ERR_NO_DIRECT_IO, ERR_CORRUPT; the trail is a sentence for people. */
 enum err volume_open(const struct volume_options *options, struct volume **ret_volume, struct err_trail *trail) MUST_USE;
