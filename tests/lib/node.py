@@ -76,7 +76,7 @@ class Node:
             self.args += ["--tls-cert", self.ca, "--tls-key", os.path.join(folder, "tls.key")]
         self.access_key, self.secret_key = ACCESS_KEY, SECRET_KEY
         self.creds = (ACCESS_KEY, SECRET_KEY)
-        self.process, self.pid, self.s3, self.admin = None, 0, "", ""
+        self.process, self.pid, self.s3, self.admin, self.log_start = None, 0, "", "", 0
         os.makedirs(os.path.join(OUT, "nodes"), exist_ok=True)
         self.log_path = os.path.join(OUT, "nodes", f"{name}.log")
         if directory is None and os.path.exists(self.log_path):
@@ -101,13 +101,21 @@ class Node:
 
     def start(self, timeout_s=READY_S):
         """Returns when /readyz says 200; raises NotReady with the daemon's own words otherwise."""
+        self.launch()
+        return self.wait_ready(timeout_s)
+
+    def launch(self):
+        self.pid = 0
         endpoint = os.path.join(self.dir, "endpoint.json")
         if os.path.exists(endpoint):
             os.unlink(endpoint)
         with open(self.log_path, "ab") as log:
-            start = log.tell()
+            self.log_start = log.tell()
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             env=self.env, start_new_session=True)
+
+    def wait_ready(self, timeout_s=READY_S):
+        endpoint = os.path.join(self.dir, "endpoint.json")
 
         def ready():
             return self.process.poll() is not None or (os.path.exists(endpoint) and self._answers(endpoint))
@@ -115,7 +123,7 @@ class Node:
             code = self.process.poll()
             if code is None:
                 self.kill()
-            raise NotReady(f"exit code {code}; it said:\n{self.log()[start:][-3000:]}")
+            raise NotReady(f"exit code {code}; it said:\n{self.log()[self.log_start:][-3000:]}")
         return self
 
     def _answers(self, endpoint):
@@ -177,12 +185,15 @@ class Node:
             pass
         self.process.wait()
 
+    def ask_to_end(self):
+        if self.process is not None and self.process.poll() is None:
+            os.kill(self.pid or self.process.pid, signal.SIGTERM)
+
     def terminate(self, timeout_s=DRAIN_S):
         """SIGTERM; the exit code, or None when it did not drain in time (and was killed)."""
         if self.process is None:
             return None
-        if self.process.poll() is None:
-            os.kill(self.pid or self.process.pid, signal.SIGTERM)
+        self.ask_to_end()
         try:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
