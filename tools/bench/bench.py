@@ -287,12 +287,36 @@ def wrk(settings, server, url, connections=64, seconds=None):
     return int(requests) / float(seconds), used / int(requests) * 1e6, used / float(seconds)
 
 
-def at_rate(settings, url, rate, connections=64):
-    """GETs at a fixed rate, whatever the server does: the latencies, in us, counted from when each request was due."""
+def target_of(url):
+    """What sluice-rate is told of a URL."""
     host, _, target = url.removeprefix("http://").partition("/")
     address, _, port = host.rpartition(":")
-    out = run(pinned(settings.client_cores, [RATE, "--address", address, "--port", port, "--target", f"/{target}", "--rate", str(int(rate)),
-                                             "--connections", str(connections), "--seconds", str(settings.seconds)]))
+    return ["--address", address, "--port", port, "--target", f"/{target}"]
+
+
+def asked(settings, server, url, connections=64, seconds=None):
+    """The same as wrk(), asked by the client that costs less than any server, one on each of its cores; and how much of those it used."""
+    command = [RATE, *target_of(url), "--rate", "0", "--seconds", str(seconds or settings.seconds)]
+    count = min(len(settings.client_cores), connections)
+    before = server.cpu_s()
+    clients = [subprocess.Popen([*command, "--connections", str(connections // count + (i < connections % count))], stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True, preexec_fn=lambda: os.sched_setaffinity(0, settings.client_cores))
+               for i in range(count)]
+    outs = [client.communicate(timeout=600) for client in clients]
+    used = server.cpu_s() - before
+    if any(client.returncode != 0 for client in clients):
+        raise RuntimeError(f"sluice-rate: {' '.join(error for _, error in outs)}")
+    figures = [json.loads(out) for out, _ in outs]
+    if any(one["errors"] > 0 for one in figures):
+        raise RuntimeError(f"answers that are not 2xx: {figures}")
+    requests, took = sum(one["requests"] for one in figures), max(one["seconds"] for one in figures)
+    return requests / took, used / requests * 1e6, sum(one["cpu_s"] for one in figures) / (took * count)
+
+
+def at_rate(settings, url, rate, connections=64):
+    """GETs at a fixed rate, whatever the server does: the latencies, in us, counted from when each request was due."""
+    out = run(pinned(settings.client_cores, [RATE, *target_of(url), "--rate", str(int(rate)), "--connections", str(connections),
+                                             "--seconds", str(settings.seconds)]))
     figures = json.loads(out)
     if figures["errors"] > 0:
         raise RuntimeError(f"{figures['errors']} answers that are not 2xx")

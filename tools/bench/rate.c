@@ -1,16 +1,21 @@
 /*
- * sluice-rate: GETs of one URL at a fixed rate, to measure latency. Request i is due at start + i /
- * rate, whatever became of those before; what finds no free connection waits for one, and its
- * latency counts from when it was due. So a server that stands still for a moment is charged for
- * everybody who would have come meanwhile, which a client that waits for each answer would never
- * notice.
+ * sluice-rate: GETs of one URL, at a fixed rate to measure latency, or as fast as they are answered
+ * to measure the server.
  *
  *   sluice-rate --address 127.0.0.1 --port 9000 --target /b/k?X-Amz-... --rate 20000 --connections
  * 64 --seconds 4
  *
- * Prints one line of JSON: requests, errors, p50_us, p90_us, p99_us, max_us and late (requests that
- * were not sent at all in time). Between requests it looks at the clock, so it wants a core for
- * itself.
+ * At a fixed rate request i is due at start + i / rate, whatever became of those before; what finds
+ * no free connection waits for one, and its latency counts from when it was due. So a server that
+ * stands still for a moment is charged for everybody who would have come meanwhile, which a client
+ * that waits for each answer would never notice. Prints one line of JSON: requests, errors, p50_us,
+ * p90_us, p99_us, max_us and late (requests that were not sent at all in time). Between requests it
+ * looks at the clock, so it wants a core for itself.
+ *
+ * With --rate 0 each connection asks again as soon as it is answered. Prints requests, errors,
+ * seconds and cpu_s, its own CPU: where that is less than the seconds, the server was the limit. It
+ * is made to cost less than any server: a request is one receive and one send, and what of a body
+ * is left after the first 64 KiB is dropped in the kernel (MSG_TRUNC) instead of being copied.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -103,16 +108,24 @@ static void take(struct connection *c, char *data, size_t size)
         die("the answer's head is too long");
 }
 
-static void readable(struct connection *c)
+/* Whether the answer is complete. */
+static bool received(struct connection *c)
 {
     static char data[ANSWER_BYTES];
-    ssize_t got = recv(c->fd, data, sizeof data, MSG_DONTWAIT);
+    bool drops = c->left != UINT64_MAX; /* a head has come: the rest need not be seen */
+    ssize_t got = recv(c->fd, drops ? NULL : data, drops ? c->left : sizeof data,
+                       MSG_DONTWAIT | (drops ? MSG_TRUNC : 0));
     if (got < 0 && errno == EAGAIN)
-        return;
+        return false;
     if (got <= 0 || !c->is_busy)
         die("the server closed a connection");
     take(c, data, (size_t)got);
-    if (c->left > 0)
+    return c->left == 0;
+}
+
+static void readable(struct connection *c)
+{
+    if (!received(c))
         return;
     uint64_t us = (now_ns() - c->due_ns) / 1000;
     latencies_us[answered++] = us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
@@ -127,6 +140,33 @@ static void turn(int epoll_fd)
     for (int i = 0; i < count; i++)
         readable(events[i].data.ptr);
 }
+
+/* ---- as fast as they are answered ---- */
+
+static void ask_for_ever(int epoll_fd, unsigned long seconds)
+{
+    uint64_t start = now_ns(), now = start, end = start + seconds * NS_PER_S;
+    while (idle_count > 0)
+        ask(idle[--idle_count], 0);
+    for (; now < end; now = now_ns()) {
+        struct epoll_event events[256];
+        int count = epoll_wait(epoll_fd, events, 256, 1000);
+        for (int i = 0; i < count; i++) {
+            struct connection *c = events[i].data.ptr;
+            if (!received(c))
+                continue;
+            answered++;
+            ask(c, 0);
+        }
+    }
+    struct timespec cpu;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+    printf("{\"requests\": %zu, \"errors\": %zu, \"seconds\": %.3f, \"cpu_s\": %.3f}\n", answered,
+           errors, (double)(now - start) / NS_PER_S,
+           (double)cpu.tv_sec + (double)cpu.tv_nsec / NS_PER_S);
+}
+
+/* ---- at a fixed rate ---- */
 
 static int compare(const void *a, const void *b)
 {
@@ -161,58 +201,12 @@ static int connect_all(const char *address, unsigned port, unsigned count)
     return epoll_fd;
 }
 
-int main(int argc, char **argv)
+static void ask_at_rate(int epoll_fd, unsigned long rate, unsigned long seconds)
 {
-    static const struct option longs[] = {{"address", 1, NULL, 'a'},
-                                          {"port", 1, NULL, 'p'},
-                                          {"target", 1, NULL, 't'},
-                                          {"rate", 1, NULL, 'r'},
-                                          {"connections", 1, NULL, 'c'},
-                                          {"seconds", 1, NULL, 's'},
-                                          {0}};
-    const char *address = "127.0.0.1", *target = NULL;
-    unsigned long port = 0, rate = 0, count = 64, seconds = 4;
-    for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
-        switch (c) {
-        case 'a':
-            address = optarg;
-            break;
-        case 'p':
-            port = strtoul(optarg, NULL, 10);
-            break;
-        case 't':
-            target = optarg;
-            break;
-        case 'r':
-            rate = strtoul(optarg, NULL, 10);
-            break;
-        case 'c':
-            count = strtoul(optarg, NULL, 10);
-            break;
-        case 's':
-            seconds = strtoul(optarg, NULL, 10);
-            break;
-        default:
-            return 2;
-        }
-    }
-    if (target == NULL || port == 0 || port > 65535 || rate == 0 || rate > 10000000 || count == 0 ||
-        count > CONNECTIONS_MAX || seconds == 0 || seconds > 600) {
-        fprintf(stderr, "usage: sluice-rate --port N --target T --rate R [--address A] "
-                        "[--connections C] [--seconds S]\n");
-        return 2;
-    }
-    int size = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s:%lu\r\n\r\n", target,
-                        address, port);
-    if (size < 0 || size >= (int)sizeof request)
-        die("the target is too long");
-    request_size = (size_t)size;
     size_t total = rate * seconds, sent = 0;
     latencies_us = calloc(total, sizeof *latencies_us);
     if (latencies_us == NULL)
         die("memory");
-    int epoll_fd = connect_all(address, (unsigned)port, (unsigned)count);
-
     uint64_t start = now_ns(), end = start + (seconds + DRAIN_S) * NS_PER_S;
     for (uint64_t now = start; answered < total && now < end; now = now_ns()) {
         while (sent < total && idle_count > 0) {
@@ -229,5 +223,60 @@ int main(int argc, char **argv)
            "\"p99_us\": %u, \"max_us\": %u}\n",
            answered, errors, total - answered, percentile(0.5), percentile(0.9), percentile(0.99),
            percentile(1.0));
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option longs[] = {{"address", 1, NULL, 'a'},
+                                          {"port", 1, NULL, 'p'},
+                                          {"target", 1, NULL, 't'},
+                                          {"rate", 1, NULL, 'r'},
+                                          {"connections", 1, NULL, 'c'},
+                                          {"seconds", 1, NULL, 's'},
+                                          {0}};
+    const char *address = "127.0.0.1", *target = NULL;
+    unsigned long port = 0, rate = 0, count = 64, seconds = 4;
+    bool has_rate = false;
+    for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
+        switch (c) {
+        case 'a':
+            address = optarg;
+            break;
+        case 'p':
+            port = strtoul(optarg, NULL, 10);
+            break;
+        case 't':
+            target = optarg;
+            break;
+        case 'r':
+            rate = strtoul(optarg, NULL, 10);
+            has_rate = true;
+            break;
+        case 'c':
+            count = strtoul(optarg, NULL, 10);
+            break;
+        case 's':
+            seconds = strtoul(optarg, NULL, 10);
+            break;
+        default:
+            return 2;
+        }
+    }
+    if (target == NULL || port == 0 || port > 65535 || !has_rate || rate > 10000000 || count == 0 ||
+        count > CONNECTIONS_MAX || seconds == 0 || seconds > 600) {
+        fprintf(stderr, "usage: sluice-rate --port N --target T --rate R [--address A] "
+                        "[--connections C] [--seconds S]\n");
+        return 2;
+    }
+    int size = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s:%lu\r\n\r\n", target,
+                        address, port);
+    if (size < 0 || size >= (int)sizeof request)
+        die("the target is too long");
+    request_size = (size_t)size;
+    int epoll_fd = connect_all(address, (unsigned)port, (unsigned)count);
+    if (rate == 0)
+        ask_for_ever(epoll_fd, seconds);
+    else
+        ask_at_rate(epoll_fd, rate, seconds);
     return 0;
 }
