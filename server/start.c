@@ -120,9 +120,18 @@ static enum err format_start(void *context, struct err_trail *trail)
     return e;
 }
 
+/* Data made here is named by ids that no other node gives, nor this one in another life. */
+static uint64_t draw_data_epoch(void)
+{
+    uint64_t drawn;
+    rand_fill(rand_system(), &drawn, sizeof drawn);
+    return drawn | DATA_EPOCH_DRAWN;
+}
+
 static enum err volume_start(void *context, struct err_trail *trail)
 {
     struct node *node = context;
+    bool has_peers = node_peers(node) > 0;
     return volume_open(
         &(struct volume_options){
             .dir = node->dir,
@@ -130,6 +139,8 @@ static enum err volume_start(void *context, struct err_trail *trail)
             .threads = VOLUME_THREADS,
             .index_cache_bytes = node->config.memory_index_cache,
             .record_cache_bytes = node->config.memory_object_cache,
+            .has_log = has_peers,
+            .data_epoch = has_peers ? draw_data_epoch() : 0,
         },
         &node->volume, trail);
 }
