@@ -5,9 +5,11 @@
 #define CTL_HEAD_BYTES    8u
 #define RESULT_HEAD_BYTES 80u /* with the checksum's head */
 #define CHECKSUM_AT       76u
-#define PG_TYPES          7u /* BEACON .. COMMIT */
+#define PG_TYPES          (PG_COMMIT + 1u)
 
-_Static_assert(CTL_HEAD_BYTES + MESSAGE_PG_PART_BYTES <= LINK_CTL_BYTES_MAX, "a CTL message");
+_Static_assert(CTL_HEAD_BYTES + MESSAGE_PG_PART_BYTES <= LINK_CTL_BYTES_MAX &&
+                   CTL_HEAD_BYTES + QUORUM_MESSAGE_BYTES <= LINK_CTL_BYTES_MAX,
+               "a CTL message");
 _Static_assert(MESSAGE_APPEND_BYTES + RECORD_BYTES_MAX + INLINE_BYTES_MAX <= LINK_MESSAGE_BYTES_MAX,
                "the largest record goes in one message");
 
@@ -39,14 +41,16 @@ static void put_pg(uint8_t out[MESSAGE_PG_PART_BYTES], const struct pg_message *
     put_le64(out + 64, pg->term);
 }
 
-static bool config_is_sound(const struct pg_config *config)
+static bool config_is_sound(const struct pg_config *config, uint8_t node_count)
 {
-    return config->primary < PG_NODES_MAX && config->in_sync >> PG_NODES_MAX == 0 &&
+    return config->primary < node_count && config->in_sync >> node_count == 0 &&
            pg_mask_has(config->in_sync, config->primary) && config->term <= config->epoch;
 }
 
-static enum err get_pg(const uint8_t in[MESSAGE_PG_PART_BYTES], struct pg_message *ret_pg)
+static enum err get_pg(const uint8_t in[MESSAGE_PG_PART_BYTES], uint8_t node_count,
+                       struct pg_message *ret_pg)
 {
+    CHECK(node_count <= PG_NODES_MAX);
     struct pg_message pg = {
         .type = (enum pg_message_type)in[0],
         .config =
@@ -64,7 +68,8 @@ static enum err get_pg(const uint8_t in[MESSAGE_PG_PART_BYTES], struct pg_messag
         .term = get_le64(in + 64),
         .has_gap = in[3] != 0,
     };
-    if (in[0] >= PG_TYPES || in[3] > 1 || !is_zero(in + 4, 4) || !config_is_sound(&pg.config))
+    if (in[0] >= PG_TYPES || in[3] > 1 || !is_zero(in + 4, 4) ||
+        !config_is_sound(&pg.config, node_count))
         return ERR_CORRUPT;
     *ret_pg = pg;
     return ERR_OK;
@@ -104,12 +109,23 @@ size_t message_pg_encode(const struct pg_message *pg, uint8_t out[LINK_CTL_BYTES
     return CTL_HEAD_BYTES + MESSAGE_PG_PART_BYTES;
 }
 
-static enum err decode_pg(const uint8_t *in, struct message *m)
+static enum err decode_pg(const uint8_t *in, uint8_t node_count, struct message *m)
 {
-    enum err e = get_pg(in, &m->pg);
+    enum err e = get_pg(in, node_count, &m->pg);
     if (e == ERR_OK && (m->pg.type == PG_APPEND || m->pg.type == PG_NEW_TERM))
         e = ERR_CORRUPT;
     return e;
+}
+
+size_t message_quorum_encode(const struct quorum_message *quorum, uint8_t out[LINK_CTL_BYTES_MAX])
+{
+    quorum_message_encode(quorum, start(out, MESSAGE_QUORUM));
+    return CTL_HEAD_BYTES + QUORUM_MESSAGE_BYTES;
+}
+
+static enum err decode_quorum(const uint8_t *in, uint8_t node_count, struct message *m)
+{
+    return quorum_message_decode(bytes_of(in, QUORUM_MESSAGE_BYTES), node_count, &m->quorum);
 }
 
 size_t message_read_index_encode(const struct message_read_index *ask,
@@ -119,8 +135,9 @@ size_t message_read_index_encode(const struct message_read_index *ask,
     return CTL_HEAD_BYTES + 8;
 }
 
-static enum err decode_read_index(const uint8_t *in, struct message *m)
+static enum err decode_read_index(const uint8_t *in, uint8_t node_count, struct message *m)
 {
+    (void)node_count;
     m->read_index.id = get_le64(in);
     return ERR_OK;
 }
@@ -135,8 +152,9 @@ size_t message_read_index_ok_encode(const struct message_read_index_ok *answer,
     return CTL_HEAD_BYTES + 24;
 }
 
-static enum err decode_read_index_ok(const uint8_t *in, struct message *m)
+static enum err decode_read_index_ok(const uint8_t *in, uint8_t node_count, struct message *m)
 {
+    (void)node_count;
     m->read_index_ok = (struct message_read_index_ok){
         .id = get_le64(in), .psn = get_le64(in + 8), .is_primary = in[16] != 0};
     return in[16] <= 1 && is_zero(in + 17, 7) ? ERR_OK : ERR_CORRUPT;
@@ -150,8 +168,9 @@ size_t message_pull_encode(const struct message_pull *pull, uint8_t out[LINK_CTL
     return CTL_HEAD_BYTES + 24;
 }
 
-static enum err decode_pull(const uint8_t *in, struct message *m)
+static enum err decode_pull(const uint8_t *in, uint8_t node_count, struct message *m)
 {
+    (void)node_count;
     m->pull.psn = get_le64(in + 16);
     return get_id(in, &m->pull.id);
 }
@@ -165,8 +184,9 @@ size_t message_pull_answer_encode(const struct message_pull_answer *answer,
     return CTL_HEAD_BYTES + 24;
 }
 
-static enum err decode_pull_answer(const uint8_t *in, struct message *m)
+static enum err decode_pull_answer(const uint8_t *in, uint8_t node_count, struct message *m)
 {
+    (void)node_count;
     m->pull_answer.outcome = (enum message_pull_outcome)in[16];
     if (in[16] < MESSAGE_PULL_COMING || in[16] > MESSAGE_PULL_DAMAGED || !is_zero(in + 17, 7))
         return ERR_CORRUPT;
@@ -179,8 +199,9 @@ size_t message_drop_encode(struct data_id id, uint8_t out[LINK_CTL_BYTES_MAX])
     return CTL_HEAD_BYTES + 16;
 }
 
-static enum err decode_drop(const uint8_t *in, struct message *m)
+static enum err decode_drop(const uint8_t *in, uint8_t node_count, struct message *m)
 {
+    (void)node_count;
     return get_id(in, &m->drop);
 }
 
@@ -190,8 +211,9 @@ size_t message_ping_encode(uint8_t out[LINK_CTL_BYTES_MAX])
     return CTL_HEAD_BYTES;
 }
 
-static enum err decode_ping(const uint8_t *in, struct message *m)
+static enum err decode_ping(const uint8_t *in, uint8_t node_count, struct message *m)
 {
+    (void)node_count;
     (void)in;
     (void)m;
     return ERR_OK;
@@ -199,9 +221,10 @@ static enum err decode_ping(const uint8_t *in, struct message *m)
 
 static const struct ctl_format {
     size_t size; /* behind the head */
-    enum err (*decode)(const uint8_t *in, struct message *m);
+    enum err (*decode)(const uint8_t *in, uint8_t node_count, struct message *m);
 } ctl_formats[] = {
     [MESSAGE_PG] = {MESSAGE_PG_PART_BYTES, decode_pg},
+    [MESSAGE_QUORUM] = {QUORUM_MESSAGE_BYTES, decode_quorum},
     [MESSAGE_READ_INDEX] = {8, decode_read_index},
     [MESSAGE_READ_INDEX_OK] = {24, decode_read_index_ok},
     [MESSAGE_PULL] = {24, decode_pull},
@@ -210,7 +233,7 @@ static const struct ctl_format {
     [MESSAGE_PING] = {0, decode_ping},
 };
 
-enum err message_decode(struct bytes in, struct message *ret_message)
+enum err message_decode(struct bytes in, uint8_t node_count, struct message *ret_message)
 {
     const uint8_t *bytes = (const uint8_t *)in.data;
     if (in.size < CTL_HEAD_BYTES || !is_zero(bytes + 1, CTL_HEAD_BYTES - 1) ||
@@ -220,7 +243,7 @@ enum err message_decode(struct bytes in, struct message *ret_message)
     if (format->decode == NULL || in.size != CTL_HEAD_BYTES + format->size)
         return ERR_CORRUPT;
     struct message m = {.type = (enum message_type)bytes[0]};
-    enum err e = format->decode(bytes + CTL_HEAD_BYTES, &m);
+    enum err e = format->decode(bytes + CTL_HEAD_BYTES, node_count, &m);
     if (e == ERR_OK)
         *ret_message = m;
     return e;
@@ -264,13 +287,13 @@ void message_append_encode(const struct pg_message *pg, size_t record_size, size
     put_sizes(out + MESSAGE_PG_PART_BYTES, record_size, inline_size);
 }
 
-enum err message_append_decode(struct bytes in, struct pg_message *ret_pg,
+enum err message_append_decode(struct bytes in, uint8_t node_count, struct pg_message *ret_pg,
                                struct message_record *ret_record)
 {
     struct pg_message pg;
     if (in.size < MESSAGE_APPEND_BYTES)
         return ERR_CORRUPT;
-    enum err e = get_pg((const uint8_t *)in.data, &pg);
+    enum err e = get_pg((const uint8_t *)in.data, node_count, &pg);
     if (e == ERR_OK && (pg.type != PG_APPEND || pg.psn == 0 || pg.term == 0))
         e = ERR_CORRUPT;
     if (e == ERR_OK)
@@ -318,13 +341,13 @@ size_t message_new_term_encode(const struct pg_message *pg, uint8_t out[MESSAGE_
     return (size_t)(to - out);
 }
 
-enum err message_new_term_decode(struct bytes in, struct pg_message *ret_pg)
+enum err message_new_term_decode(struct bytes in, uint8_t node_count, struct pg_message *ret_pg)
 {
     struct pg_message pg;
     const uint8_t *at = (const uint8_t *)in.data;
     if (in.size < MESSAGE_PG_PART_BYTES + 24 || in.size > MESSAGE_NEW_TERM_BYTES_MAX)
         return ERR_CORRUPT;
-    enum err e = get_pg(at, &pg);
+    enum err e = get_pg(at, node_count, &pg);
     if (e)
         return e;
     at += MESSAGE_PG_PART_BYTES;

@@ -7,7 +7,7 @@
  * CTL, best effort, at most LINK_CTL_BYTES_MAX: u8 type, u8[7] 0, then
  *
  *     PG             pg's part, below: all but APPEND and NEW_TERM
- *     QUORUM         reserved for the register's (register_quorum.h)
+ *     QUORUM         one of the register's (register_quorum.h)
  *     READ_INDEX     u64 id                     READ_INDEX_OK  u64 id, u64 psn, u8 is_primary,
  * u8[7] 0 PULL           u64 epoch, u64 counter, u64 psn           PULL_ANSWER  u64, u64, u8
  * answer, u8[7] 0 DROP           u64 epoch, u64 counter     PING           nothing
@@ -34,6 +34,7 @@
 #include "replication/link.h"
 #include "replication/pg.h"
 #include "replication/record.h"
+#include "replication/register_quorum.h"
 
 /* ---- CTL ---- */
 
@@ -75,7 +76,7 @@ struct message {
     enum message_type type;
     union {
         struct pg_message pg;
-        struct bytes quorum; /* reserved */
+        struct quorum_message quorum;
         struct message_read_index read_index;
         struct message_read_index_ok read_index_ok;
         struct message_pull pull;
@@ -86,6 +87,7 @@ struct message {
 
 /* Each returns its size. */
 size_t message_pg_encode(const struct pg_message *pg, uint8_t out[LINK_CTL_BYTES_MAX]);
+size_t message_quorum_encode(const struct quorum_message *quorum, uint8_t out[LINK_CTL_BYTES_MAX]);
 size_t message_read_index_encode(const struct message_read_index *ask,
                                  uint8_t out[LINK_CTL_BYTES_MAX]);
 size_t message_read_index_ok_encode(const struct message_read_index_ok *answer,
@@ -96,8 +98,8 @@ size_t message_pull_answer_encode(const struct message_pull_answer *answer,
 size_t message_drop_encode(struct data_id id, uint8_t out[LINK_CTL_BYTES_MAX]);
 size_t message_ping_encode(uint8_t out[LINK_CTL_BYTES_MAX]);
 
-/* Any of them; every number in it is within its limits. */
-enum err message_decode(struct bytes in, struct message *ret_message) MUST_USE;
+/* Any of them; every number in it is within its limits, nodes those of a group of `node_count`. */
+enum err message_decode(struct bytes in, uint8_t node_count, struct message *ret_message) MUST_USE;
 
 /* ---- META ---- */
 
@@ -125,12 +127,13 @@ struct message_record {
 void message_append_encode(const struct pg_message *pg, size_t record_size, size_t inline_size,
                            uint8_t out[MESSAGE_APPEND_BYTES]);
 /* The record's head is judged, the rest of it when it is decoded. pg.record is NULL. */
-enum err message_append_decode(struct bytes in, struct pg_message *ret_pg,
+enum err message_append_decode(struct bytes in, uint8_t node_count, struct pg_message *ret_pg,
                                struct message_record *ret_record) MUST_USE;
 
 size_t message_new_term_encode(const struct pg_message *pg,
                                uint8_t out[MESSAGE_NEW_TERM_BYTES_MAX]);
-enum err message_new_term_decode(struct bytes in, struct pg_message *ret_pg) MUST_USE;
+enum err message_new_term_decode(struct bytes in, uint8_t node_count,
+                                 struct pg_message *ret_pg) MUST_USE;
 
 void message_propose_encode(size_t record_size, size_t inline_size,
                             uint8_t out[MESSAGE_PROPOSE_BYTES]);

@@ -37,13 +37,14 @@ static void try_ctl(struct bytes in)
 {
     struct message m;
     uint8_t out[LINK_CTL_BYTES_MAX];
-    if (message_decode(in, &m))
+    if (message_decode(in, PG_NODES_MAX, &m))
         return;
     switch (m.type) {
     case MESSAGE_PG:
         expect_same(in, out, message_pg_encode(&m.pg, out));
         return;
     case MESSAGE_QUORUM:
+        expect_same(in, out, message_quorum_encode(&m.quorum, out));
         return;
     case MESSAGE_READ_INDEX:
         expect_same(in, out, message_read_index_encode(&m.read_index, out));
@@ -83,7 +84,7 @@ static void try_append(struct bytes in)
     struct pg_message pg;
     struct message_record r;
     uint8_t out[MESSAGE_APPEND_BYTES];
-    if (message_append_decode(in, &pg, &r))
+    if (message_append_decode(in, PG_NODES_MAX, &pg, &r))
         return;
     message_append_encode(&pg, r.record.size, r.inline_bytes.size, out);
     expect_parts(in, out, sizeof out, &r);
@@ -103,7 +104,7 @@ static void try_new_term(struct bytes in)
 {
     struct pg_message pg;
     uint8_t out[MESSAGE_NEW_TERM_BYTES_MAX];
-    if (message_new_term_decode(in, &pg) == ERR_OK)
+    if (message_new_term_decode(in, PG_NODES_MAX, &pg) == ERR_OK)
         expect_same(in, out, message_new_term_encode(&pg, out));
 }
 

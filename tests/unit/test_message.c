@@ -16,6 +16,7 @@
 #include "replication/message.h"
 
 #define BYTES_MAX 4096u
+#define NODES     PG_NODES_MAX
 
 static struct pg_message random_pg(struct rand *rand, enum pg_message_type type)
 {
@@ -43,13 +44,17 @@ static struct data_id random_id(struct rand *rand)
 /* A random one of its type. */
 static size_t make_ctl(struct rand *rand, enum message_type type, uint8_t *out)
 {
-    static const enum pg_message_type pg_types[] = {PG_BEACON, PG_BEACON_ACK, PG_ACK, PG_TELL};
+    static const enum pg_message_type pg_types[] = {PG_BEACON, PG_BEACON_ACK, PG_ACK, PG_TELL,
+                                                    PG_COMMIT};
     struct pg_message pg = random_pg(rand, pg_types[rand_below(rand, COUNT_OF(pg_types))]);
     switch (type) {
     case MESSAGE_PG:
         return message_pg_encode(&pg, out);
     case MESSAGE_QUORUM:
-        return 0;
+        return message_quorum_encode(
+            &(struct quorum_message){.type = QUORUM_PREPARE,
+                                     .ballot = {1 + rand_below(rand, 99), rand_u64(rand), 2}},
+            out);
     case MESSAGE_READ_INDEX:
         return message_read_index_encode(&(struct message_read_index){rand_u64(rand)}, out);
     case MESSAGE_READ_INDEX_OK:
@@ -78,7 +83,7 @@ static size_t ctl_again(const struct message *m, uint8_t *out)
     case MESSAGE_PG:
         return message_pg_encode(&m->pg, out);
     case MESSAGE_QUORUM:
-        return 0;
+        return message_quorum_encode(&m->quorum, out);
     case MESSAGE_READ_INDEX:
         return message_read_index_encode(&m->read_index, out);
     case MESSAGE_READ_INDEX_OK:
@@ -105,7 +110,7 @@ struct format {
 static enum err again_ctl(struct bytes in, uint8_t *out, size_t *ret_size)
 {
     struct message m;
-    enum err e = message_decode(in, &m);
+    enum err e = message_decode(in, NODES, &m);
     if (e == ERR_OK)
         *ret_size = ctl_again(&m, out);
     return e;
@@ -117,6 +122,7 @@ static enum err again_ctl(struct bytes in, uint8_t *out, size_t *ret_size)
         return make_ctl(rand, type, out);                                                          \
     }
 CTL_FORMAT(pg, MESSAGE_PG)
+CTL_FORMAT(quorum, MESSAGE_QUORUM)
 CTL_FORMAT(read_index, MESSAGE_READ_INDEX)
 CTL_FORMAT(read_index_ok, MESSAGE_READ_INDEX_OK)
 CTL_FORMAT(pull, MESSAGE_PULL)
@@ -156,7 +162,7 @@ static enum err again_append(struct bytes in, uint8_t *out, size_t *ret_size)
 {
     struct pg_message pg;
     struct message_record r;
-    enum err e = message_append_decode(in, &pg, &r);
+    enum err e = message_append_decode(in, NODES, &pg, &r);
     if (e)
         return e;
     message_append_encode(&pg, r.record.size, r.inline_bytes.size, out);
@@ -199,7 +205,7 @@ static size_t make_new_term(struct rand *rand, uint8_t *out)
 static enum err again_new_term(struct bytes in, uint8_t *out, size_t *ret_size)
 {
     struct pg_message pg;
-    enum err e = message_new_term_decode(in, &pg);
+    enum err e = message_new_term_decode(in, NODES, &pg);
     if (e == ERR_OK)
         *ret_size = message_new_term_encode(&pg, out);
     return e;
@@ -242,6 +248,7 @@ static enum err again_result(struct bytes in, uint8_t *out, size_t *ret_size)
 
 static const struct format formats[] = {
     {"pg", make_pg, again_ctl},
+    {"quorum", make_quorum, again_ctl},
     {"read_index", make_read_index, again_ctl},
     {"read_index_ok", make_read_index_ok, again_ctl},
     {"pull", make_pull, again_ctl},
@@ -317,7 +324,8 @@ static void pg_keeps_every_field(void **state)
     struct pg_message pg = random_pg(&seeded.rand, PG_ACK);
     struct message m;
     uint8_t bytes[LINK_CTL_BYTES_MAX];
-    assert_int_equal(message_decode(bytes_of(bytes, message_pg_encode(&pg, bytes)), &m), ERR_OK);
+    assert_int_equal(message_decode(bytes_of(bytes, message_pg_encode(&pg, bytes)), NODES, &m),
+                     ERR_OK);
     assert_int_equal(m.type, MESSAGE_PG);
     assert_int_equal(m.pg.type, PG_ACK);
     assert_int_equal(m.pg.config.epoch, pg.config.epoch);
@@ -336,17 +344,17 @@ static void pg_keeps_every_field(void **state)
 static void a_configuration_that_cannot_be_is_refused(void **state)
 {
     const struct pg_config table[] = {
-        {.epoch = 5, .term = 6, .primary = 0, .in_sync = 1},    /* a term to come */
-        {.epoch = 5, .term = 5, .primary = 1, .in_sync = 1},    /* the primary is not in sync */
-        {.epoch = 5, .term = 5, .primary = 0, .in_sync = 0x81}, /* an eighth node */
-        {.epoch = 5, .term = 5, .primary = 7, .in_sync = 0x7f},
+        {.epoch = 5, .term = 6, .primary = 0, .in_sync = 1}, /* a term to come */
+        {.epoch = 5, .term = 5, .primary = 1, .in_sync = 1}, /* the primary is not in sync */
+        {.epoch = 5, .term = 5, .primary = 0, .in_sync = 9}, /* a fourth node */
+        {.epoch = 5, .term = 5, .primary = 3, .in_sync = 8},
     };
     for (size_t i = 0; i < COUNT_OF(table); i++) {
         struct message m;
         uint8_t bytes[LINK_CTL_BYTES_MAX];
         struct pg_message pg = {.type = PG_BEACON, .config = table[i]};
         size_t size = message_pg_encode(&pg, bytes);
-        assert_int_equal(message_decode(bytes_of(bytes, size), &m), ERR_CORRUPT);
+        assert_int_equal(message_decode(bytes_of(bytes, size), 3, &m), ERR_CORRUPT);
     }
 }
 
