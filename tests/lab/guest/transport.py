@@ -1,4 +1,5 @@
-"""The peer transport over soft-RoCE: the contract that TCP passes too, then what it carries against ib_write_bw in the same guest."""
+"""The peer transport and the links over soft-RoCE: the tests that TCP passes too, then what the transport carries against ib_write_bw in the same
+guest."""
 import json
 import os
 import re
@@ -11,15 +12,15 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.a
 BUILD = os.path.join(ROOT, os.environ.get("SLUICE_BUILD", "build"))
 OUT = os.environ["SLUICE_TEST_OUT"]
 CONFORMANCE_S, BENCH_S = 400, 120
-CONTRACT_TESTS = 18                                     # none of them skipped
+CONTRACT_TESTS, LINKS_TESTS = 18 + 1, 20 + 4              # none of them skipped; the second number: those that need no device
 
 
-def conformance(nodes):
+def conformance(nodes, program, least):
     """Each cmocka test is a check of ours."""
-    log = os.path.join(OUT, "conformance.log")
-    environment = dict(os.environ, SLUICE_RDMA_ADDRESSES=f"{nodes[0].address} {nodes[1].address}")
+    log = os.path.join(OUT, f"{program}.log")
+    environment = dict(os.environ, SLUICE_RDMA_ADDRESSES=" ".join(node.address for node in nodes))
     with open(log, "w", encoding="utf-8") as out:
-        code = subprocess.run([os.path.join(BUILD, "tests/test_transport_verbs")], env=environment, stdin=subprocess.DEVNULL, stdout=out,
+        code = subprocess.run([os.path.join(BUILD, "tests", program)], env=environment, stdin=subprocess.DEVNULL, stdout=out,
                               stderr=subprocess.STDOUT, timeout=CONFORMANCE_S, check=False).returncode
     with open(log, encoding="utf-8", errors="replace") as text:
         lines = text.read().splitlines()
@@ -29,8 +30,8 @@ def conformance(nodes):
     for line in lines:
         if found := re.match(r"\[ +FAILED +\] (\w+)", line):
             not_ok(f"verbs: {found[1].replace('_', ' ')}", "\n".join(lines[-40:]))
-    equal(code, 0, "the conformance suite over verbs ends well")
-    check(len(passed) >= CONTRACT_TESTS + 1, "and ran whole", f"{len(passed)} tests passed\n" + "\n".join(lines[-20:]))
+    check(code == 0, f"{program} over verbs ends well", f"exit code {code}\n" + "\n".join(lines[-40:]))
+    check(len(passed) >= least, "and ran whole", f"{len(passed)} tests passed\n" + "\n".join(lines[-20:]))
 
 
 def bench(nodes, backend):
@@ -60,11 +61,15 @@ def write_bw(nodes, size, depth, seconds=5):
 
 
 def main():
-    nodes = rdma.make_nodes(2)
+    nodes = rdma.make_nodes(3)
     with guarded("conformance"):
         before = rdma.sent_bytes(nodes[0])
-        conformance(nodes)
+        conformance(nodes, "test_transport_verbs", CONTRACT_TESTS)
         check(rdma.sent_bytes(nodes[0]) - before > 9 << 20, "and its bytes went over the wire")
+    with guarded("links"):
+        before = rdma.sent_bytes(nodes[0])
+        conformance(nodes, "test_links", LINKS_TESTS)
+        check(rdma.sent_bytes(nodes[0]) - before > 40 << 20, "and their bytes went over the wire")
     with guarded("bench"):
         verbs = bench(nodes, "verbs")
         equal(verbs["backend"], "verbs", "sluice bench transport says which backend")
