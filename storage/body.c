@@ -572,6 +572,24 @@ struct data_id body_data_id(const struct body *body)
     return body->id;
 }
 
+struct loop *body_loop(const struct body *body)
+{
+    CHECK_MAGIC(body, BODY_MAGIC);
+    return body->loop;
+}
+
+uint64_t body_size_expected(const struct body *body)
+{
+    CHECK_MAGIC(body, BODY_MAGIC);
+    return body->size_wanted;
+}
+
+struct bytes body_inline_bytes(const struct body *body)
+{
+    CHECK_MAGIC(body, BODY_MAGIC);
+    return body->is_inline ? bytes_of(body->inline_data, body->size) : (struct bytes){0};
+}
+
 const uint64_t *body_sums(const struct body *body, uint32_t *ret_count)
 {
     CHECK_MAGIC(body, BODY_MAGIC);

@@ -45,6 +45,7 @@ struct body_write {
     struct body *body;
     struct body_write *next; /* waiting for space */
     body_written_fn *written;
+    void *user; /* borrowed: the caller's */
     uint8_t *data;
     uint32_t size, written_size; /* whole units; how many of them are on their way or done */
     uint64_t data_offset;
@@ -62,6 +63,9 @@ enum err body_write(struct body *body, struct body_write *write, uint8_t *data, 
                     bool last, body_written_fn *written, struct err_trail *trail) MUST_USE;
 
 struct data_id body_data_id(const struct body *body);
+struct loop *body_loop(const struct body *body);
+uint64_t body_size_expected(const struct body *body); /* as it was opened: or BODY_SIZE_UNKNOWN */
+struct bytes body_inline_bytes(const struct body *body); /* borrowed; empty when not inline */
 uint64_t body_size(const struct body *body); /* bytes taken so far */
 /* XXH3-64 of each SUM_CHUNK_BYTES taken so far, none of an inline body; borrowed until the next
  * body_write(). */

@@ -187,7 +187,7 @@ struct mutation {
 
     /* the layers' own while in flight */
     struct commit_item item;
-    void *group_private;
+    void *group_private, *driver; /* who waits for it; who brings it to its place */
 };
 
 /* ---- listings: each() is called in order, on a pool thread; the bytes are borrowed for the call. Returning an error stops. ---- */
