@@ -35,6 +35,16 @@ static void *make_room(void *array, size_t count, size_t *capacity, size_t eleme
     return grown;
 }
 
+void apply__rollback(struct apply *apply, struct kv_mark mark, const struct effects *before)
+{
+    struct effects *effects = apply->effects;
+    kv_batch_rollback(apply->batch, mark);
+    effects->released_count = before->released_count; /* counts only: the arrays may have moved */
+    effects->published_count = before->published_count;
+    effects->bucket_count = before->bucket_count;
+    effects->gc_pending = before->gc_pending;
+}
+
 enum err apply__publish(struct apply *apply, struct bucket_id bucket, struct bytes key)
 {
     struct effects *effects = apply->effects;
@@ -318,18 +328,13 @@ enum err apply_mutation(struct apply *apply, struct mutation *m)
 {
     CHECK_MAGIC(m, MUTATION_MAGIC);
     CHECK((unsigned)m->kind < MUTATION_KIND_COUNT);
-    struct effects *effects = apply->effects;
-    struct effects before = *effects; /* its counts; arrays may move and stay */
+    struct effects before = *apply->effects;
     struct kv_mark mark = kv_batch_mark(apply->batch);
     m->existed = false;
 
     enum err e = plans[m->kind].apply(apply, m);
     if (e == ERR_OK)
         return ERR_OK;
-    kv_batch_rollback(apply->batch, mark);
-    effects->released_count = before.released_count;
-    effects->published_count = before.published_count;
-    effects->bucket_count = before.bucket_count;
-    effects->gc_pending = before.gc_pending;
+    apply__rollback(apply, mark, &before);
     return err_note(&m->trail, e, "%s", plans[m->kind].name);
 }

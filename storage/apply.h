@@ -12,6 +12,7 @@
 #include "storage/buckets.h"
 #include "storage/data.h"
 #include "storage/kv.h"
+#include "storage/log.h"
 
 struct released_extent { /* its KV_EXTENT record is deleted in the batch; units are to be freed after readers of the data are gone */
     struct data_id data;
@@ -64,5 +65,24 @@ enum err apply_mutation(struct apply *apply, struct mutation *m) MUST_USE;
  * *ret_more counts only what can be done now. When the last pin goes the volume calls again.
  */
 enum err apply_gc_step(struct apply *apply, bool *ret_more) MUST_USE;
+
+/* ---- the log (storage/log.h). On an error batch and effects are as before, and the trail of what
+ * was asked says why ---- */
+
+/* The row, and the data it brings. ERR_BUSY: data of that id waits for gc. ERR_FILE_EXISTS: it is
+ * here already. */
+enum err apply_log_append(struct apply *apply, struct log_append *append) MUST_USE;
+/* A mutation of a row that is there. ERR_OK: it has *ret_outcome, which may be an error, on every
+ * node. An error: this node could not tell. */
+enum err apply_logged(struct apply *apply, struct mutation *m, enum err *ret_outcome) MUST_USE;
+/* The state, and rows save->last + 1..last gone with what they brought. */
+enum err apply_log_save(struct apply *apply, struct log_save *save, uint64_t last) MUST_USE;
+/* Deletes rows *from.. below `upper`, at most LOG_TRIM_ROWS, and moves *from behind them. All of
+ * them are applied. */
+#define LOG_TRIM_ROWS 256u
+enum err apply_log_trim(struct apply *apply, uint64_t upper, uint64_t first,
+                        uint64_t *from) MUST_USE;
+/* From now on the log begins here. */
+enum err apply_log_first(struct apply *apply, uint64_t first) MUST_USE;
 
 #endif

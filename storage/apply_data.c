@@ -157,8 +157,13 @@ static enum err inline_size(struct apply *apply, struct data_id id, uint64_t *re
     return e;
 }
 
-static enum err shard_head(struct apply *apply, struct data_id id, uint64_t *ret_size,
-                           uint32_t *ret_extents)
+/* What the first shard tells of all. */
+struct data_head {
+    uint64_t size;
+    uint32_t extents, shards;
+};
+
+static enum err get_head(struct apply *apply, struct data_id id, struct data_head *ret_head)
 {
     struct view view = apply__view(apply);
     struct kv_key key;
@@ -169,20 +174,19 @@ static enum err shard_head(struct apply *apply, struct data_id id, uint64_t *ret
         return e;
     struct data_record data;
     e = record_data_get(value.bytes, 0, &data);
-    if (e == ERR_OK) {
-        *ret_size = data.size;
-        *ret_extents = data.extents_in_all;
-    }
+    if (e == ERR_OK)
+        *ret_head = (struct data_head){
+            .size = data.size, .extents = data.extents_in_all, .shards = record_data_shards(&data)};
     view_put(&value);
     return e;
 }
 
-enum err apply__data_refer(struct apply *apply, const struct piece *piece,
+/* Where the piece's data is, and that the piece lies in it. */
+static enum err find_piece(struct apply *apply, const struct piece *piece,
                            struct stored_piece *ret_piece)
 {
     struct stored_piece stored = {.piece = *piece};
     uint64_t size = 0;
-    uint32_t extents;
     if (piece->size == 0 || piece->size > OBJECT_BYTES_MAX || piece->offset > OBJECT_BYTES_MAX ||
         data_id_is_none(piece->data))
         return ERR_INVALID;
@@ -190,24 +194,72 @@ enum err apply__data_refer(struct apply *apply, const struct piece *piece,
     if (piece->offset + piece->size <= INLINE_BYTES_MAX)
         e = inline_size(apply, piece->data, &size);
     stored.is_inline = e == ERR_OK;
-    if (e == ERR_NO_SUCH_OBJECT)
-        e = shard_head(apply, piece->data, &size, &extents);
+    if (e == ERR_NO_SUCH_OBJECT) {
+        struct data_head head;
+        e = get_head(apply, piece->data, &head);
+        size = e ? 0 : head.size;
+    }
     if (e)
         return e;
     if (piece->offset + piece->size > size)
         return ERR_INVALID;
+    *ret_piece = stored;
+    return ERR_OK;
+}
+
+enum err apply__data_refer(struct apply *apply, const struct piece *piece,
+                           struct stored_piece *ret_piece)
+{
     uint64_t references;
     bool is_shared;
-    e = get_references(apply, piece->data, &references, &is_shared);
+    enum err e = find_piece(apply, piece, ret_piece);
+    if (e == ERR_OK)
+        e = get_references(apply, piece->data, &references, &is_shared);
     if (e)
         return e;
     if (references == 0)
         return ERR_NO_SUCH_OBJECT; /* waits for gc: too late to be referred to */
-    e = set_references(apply, piece->data, references + 1);
-    if (e)
-        return e;
-    *ret_piece = stored;
-    return ERR_OK;
+    return set_references(apply, piece->data, references + 1);
+}
+
+enum err apply__piece_refer(struct apply *apply, const struct mutation *m, size_t i,
+                            struct stored_piece *ret_piece)
+{
+    bool is_taken = m->takes_reference && i == 0;
+    enum err e = is_taken ? find_piece(apply, &m->pieces[i], ret_piece)
+                          : apply__data_refer(apply, &m->pieces[i], ret_piece);
+    /* Elsewhere it was there, and whatever could have let go of it was ruled out by the source. */
+    return e == ERR_NO_SUCH_OBJECT && m->is_logged ? ERR_CORRUPT : e;
+}
+
+/* ---- data named by the log alone ---- */
+
+enum err apply__data_state(struct apply *apply, struct data_id id, enum data_state *ret_state)
+{
+    struct data_head head;
+    uint64_t size, references;
+    bool is_shared;
+    enum err e = inline_size(apply, id, &size);
+    if (e == ERR_NO_SUCH_OBJECT)
+        e = get_head(apply, id, &head);
+    if (e == ERR_NO_SUCH_OBJECT) {
+        *ret_state = DATA_NONE;
+        return ERR_OK;
+    }
+    if (e == ERR_OK)
+        e = get_references(apply, id, &references, &is_shared);
+    if (e == ERR_OK)
+        *ret_state = references == 0 ? DATA_GOING : DATA_HERE;
+    return e;
+}
+
+enum err apply__absent_add(struct apply *apply, struct data_id id, uint64_t size)
+{
+    struct kv_key key;
+    uint8_t record[ABSENT_RECORD_BYTES];
+    key_data(&key, id, 0);
+    record_absent_put(record, size);
+    return apply__put(apply, KV_DATA, &key, record, sizeof record);
 }
 
 /* ---- letting go ---- */
@@ -294,17 +346,15 @@ static enum err delete_data(struct apply *apply, const struct stored_piece *piec
                             enum drop_kind kind, bool is_shared, uint32_t *budget)
 {
     struct data_id id = piece->piece.data;
-    uint64_t size = 0;
-    uint32_t extents = 0;
-    enum err e = piece->is_inline ? ERR_OK : shard_head(apply, id, &size, &extents);
+    struct data_head head = {0};
+    enum err e = piece->is_inline ? ERR_OK : get_head(apply, id, &head);
     if (e)
         return e == ERR_NO_SUCH_OBJECT ? ERR_CORRUPT : e;
-    uint32_t shards = data_shards(size);
-    if (extents > *budget || shards > DIRECT_SHARDS_MAX ||
-        !has_no_readers(apply, id, kind, is_shared, shards))
-        return defer(apply, id, shards);
-    *budget -= extents;
-    e = piece->is_inline ? apply__inline_delete(apply, id) : delete_shards(apply, id, shards);
+    if (head.extents > *budget || head.shards > DIRECT_SHARDS_MAX ||
+        !has_no_readers(apply, id, kind, is_shared, head.shards))
+        return defer(apply, id, head.shards);
+    *budget -= head.extents;
+    e = piece->is_inline ? apply__inline_delete(apply, id) : delete_shards(apply, id, head.shards);
     return e || !is_shared ? e : apply__references_delete(apply, id);
 }
 

@@ -44,6 +44,25 @@ enum err apply__judge_conditions(struct mutation *m, const struct object_record 
     return ERR_OK;
 }
 
+enum err apply__judge_source(struct apply *apply, struct mutation *m)
+{
+    const struct mutation_source *source = &m->source;
+    bool has_others = m->body == NULL && m->piece_count > (m->takes_reference ? 1u : 0u);
+    if (source->psn == 0)
+        return m->is_logged && has_others
+                   ? err_note(&m->trail, ERR_INVALID, "pieces without what they were taken from")
+                   : ERR_OK;
+    if (source->key.size > KEY_BYTES_MAX)
+        return err_note(&m->trail, ERR_INVALID, "the source's key has %zu bytes", source->key.size);
+    struct object_record object;
+    enum err e = apply__object_get(apply, source->bucket, source->key, &object);
+    if (e && e != ERR_NO_SUCH_OBJECT)
+        return e;
+    if (e || object.info.psn != source->psn)
+        return err_note(&m->trail, ERR_CONFLICT, "the source has changed");
+    return ERR_OK;
+}
+
 /* ---- replacing and deleting ---- */
 
 static uint32_t shards_of(uint32_t entries)
@@ -231,7 +250,7 @@ static enum err refer_to_pieces(struct apply *apply, struct mutation *m,
     enum err e = manifest__open(apply, m, &writer);
     for (size_t i = 0; e == ERR_OK && i < m->piece_count; i++) {
         struct stored_piece piece;
-        e = apply__data_refer(apply, &m->pieces[i], &piece);
+        e = apply__piece_refer(apply, m, i, &piece);
         if (e == ERR_OK)
             e = manifest__add_piece(writer, &piece);
     }
@@ -252,7 +271,7 @@ static enum err name_bytes(struct apply *apply, struct mutation *m, struct objec
         e = apply__data_add(apply, m->body, m->size, &object->piece, &object->piece_count);
         object->info.size = m->size;
     } else if (m->piece_count == 1 && !has_parts) {
-        e = apply__data_refer(apply, &m->pieces[0], &object->piece);
+        e = apply__piece_refer(apply, m, 0, &object->piece);
         object->piece_count = 1;
         object->info.size = m->pieces[0].size;
     } else if (m->piece_count > 0 || has_parts) {
@@ -283,6 +302,10 @@ enum err apply__object_put(struct apply *apply, struct mutation *m)
         return e;
     bool exists = e == ERR_OK;
     e = apply__judge_conditions(m, exists ? &before : NULL);
+    if (e)
+        return e;
+
+    e = apply__judge_source(apply, m);
     if (e)
         return e;
 

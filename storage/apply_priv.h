@@ -7,6 +7,7 @@
  *     apply_object.c  OBJECT_PUT, OBJECT_DELETE, conditions, manifests
  *     apply_upload.c  UPLOAD_*, PART_PUT
  *     apply_gc.c      deferred deletion
+ *     apply_log.c     rows of the log: appended, applied, cut off, trimmed
  *
  * References: each piece of each name holds one, however many pieces refer to the same data. So
  * letting go of a name is one step a piece, resumable at any of them. A count is stored from when
@@ -40,6 +41,8 @@ bool apply__has_bucket(const struct apply *apply,
                        struct bucket_id bucket); /* as the batch leaves it */
 /* The bucket is there and the key is one. */
 enum err apply__judge_name(const struct apply *apply, struct mutation *m) MUST_USE;
+/* The batch and the effects as they were when `mark` and `before` were taken. */
+void apply__rollback(struct apply *apply, struct kv_mark mark, const struct effects *before);
 enum err apply__publish(struct apply *apply, struct bucket_id bucket, struct bytes key) MUST_USE;
 enum err apply__release_extent(struct apply *apply, struct data_id data,
                                struct extent extent) MUST_USE; /* into the effects */
@@ -57,6 +60,18 @@ enum err apply__data_add(struct apply *apply, const struct body *body, uint64_t 
  * piece does not lie in it. */
 enum err apply__data_refer(struct apply *apply, const struct piece *piece,
                            struct stored_piece *ret_piece) MUST_USE;
+/* Piece i of the mutation: refers to it, or takes over the reference that the log holds. */
+enum err apply__piece_refer(struct apply *apply, const struct mutation *m, size_t i,
+                            struct stored_piece *ret_piece) MUST_USE;
+enum data_state {
+    DATA_NONE,
+    DATA_HERE,  /* somebody refers to it */
+    DATA_GOING, /* waits for gc */
+};
+enum err apply__data_state(struct apply *apply, struct data_id id,
+                           enum data_state *ret_state) MUST_USE;
+/* Data counted as if it were here. */
+enum err apply__absent_add(struct apply *apply, struct data_id id, uint64_t size) MUST_USE;
 enum drop_kind {
     DROP_NAMED_NOW, /* by a name that goes, or a part, in this batch */
     DROP_MANIFEST,  /* by a manifest whose name was published as gone */
@@ -77,6 +92,8 @@ enum err apply__object_get(struct apply *apply, struct bucket_id bucket, struct 
                            struct object_record *ret_object) MUST_USE;
 enum err apply__judge_conditions(struct mutation *m,
                                  const struct object_record *present) MUST_USE; /* NULL: absent */
+/* The pieces are still those of the object they were looked up in. */
+enum err apply__judge_source(struct apply *apply, struct mutation *m) MUST_USE;
 /* Writes the object's record under the mutation's name, lets go of what the name referred to
  * before, and publishes. */
 enum err

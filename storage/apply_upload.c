@@ -105,7 +105,7 @@ static enum err refer_to_pieces(struct apply *apply, const struct mutation *m,
 {
     uint64_t size = 0;
     for (size_t i = 0; i < m->piece_count; i++) {
-        enum err e = apply__data_refer(apply, &m->pieces[i], &pieces[i]);
+        enum err e = apply__piece_refer(apply, m, i, &pieces[i]);
         if (e)
             return e;
         size +=
@@ -186,6 +186,9 @@ enum err apply__part_put(struct apply *apply, struct mutation *m)
                         (unsigned long long)m->size, m->piece_count);
     struct kv_key key;
     e = get_upload(apply, m, &key);
+    if (e)
+        return e;
+    e = apply__judge_source(apply, m);
     if (e)
         return e;
     key_part(&key, &m->upload, m->part_number);

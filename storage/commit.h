@@ -8,7 +8,7 @@
  *
  * While one batch syncs the next one gathers in the queue, so there is no timer: an idle volume
  * answers at the speed of the disk, a busy one shares each flush among all who wait. A batch that
- * changes nothing is not written.
+ * changes nothing is not written, and one of nothing but what the log holds is not synced (log.h).
  *
  * Everything in a batch is answered alike when the disk fails: a failed sync or write fails the
  * volume (VOLUME_FAILED) and nothing is tried again; whether that batch is there will be known at
@@ -22,6 +22,7 @@
 #include <stdatomic.h>
 
 #include "storage/apply.h"
+#include "storage/log.h"
 #include "storage/reclaim.h"
 
 struct volume;
@@ -30,6 +31,8 @@ struct volume;
 #define COMMIT_BATCH_BYTES_MAX MIB(8)
 #define COMMIT_SEGMENTS_MAX    64u /* records of segments on their way into or out of the index */
 
+enum commit_kind { COMMIT_MUTATION, COMMIT_LOG_APPEND, COMMIT_LOG_SAVE };
+
 struct segment_change {
     uint32_t number;
     bool is_new; /* else: to be forgotten */
@@ -37,7 +40,7 @@ struct segment_change {
 
 struct commit {
     _Atomic(struct commit_item *) queue; /* newest first */
-    pthread_mutex_t lock;             /* over wake and the segment changes */
+    pthread_mutex_t lock;                /* over wake, the segment changes and log_shown */
     pthread_cond_t wake;
     atomic_bool is_asleep;
     atomic_bool is_stopping;
@@ -48,7 +51,9 @@ struct commit {
     uint32_t forgotten_count;
     atomic_bool gc_wanted;    /* there may be deferred deletions to be done */
     atomic_bool probe_wanted; /* write something, to see whether the index can */
-    atomic_bool flush_wanted; /* write segment changes even though nobody commits */
+    atomic_bool flush_wanted; /* write segment changes, and sync, even though nobody commits */
+    _Atomic uint64_t trim_below; /* rows of the log below it are not needed any more */
+    struct log_range log_shown;  /* as of the last batch written */
 
     /* the committer's own */
     struct commit_item *first, *last; /* taken from the queue */
@@ -56,11 +61,16 @@ struct commit {
     struct effects effects;
     struct apply apply;
     struct released_list limbo;
-    bool gc_is_broken;
+    struct log_range log;   /* as the batch at hand leaves it */
+    uint64_t log_rows_from; /* there may be rows from here on; those below log.first are to go */
+    bool gc_is_broken, trim_is_broken;
     bool is_blocked; /* the last write found the disk full: only mutations and probes try again */
     uint64_t ticked_ns; /* when the keeper was last asked to look at the disk */
 
-    _Atomic uint64_t seq; /* of the last durable batch */
+    _Atomic uint64_t seq; /* of the last batch written */
+    _Atomic uint64_t
+        synced_seq; /* of the last one that was synced: it and all before are durable */
+    _Atomic uint64_t unsynced_since_ns; /* when the first batch behind it was written; 0: none */
     _Atomic uint64_t last_psn;
     _Atomic uint64_t batches, mutations;
 };
@@ -75,6 +85,8 @@ void commit_wake(struct volume *volume); /* any thread */
 void commit_drain(struct volume *volume);
 /* B. One batch. False: there was nothing to do. */
 bool commit_step(struct volume *volume);
+void commit_show_log(
+    struct volume *volume); /* the committer's `log` is what others see from now on */
 
 /*
  * The keeper's, who alone adds changes. A new segment must be told before anything is allocated in

@@ -234,7 +234,8 @@ static void check_identity(struct fsck *fsck, const struct superblock *superbloc
 
 /* ---- the whole check ---- */
 
-static enum err open_index(struct fsck *fsck, struct kv **ret_owned)
+static enum err open_index(struct fsck *fsck, const struct superblock *superblock,
+                           struct kv **ret_owned)
 {
     *ret_owned = NULL;
     fsck->kv = fsck->options->kv;
@@ -242,10 +243,14 @@ static enum err open_index(struct fsck *fsck, struct kv **ret_owned)
         return ERR_OK;
     char path[SEGMENT_PATH_BYTES_MAX];
     snprintf(path, sizeof path, "%s/meta", fsck->options->dir);
-    enum err e = kv_rocks_open(
-        &(struct kv_rocks_options){
-            .path = path, .cache_bytes = MIB(64), .memtable_bytes = MIB(8), .read_only = true},
-        ret_owned, fsck->trail);
+    enum err e =
+        kv_rocks_open(&(struct kv_rocks_options){.path = path,
+                                                 .cache_bytes = MIB(64),
+                                                 .memtable_bytes = MIB(8),
+                                                 .read_only = true,
+                                                 .has_log = (superblock->features_read_only &
+                                                             FEATURE_READ_ONLY_LOG) != 0},
+                      ret_owned, fsck->trail);
     fsck->kv = *ret_owned;
     return e;
 }
@@ -291,7 +296,7 @@ enum err volume_fsck(const struct fsck_options *options, struct fsck_counts *ret
     enum err e = read_superblock(&fsck, &superblock);
     if (!e) {
         fsck.segment_bytes = superblock.segment_bytes;
-        e = open_index(&fsck, &owned);
+        e = open_index(&fsck, &superblock, &owned);
     }
     if (!e)
         e = run_phases(&fsck, &superblock);

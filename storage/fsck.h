@@ -7,8 +7,9 @@
  *     extents     in order, in bounds, no two overlapping            (free space is what no extent
  * covers) data        each extent of data has its extent record          <->  each extent record
  * its data names       objects, manifests, parts -> data and buckets      references counted =
- * references stored leftovers   data nobody names, unless deletion of it is queued checksums   with
- * `data`: every 64 KiB of every extent, every inline value
+ * references stored, those of log rows not applied yet among them leftovers   data nobody names,
+ * unless deletion of it is queued checksums   with `data`: every 64 KiB of every extent, every
+ * inline value
  *
  * Memory: about 40 bytes for each data (an object or a part) in the volume.
  */
@@ -37,6 +38,7 @@
     X(SIZE, "the pieces of an object or part do not add up to its size")                           \
     X(MANIFEST, "a manifest is missing, incomplete or nobody's")                                   \
     X(BUCKET, "an object or upload lies in a bucket that does not exist")                          \
+    X(LOG, "records of the group's log are missing, or a row of it is not its own")                \
     X(UPLOAD, "parts lie under an upload that does not exist")                                     \
     X(CHECKSUM, "stored bytes do not match their checksum")                                        \
     X(UNREADABLE, "the disk does not give stored bytes back")
@@ -55,7 +57,8 @@ struct fsck_counts {
     uint64_t records[KV_FAMILY_COUNT];
     uint64_t segments_unrecorded; /* files of segments that were being made in a crash: no finding,
                                      the next open removes them */
-    uint64_t segments, extents, data, inline_data, objects, uploads, parts;
+    uint64_t segments, extents, data, inline_data, objects, uploads, parts, log_rows;
+    uint64_t absent_data;    /* counted and not here, as a record of the log said: no finding */
     uint64_t bytes_stored;   /* in extents and inline */
     uint64_t bytes_verified; /* with `data` */
     uint64_t findings[FSCK_CLASS_COUNT];

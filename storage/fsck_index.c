@@ -135,6 +135,12 @@ static enum err check_data(struct fsck *fsck, struct bytes key, struct bytes val
         fsck->counts.bytes_stored += data.size;
     }
     entry->exists = true;
+    if (data.is_absent) {
+        entry->shards_left = 0;
+        fsck->counts.absent_data++;
+        fsck->counts.bytes_stored -= data.size;
+        return ERR_OK;
+    }
     if (entry->size != data.size || shard >= data_shards(data.size) || entry->shards_left == 0)
         fsck__find(fsck, FSCK_DATA_SHARDS, "data " ID_FORMAT ": shard %u disagrees with the others",
                    ID_VALUES(id), shard);
@@ -322,6 +328,50 @@ static enum err check_bucket(struct fsck *fsck, struct bytes key, struct bytes v
     return tally_get(&fsck->buckets, (struct data_id){0, bucket.id.value}, &entry);
 }
 
+/* ---- the log ---- */
+
+static uint64_t sys_number(struct fsck *fsck, struct bytes key)
+{
+    struct kv_value value;
+    if (fsck->kv->ops->get(fsck->kv, KV_SYS, key, KV_ANY, &value))
+        return 0;
+    uint64_t number = value.bytes.size == 8 ? get_le64(value.bytes.data) : 0;
+    fsck->kv->ops->value_put(&value);
+    return number;
+}
+
+/* A row that is not applied yet holds the one reference to its data. */
+static enum err check_row(struct fsck *fsck, struct bytes key, struct bytes value)
+{
+    uint64_t psn;
+    struct log_record row;
+    if (key_log_parse(key, &psn) || record_log_get(value, &row))
+        return undecodable(fsck, KV_LOG, key);
+    if (psn < fsck->log.first)
+        return ERR_OK; /* on its way out */
+    fsck->counts.log_rows++;
+    uint64_t last = fsck->log.last != 0 ? fsck->log.last : fsck->log.applied;
+    bool is_first = fsck->log.last == 0;
+    if (is_first ? psn > last + 1 : psn != last + 1)
+        fsck__find(fsck, FSCK_LOG, "record %" PRIu64 " comes after %" PRIu64, psn, last);
+    fsck->log.last = psn;
+    if (psn <= fsck->log.applied || row.data.size == 0)
+        return ERR_OK;
+    char name[48];
+    snprintf(name, sizeof name, "record %" PRIu64 " of the log", psn);
+    struct stored_piece piece = {.piece = {.data = row.data.id, .size = row.data.size},
+                                 .is_inline = row.data.is_inline};
+    count_piece(fsck, name, &piece);
+    return ERR_OK;
+}
+
+static void check_log_end(struct fsck *fsck)
+{
+    if (fsck->log.last != 0 && fsck->log.last < fsck->log.applied)
+        fsck__find(fsck, FSCK_LOG, "records behind %" PRIu64 " are missing, %" PRIu64 " is applied",
+                   fsck->log.last, fsck->log.applied);
+}
+
 /* ---- uploads and parts ---- */
 
 static int compare_uploads(const void *a, const void *b)
@@ -471,8 +521,10 @@ enum err fsck__index(struct fsck *fsck)
         {KV_INLINE, "inline data", check_inline},   {KV_GC, "queued deletions", check_gc},
         {KV_BUCKET, "buckets", check_bucket},       {KV_OBJECT, "objects", check_object},
         {KV_UPLOAD, "uploads", check_upload},       {KV_PART, "parts", check_part},
-        {KV_MANIFEST, "manifests", check_manifest},
+        {KV_MANIFEST, "manifests", check_manifest}, {KV_LOG, "the log", check_row},
     };
+    fsck->log.first = sys_number(fsck, KEY_SYS_LOG_FIRST);
+    fsck->log.applied = sys_number(fsck, KEY_SYS_LAST_PSN);
     fsck->last_extent.segment = UINT32_MAX;
     enum err e = ERR_OK;
     for (size_t i = 0; i < COUNT_OF(phases) && !e; i++) {
@@ -482,7 +534,9 @@ enum err fsck__index(struct fsck *fsck)
         e = fsck__walk(fsck, phases[i].family, (struct bytes){NULL, 0}, phases[i].phase,
                        phases[i].each);
     }
-    if (!e)
+    if (!e) {
+        check_log_end(fsck);
         check_tally(fsck);
+    }
     return e;
 }

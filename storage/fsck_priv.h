@@ -64,6 +64,10 @@ struct fsck {
         uint32_t segment;
         uint64_t end_unit;
     } last_extent;
+    struct {
+        uint64_t first, applied; /* rows from `first` on count; those behind `applied` hold data */
+        uint64_t last;           /* row seen; 0: none */
+    } log;
     struct fsck_counts counts;
     struct err_trail *trail; /* borrowed */
     uint64_t told_ns;        /* when progress was last told */

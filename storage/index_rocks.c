@@ -55,7 +55,10 @@ const char *const kv_family_names[KV_FAMILY_COUNT] = {
     [KV_DATA] = "data",     [KV_EXTENT] = "extent",
     [KV_INLINE] = "inline", [KV_UPLOAD] = "upload",
     [KV_PART] = "part",     [KV_GC] = "gc",
+    [KV_LOG] = "log",
 };
+_Static_assert(KV_LOG + 1 == KV_FAMILY_COUNT,
+               "the families of a volume without a log are the rest");
 
 static const struct family_plan {
     bool filter; /* read by point: a filter saves a table's read for an absent key */
@@ -64,7 +67,7 @@ static const struct family_plan {
     [KV_SYS] = {true, 4},       [KV_BUCKET] = {true, 4}, [KV_OBJECT] = {true, 8},
     [KV_MANIFEST] = {true, 16}, [KV_DATA] = {true, 4},   [KV_EXTENT] = {false, 16},
     [KV_INLINE] = {true, 4},    [KV_UPLOAD] = {true, 4}, [KV_PART] = {true, 4},
-    [KV_GC] = {false, 4},
+    [KV_GC] = {false, 4},       [KV_LOG] = {false, 16},
 };
 
 struct rocks {
@@ -73,6 +76,7 @@ struct rocks {
     bool failed; /* the committer's: a write failed and nothing may be written any more */
     rocksdb_t *db;
     rocksdb_column_family_handle_t *families[KV_FAMILY_COUNT];
+    unsigned family_count;      /* without KV_LOG one less */
     rocksdb_options_t *options; /* the database's */
     rocksdb_options_t *family_options[KV_FAMILY_COUNT];
     rocksdb_cache_t *cache;
@@ -254,6 +258,8 @@ static enum err rocks_get(struct kv *kv, enum kv_family family, struct bytes key
                           struct kv_value *ret_value)
 {
     struct rocks *rocks = to_rocks(kv);
+    if (family >= rocks->family_count)
+        return ERR_NO_SUCH_OBJECT;
     char *message = NULL;
     rocksdb_readoptions_t *options = tier == KV_MEMORY_ONLY ? rocks->read_memory : rocks->read_any;
     rocksdb_pinnableslice_t *slice = rocksdb_get_pinned_cf(
@@ -295,6 +301,9 @@ static enum err rocks_iter_open(struct kv *kv, const struct kv_iter_options *opt
     if (iter == NULL)
         return ERR_NO_MEMORY;
     iter->magic = ITER_MAGIC;
+    *ret_iter = iter;
+    if (options->family >= rocks->family_count)
+        return ERR_OK; /* over nothing */
     iter->options = rocksdb_readoptions_create();
     rocksdb_readoptions_set_verify_checksums(iter->options, 1);
     rocksdb_readoptions_set_background_purge_on_iterator_cleanup(iter->options, 1);
@@ -310,7 +319,6 @@ static enum err rocks_iter_open(struct kv *kv, const struct kv_iter_options *opt
     }
     iter->iter =
         rocksdb_create_iterator_cf(rocks->db, iter->options, rocks->families[options->family]);
-    *ret_iter = iter;
     return ERR_OK;
 }
 
@@ -320,15 +328,18 @@ static void rocks_iter_close(struct kv_iter *iter)
         return;
     CHECK_MAGIC(iter, ITER_MAGIC);
     iter->magic = 0;
-    rocksdb_iter_destroy(iter->iter);
-    rocksdb_readoptions_destroy(iter->options);
+    if (iter->iter != NULL) {
+        rocksdb_iter_destroy(iter->iter);
+        rocksdb_readoptions_destroy(iter->options);
+    }
     free(iter);
 }
 
 static void rocks_iter_seek(struct kv_iter *iter, struct bytes key)
 {
     CHECK_MAGIC(iter, ITER_MAGIC);
-    rocksdb_iter_seek(iter->iter, key.data, key.size);
+    if (iter->iter != NULL)
+        rocksdb_iter_seek(iter->iter, key.data, key.size);
 }
 
 static void rocks_iter_next(struct kv_iter *iter)
@@ -338,7 +349,7 @@ static void rocks_iter_next(struct kv_iter *iter)
 
 static bool rocks_iter_valid(const struct kv_iter *iter)
 {
-    return rocksdb_iter_valid(iter->iter) != 0;
+    return iter->iter != NULL && rocksdb_iter_valid(iter->iter) != 0;
 }
 
 static struct bytes rocks_iter_key(const struct kv_iter *iter)
@@ -358,6 +369,8 @@ static struct bytes rocks_iter_value(const struct kv_iter *iter)
 static enum err rocks_iter_err(const struct kv_iter *iter)
 {
     char *message = NULL;
+    if (iter->iter == NULL)
+        return ERR_OK;
     rocksdb_iter_get_error(iter->iter, &message);
     return judge(message, NULL, "");
 }
@@ -376,6 +389,7 @@ static enum err rocks_write(struct kv *kv, const struct kv_batch *batch, bool sy
         struct bytes key, value;
         bool is_delete;
         kv_batch_at(batch, i, &family, &key, &value, &is_delete);
+        CHECK(family < rocks->family_count);
         if (is_delete)
             rocksdb_writebatch_delete_cf(rocks->batch, rocks->families[family], key.data, key.size);
         else
@@ -395,7 +409,7 @@ static enum err rocks_write(struct kv *kv, const struct kv_batch *batch, bool sy
 static uint64_t property_of_all(struct rocks *rocks, const char *name)
 {
     uint64_t sum = 0;
-    for (size_t i = 0; i < KV_FAMILY_COUNT; i++) {
+    for (size_t i = 0; i < rocks->family_count; i++) {
         uint64_t value = 0;
         if (rocksdb_property_int_cf(rocks->db, rocks->families[i], name, &value) == 0)
             sum += value;
@@ -451,7 +465,7 @@ static void rocks_close(struct kv *kv)
         return;
     struct rocks *rocks = to_rocks(kv);
     if (rocks->db != NULL) {
-        for (size_t i = 0; i < KV_FAMILY_COUNT; i++)
+        for (size_t i = 0; i < rocks->family_count; i++)
             rocksdb_column_family_handle_destroy(rocks->families[i]);
         rocksdb_close(rocks->db); /* flushes nothing: every batch is in the log */
     }
@@ -467,7 +481,7 @@ static void rocks_close(struct kv *kv)
 static void rocks_compact(struct kv *kv)
 {
     struct rocks *rocks = to_rocks(kv);
-    for (size_t i = 0; i < KV_FAMILY_COUNT && !rocks->failed; i++)
+    for (size_t i = 0; i < rocks->family_count && !rocks->failed; i++)
         rocksdb_compact_range_cf(rocks->db, rocks->families[i], NULL, 0, NULL, 0);
 }
 
@@ -488,6 +502,21 @@ static const struct kv_ops rocks_ops = {
     .close = rocks_close,
 };
 
+/* Made for a log at the last open, which a crash may have kept from making the family. */
+static bool has_log_family(const struct rocks *rocks, const char *path)
+{
+    size_t count = 0;
+    char *message = NULL;
+    char **names = rocksdb_list_column_families(rocks->options, path, &count, &message);
+    bool has = false;
+    for (size_t i = 0; names != NULL && i < count; i++)
+        has = has || strcmp(names[i], kv_family_names[KV_LOG]) == 0;
+    if (names != NULL)
+        rocksdb_list_column_families_destroy(names, count);
+    rocksdb_free(message); /* opening will say it */
+    return has;
+}
+
 static enum err open_with(struct rocks *rocks, const struct kv_rocks_options *wanted,
                           int compression, char **ret_message)
 {
@@ -495,17 +524,20 @@ static enum err open_with(struct rocks *rocks, const struct kv_rocks_options *wa
     enum err e = make_options(rocks, wanted, compression);
     if (e)
         return e;
+    rocks->family_count = KV_FAMILY_COUNT;
+    if (!wanted->has_log || (wanted->read_only && !has_log_family(rocks, wanted->path)))
+        rocks->family_count--;
     const rocksdb_options_t *family_options[KV_FAMILY_COUNT];
     for (size_t i = 0; i < KV_FAMILY_COUNT; i++)
         family_options[i] = rocks->family_options[i];
     if (wanted->read_only)
         rocks->db = rocksdb_open_for_read_only_column_families(
-            rocks->options, wanted->path, KV_FAMILY_COUNT, kv_family_names, family_options,
+            rocks->options, wanted->path, (int)rocks->family_count, kv_family_names, family_options,
             rocks->families, 0, ret_message);
     else
-        rocks->db = rocksdb_open_column_families(rocks->options, wanted->path, KV_FAMILY_COUNT,
-                                                 kv_family_names, family_options, rocks->families,
-                                                 ret_message);
+        rocks->db = rocksdb_open_column_families(rocks->options, wanted->path,
+                                                 (int)rocks->family_count, kv_family_names,
+                                                 family_options, rocks->families, ret_message);
     return ERR_OK;
 }
 

@@ -9,6 +9,7 @@
 
 #define MEASURE_NS      NS_PER_SECOND
 #define SUPERBLOCK_NS   (10 * NS_PER_SECOND) /* how old its durable_commit_seq may be */
+#define SYNC_NS         NS_PER_SECOND        /* how long batches of the log may stay unsynced */
 #define RETRY_NS        NS_PER_SECOND        /* while the disk is full */
 #define COMPACT_NS      (10 * NS_PER_SECOND) /* at least between two compactions of a full index */
 #define REFUSED_NS      (30 * NS_PER_SECOND) /* after a segment could not be made */
@@ -308,13 +309,40 @@ static void keep_space(struct volume *volume, bool has_changed)
     give_back_segments(volume);
 }
 
+/* ---- batches that were not synced ---- */
+
+/* Somebody waits for space that only a sync gives back. */
+static bool is_pressed(struct volume *volume)
+{
+    if (atomic_load(&volume->reclaim.held_units) == 0)
+        return false;
+    pthread_mutex_lock(&volume->space.lock);
+    bool is_asked = volume->space.segment_wanted;
+    pthread_mutex_unlock(&volume->space.lock);
+    return is_asked || volume__state(volume) != VOLUME_OK;
+}
+
+/* Sees to it that they are synced before long. Returns in how many ns to look again. */
+static uint64_t keep_synced(struct volume *volume)
+{
+    uint64_t since_ns = atomic_load(&volume->commit.unsynced_since_ns);
+    uint64_t now_ns = clock_mono_ns(volume->clock);
+    if (since_ns == 0)
+        return UINT64_MAX;
+    if (now_ns - since_ns < SYNC_NS && !is_pressed(volume))
+        return SYNC_NS - (now_ns - since_ns);
+    atomic_store(&volume->commit.flush_wanted, true);
+    commit_wake(volume);
+    return SYNC_NS;
+}
+
 /* ---- the superblock ---- */
 
 /* Returns in how many ns it wants to be written; UINT64_MAX: it is up to date. */
 static uint64_t keep_superblock(struct volume *volume)
 {
     struct keeper *keeper = &volume->keeper;
-    uint64_t now_ns = clock_mono_ns(volume->clock), seq = atomic_load(&volume->commit.seq);
+    uint64_t now_ns = clock_mono_ns(volume->clock), seq = atomic_load(&volume->commit.synced_seq);
     if (seq == volume->superblock.durable_commit_seq) {
         keeper->superblock_at_ns = 0;
         return UINT64_MAX;
@@ -342,10 +370,12 @@ uint64_t keeper_step(struct volume *volume)
 {
     uint64_t next_ns = UINT64_MAX;
     if (volume__state(volume) != VOLUME_FAILED && !volume->is_damaged && !volume->read_only) {
+        uint64_t sync_ns = keep_synced(volume);
         bool has_changed = reclaim_step(volume) > 0;
         has_changed = remove_forgotten(volume) || has_changed;
         keep_space(volume, has_changed);
         next_ns = keep_superblock(volume);
+        next_ns = next_ns < sync_ns ? next_ns : sync_ns;
         if (volume__state(volume) == VOLUME_READ_ONLY && next_ns > RETRY_NS)
             next_ns = RETRY_NS;
     } else {
@@ -359,6 +389,10 @@ void keeper_provide(struct volume *volume)
 {
     if (volume__state(volume) != VOLUME_OK)
         return;
+    if (atomic_load(&volume->reclaim.held_units) > 0) {
+        atomic_store(&volume->commit.flush_wanted, true);
+        (void)commit_step(volume);
+    }
     (void)reclaim_step(volume);
     if (atomic_load(&volume->space.growable) > 0)
         (void)make_segment(volume);

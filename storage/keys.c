@@ -185,6 +185,16 @@ void key_gc_uploads(struct kv_key *key, struct bucket_id bucket)
     add_be32(key, bucket.value);
 }
 
+/* ---- the log ---- */
+
+void key_log(struct kv_key *key, uint64_t psn)
+{
+    uint8_t bytes[8];
+    put_be64(bytes, psn);
+    start(key);
+    add_bytes(key, bytes, sizeof bytes);
+}
+
 void key_successor(struct kv_key *key)
 {
     while (key->size > 0 && key->data[key->size - 1] == 0xff)
@@ -206,6 +216,14 @@ enum err key_segment_parse(struct bytes key, uint32_t *ret_segment)
     if (key.size != prefix + 4 || !bytes_start_with(key, KEY_SEGMENT_PREFIX))
         return ERR_CORRUPT;
     *ret_segment = get_be32(key.data + prefix);
+    return ERR_OK;
+}
+
+enum err key_log_parse(struct bytes key, uint64_t *ret_psn)
+{
+    if (key.size != 8)
+        return ERR_CORRUPT;
+    *ret_psn = get_be64(key.data);
     return ERR_OK;
 }
 

@@ -16,6 +16,7 @@
  *               00 01, upload id (16)
  *     part      upload id (16), be16 number                   number
  *     gc        kind (1 byte), then what is to be deleted     none
+ *     log       be64 psn                                      psn
  *
  * An object's key is the last thing in its key, so its bytes stand as they are. In an upload's key
  * something follows, so a zero byte is escaped and 00 01 ends the key: 00 01 sorts below 00 FF and
@@ -46,6 +47,8 @@ static inline struct bytes key_bytes(const struct kv_key *key)
  *     last_psn     le64, of the last mutation numbered before that batch
  *     next_bucket  le32
  *     completed    le64: uploads completed so far
+ *     log_first    le64: rows of the log below it do not count any more
+ *     log_state    what the layer above the log keeps beside it
  *     seg/ be32    a segment
  *     set/ name    a setting; the name has at most SETTING_NAME_BYTES_MAX
  *     done/ id     the memory of a completed upload (records.h)
@@ -56,6 +59,8 @@ static inline struct bytes key_bytes(const struct kv_key *key)
 #define KEY_SYS_LAST_PSN    BYTES("last_psn")
 #define KEY_SYS_NEXT_BUCKET BYTES("next_bucket")
 #define KEY_SYS_COMPLETED   BYTES("completed")
+#define KEY_SYS_LOG_FIRST   BYTES("log_first")
+#define KEY_SYS_LOG_STATE   BYTES("log_state")
 void key_segment(struct kv_key *key, uint32_t segment);
 void key_setting(struct kv_key *key, struct bytes name);
 void key_completed(struct kv_key *key, const struct upload_id *id);
@@ -97,11 +102,15 @@ void key_gc_id(struct kv_key *key, enum gc_kind kind, struct data_id id);
 void key_gc_parts(struct kv_key *key, const struct upload_id *id);
 void key_gc_uploads(struct kv_key *key, struct bucket_id bucket);
 
+/* ---- the log ---- */
+void key_log(struct kv_key *key, uint64_t psn);
+
 /* The first key above all that begin with `key`; size 0 when there is none. Bounds of walks. */
 void key_successor(struct kv_key *key);
 
 /* ---- the way back. ERR_CORRUPT when the bytes are no such key ---- */
 enum err key_segment_parse(struct bytes key, uint32_t *ret_segment) MUST_USE;
+enum err key_log_parse(struct bytes key, uint64_t *ret_psn) MUST_USE;
 enum err key_object_parse(struct bytes key, struct bucket_id *ret_bucket,
                           struct bytes *ret_name) MUST_USE; /* name: borrowed from key */
 enum err key_extent_parse(struct bytes key, uint32_t *ret_segment, uint32_t *ret_unit) MUST_USE;

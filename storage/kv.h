@@ -12,7 +12,7 @@
 #include "base/disk.h"
 
 enum kv_family {
-    KV_SYS,      /* volume identity, commit sequence, segments, settings */
+    KV_SYS, /* volume identity, commit sequence, segments, settings */
     KV_BUCKET,
     KV_OBJECT,
     KV_MANIFEST, /* piece and part tables of objects made of several pieces */
@@ -21,7 +21,8 @@ enum kv_family {
     KV_INLINE,   /* data_id -> bytes of small data */
     KV_UPLOAD,
     KV_PART,
-    KV_GC,       /* data to be deleted in bounded batches */
+    KV_GC,  /* data to be deleted in bounded batches */
+    KV_LOG, /* psn -> a record of the group's log; last, for only volumes with a log have it */
     KV_FAMILY_COUNT,
 };
 
@@ -111,6 +112,8 @@ struct kv_rocks_options {
     uint64_t memtable_bytes; /* of all families together */
     bool create;
     bool read_only;
+    bool has_log; /* with KV_LOG, made when it is not there; without, nothing is ever in that family
+                     and nothing may be put there */
 };
 enum err kv_rocks_open(const struct kv_rocks_options *options, struct kv **ret_kv, struct err_trail *trail) MUST_USE;
 

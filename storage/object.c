@@ -201,7 +201,7 @@ static enum err load_data(const struct object_source *source, struct plan *plan,
         return e;
     if (end > data.size)
         return ERR_CORRUPT;
-    if (data.size <= DATA_SHARD_BYTES)
+    if (data.size <= DATA_SHARD_BYTES && !data.is_absent)
         plan->data = data;
     return ERR_OK;
 }

@@ -122,7 +122,8 @@ struct commit_item {
     struct loop_msg msg;
     struct commit_item *next;
     uint64_t queued_ns;
-    uint8_t kind; /* enum commit_kind of storage/commit.h */
+    uint8_t kind;          /* enum commit_kind of storage/commit.h */
+    enum err err, outcome; /* why it cannot be done; else what it comes to */
 };
 
 struct receipt {

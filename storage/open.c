@@ -119,6 +119,21 @@ static enum err load_superblock(struct volume *volume, struct err_trail *trail)
     return ERR_OK;
 }
 
+/* ---- the log ---- */
+
+/* The superblock says so before there is anything of it. */
+static enum err load_log_feature(struct volume *volume, const struct volume_options *options,
+                                 struct err_trail *trail)
+{
+    struct superblock *superblock = &volume->superblock;
+    volume->has_log = (superblock->features_read_only & FEATURE_READ_ONLY_LOG) != 0;
+    if (volume->has_log || !options->has_log || volume->read_only)
+        return ERR_OK;
+    superblock->features_read_only |= FEATURE_READ_ONLY_LOG;
+    volume->has_log = true;
+    return superblock_write(volume->superblock_file, superblock, trail);
+}
+
 /* ---- Direct I/O ---- */
 
 enum err volume__judge_direct(const char *dir, struct disk *disk, enum volume_direct direct,
@@ -188,7 +203,8 @@ static enum err load_index(struct volume *volume, const struct volume_options *o
                                                                     : INDEX_CACHE_BYTES,
                                                  .memtable_bytes = memtable_bytes(volume),
                                                  .create = is_new,
-                                                 .read_only = volume->read_only},
+                                                 .read_only = volume->read_only,
+                                                 .has_log = volume->has_log},
                       &volume->kv, trail);
     if (e == ERR_NO_SUCH_FILE && !is_new)
         return err_say(trail, ERR_CORRUPT, "the index in %s is missing", path);
@@ -267,8 +283,90 @@ static enum err load_counters(struct volume *volume, struct err_trail *trail)
                        (unsigned long long)seq,
                        (unsigned long long)volume->superblock.durable_commit_seq);
     atomic_store(&volume->commit.seq, seq);
+    atomic_store(&volume->commit.synced_seq, seq);
     atomic_store(&volume->commit.last_psn, psn);
     volume->commit.apply.next_bucket_id = (uint32_t)next_bucket;
+    return ERR_OK;
+}
+
+/* ---- what the log holds ---- */
+
+/* The row the iterator stands on; 0: none. */
+static enum err row_number(const struct kv_ops *ops, struct kv_iter *iter, uint64_t *ret_psn)
+{
+    *ret_psn = 0;
+    return ops->iter_valid(iter) ? key_log_parse(ops->iter_key(iter), ret_psn)
+                                 : ops->iter_err(iter);
+}
+
+static enum err seek_row(const struct kv_ops *ops, struct kv_iter *iter, uint64_t psn,
+                         uint64_t *ret_psn)
+{
+    struct kv_key key;
+    key_log(&key, psn);
+    ops->iter_seek(iter, key_bytes(&key));
+    return row_number(ops, iter, ret_psn);
+}
+
+/* Rows below `first` are leftovers; between the first one and the last applied there is none
+ * missing (fsck looks at each), behind that one all are looked at. */
+static enum err see_rows(struct volume *volume, struct kv_iter *iter, uint64_t first,
+                         bool *ret_has_gap)
+{
+    const struct kv_ops *ops = volume->kv->ops;
+    struct commit *commit = &volume->commit;
+    struct log_range *log = &commit->log;
+    uint64_t found;
+    log->applied = atomic_load(&commit->last_psn);
+    log->first = log->applied + 1;
+    log->last = log->applied;
+    enum err e = seek_row(ops, iter, 0, &commit->log_rows_from);
+    if (e == ERR_OK)
+        e = seek_row(ops, iter, first, &found);
+    if (commit->log_rows_from == 0)
+        commit->log_rows_from = log->first;
+    if (e || found == 0)
+        return e;
+    log->first = found;
+    if (found <= log->applied)
+        e = seek_row(ops, iter, log->applied, &found);
+    uint64_t expected = log->first <= log->applied ? log->applied : log->applied + 1;
+    while (e == ERR_OK && found == expected) {
+        log->last = expected++;
+        ops->iter_next(iter);
+        e = row_number(ops, iter, &found);
+    }
+    *ret_has_gap = e == ERR_OK && (found != 0 || log->last < log->applied);
+    return e;
+}
+
+static enum err load_log(struct volume *volume, struct err_trail *trail)
+{
+    const struct kv_ops *ops = volume->kv->ops;
+    struct kv_iter *iter;
+    uint64_t first;
+    bool has_gap = false;
+    if (!volume->has_log) {
+        volume->commit.log.applied = atomic_load(&volume->commit.last_psn);
+        return ERR_OK;
+    }
+    enum err e = get_number(volume, KEY_SYS_LOG_FIRST, 8, 0, &first, trail);
+    if (e)
+        return e;
+    e = ops->iter_open(volume->kv, &(struct kv_iter_options){.family = KV_LOG}, &iter);
+    if (e == ERR_OK) {
+        e = see_rows(volume, iter, first, &has_gap);
+        ops->iter_close(iter);
+    }
+    if (e)
+        return err_note(trail, e, "read the log");
+    if (has_gap) {
+        struct err_trail why = {0};
+        (void)err_say(&why, ERR_CORRUPT, "records of the log are missing behind number %llu",
+                      (unsigned long long)volume->commit.log.last);
+        damaged(volume, &why);
+    }
+    commit_show_log(volume);
     return ERR_OK;
 }
 
@@ -459,6 +557,8 @@ enum err volume__load(struct volume *volume, const struct volume_options *option
     if (e == ERR_OK)
         e = load_direct(volume, options, trail);
     if (e == ERR_OK)
+        e = load_log_feature(volume, options, trail);
+    if (e == ERR_OK)
         e = measure_disk(volume, trail);
     if (e == ERR_OK)
         e = load_index(volume, options, trail);
@@ -466,6 +566,8 @@ enum err volume__load(struct volume *volume, const struct volume_options *option
         e = judge_index(volume, trail);
     if (e == ERR_OK)
         e = load_counters(volume, trail);
+    if (e == ERR_OK)
+        e = load_log(volume, trail);
     if (e == ERR_OK)
         e = load_segments(volume, trail);
     if (e == ERR_OK)
@@ -478,7 +580,7 @@ enum err volume__load(struct volume *volume, const struct volume_options *option
     e = become_dirty(volume, trail);
     if (e)
         return e;
-    volume->data_epoch = volume->superblock.mount_epoch;
+    volume->data_epoch = options->data_epoch ? options->data_epoch : volume->superblock.mount_epoch;
     remove_leftovers(volume);
     e = space_measure(volume);
     return e ? err_note(trail, e, "ask how full the disk is") : ERR_OK;

@@ -108,6 +108,8 @@ static enum err window_of_extents(const struct place *place, struct bytes record
     struct data_record data;
     uint32_t shard = shard_of(place);
     enum err e = record_data_get(record, shard, &data);
+    if (e == ERR_OK && data.is_absent)
+        e = ERR_CORRUPT; /* counted here, but its bytes never came */
     if (e)
         return e;
     struct read_window *window = malloc(sizeof *window + data.sum_count * sizeof(uint64_t) +

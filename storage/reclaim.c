@@ -16,6 +16,7 @@ void reclaim_fini(struct reclaim *reclaim)
     free(reclaim->fresh.items);
     free(reclaim->parked.items);
     free(reclaim->working.items);
+    free(reclaim->held.items);
     pthread_mutex_destroy(&reclaim->lock);
 }
 
@@ -34,19 +35,27 @@ static bool make_room(struct released_list *list, size_t more)
     return true;
 }
 
-void reclaim_add(struct reclaim *reclaim, const struct released_extent *released, size_t count)
+static uint64_t units_of(const struct released_extent *released, size_t count)
 {
-    if (count == 0)
-        return;
     uint64_t units = 0;
     for (size_t i = 0; i < count; i++)
         units += released[i].extent.units;
+    return units;
+}
+
+/* Appends to one of the lists that the lock guards, and to its count of units. */
+static void add(struct reclaim *reclaim, struct released_list *list, _Atomic uint64_t *list_units,
+                const struct released_extent *released, size_t count)
+{
+    if (count == 0)
+        return;
+    uint64_t units = units_of(released, count);
     pthread_mutex_lock(&reclaim->lock);
-    bool fits = make_room(&reclaim->fresh, count);
+    bool fits = make_room(list, count);
     if (fits) {
-        memcpy(reclaim->fresh.items + reclaim->fresh.count, released, count * sizeof *released);
-        reclaim->fresh.count += count;
-        atomic_fetch_add(&reclaim->fresh_units, units);
+        memcpy(list->items + list->count, released, count * sizeof *released);
+        list->count += count;
+        atomic_fetch_add(list_units, units);
         atomic_fetch_add(&reclaim->dying_units, units);
     }
     pthread_mutex_unlock(&reclaim->lock);
@@ -54,6 +63,28 @@ void reclaim_add(struct reclaim *reclaim, const struct released_extent *released
         LOG_LIMITED(LOG_WARN, "storage",
                     "no memory to reclaim deleted space before the next start units=%llu",
                     (unsigned long long)units);
+}
+
+void reclaim_add(struct reclaim *reclaim, const struct released_extent *released, size_t count)
+{
+    add(reclaim, &reclaim->fresh, &reclaim->fresh_units, released, count);
+}
+
+void reclaim_hold(struct reclaim *reclaim, const struct released_extent *released, size_t count)
+{
+    add(reclaim, &reclaim->held, &reclaim->held_units, released, count);
+}
+
+void reclaim_release_held(struct reclaim *reclaim)
+{
+    struct released_list *held = &reclaim->held;
+    if (atomic_load_explicit(&reclaim->held_units, memory_order_relaxed) == 0)
+        return;
+    uint64_t units = units_of(held->items, held->count);
+    atomic_fetch_sub(&reclaim->dying_units, units); /* add() counts them again */
+    add(reclaim, &reclaim->fresh, &reclaim->fresh_units, held->items, held->count);
+    atomic_fetch_sub(&reclaim->held_units, units);
+    held->count = 0;
 }
 
 static void free_extent(struct volume *volume, const struct extent *extent)

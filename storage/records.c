@@ -12,6 +12,10 @@
 #define PART_HEAD_BYTES     40u
 #define PART_LINE_BYTES     10u /* before its checksum */
 
+#define DATA_IS_ABSENT 1u
+
+_Static_assert(ABSENT_RECORD_BYTES == DATA_HEAD_BYTES, "absent data has a head and nothing else");
+
 enum object_flags {
     OBJECT_HAS_PIECE = 1,
     OBJECT_HAS_MANIFEST = 2,
@@ -439,10 +443,23 @@ static bool extent_is_good(struct extent extent, bool is_last)
            (is_last || extent.bytes % SUM_CHUNK_BYTES == 0);
 }
 
+void record_absent_put(uint8_t out[ABSENT_RECORD_BYTES], uint64_t size)
+{
+    CHECK(size > 0 && size <= OBJECT_BYTES_MAX);
+    start_record(out, ABSENT_RECORD_BYTES);
+    out[1] = DATA_IS_ABSENT;
+    put_le64(out + 16, size);
+}
+
 /* The extents of a shard hold exactly its bytes, and every chunk has its sum. */
 static enum err judge_data(const struct data_record *data, uint32_t shard)
 {
     uint64_t start = (uint64_t)shard * DATA_SHARD_BYTES;
+    if (data->is_absent)
+        return data->size == 0 || data->size > OBJECT_BYTES_MAX || shard > 0 ||
+                       data->extents_in_all > 0 || data->extent_count > 0 || data->sum_count > 0
+                   ? ERR_CORRUPT
+                   : ERR_OK;
     if (data->size > OBJECT_BYTES_MAX || start >= data->size ||
         data->extents_in_all < data->extent_count)
         return ERR_CORRUPT;
@@ -464,15 +481,17 @@ enum err record_data_get(struct bytes record, uint32_t shard, struct data_record
     enum err e = judge_head(record, DATA_HEAD_BYTES);
     if (e)
         return e;
+    uint8_t flags = (uint8_t)record.data[1];
     struct data_record data = {
         .size = get_le64(record.data + 16),
+        .is_absent = flags == DATA_IS_ABSENT,
         .extents_in_all = get_le32(record.data + 12),
         .extent_count = get_le32(record.data + 4),
         .sum_count = get_le32(record.data + 8),
         .extents = (const uint8_t *)record.data + DATA_HEAD_BYTES,
     };
     if (data.extent_count > DATA_SHARD_EXTENTS_MAX || data.sum_count > DATA_SHARD_SUMS_MAX ||
-        !all_zero(record.data + 1, 3) ||
+        (flags & ~DATA_IS_ABSENT) != 0 || !all_zero(record.data + 2, 2) ||
         record.size != record_data_size(data.extent_count, data.sum_count))
         return ERR_CORRUPT;
     data.sums = data.extents + (size_t)data.extent_count * EXTENT_BYTES;

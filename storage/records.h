@@ -12,9 +12,10 @@
  *                56 checksum  then by flags: piece (1), manifest id (2, 16 bytes); then attrs
  *     manifest   0 version  1 0  2 le16 count  4 le32 0  8 le64 start  16 pieces, or part lines
  *                start: where its first piece, or part, begins in the object
- *     data       0 version  1 0 (3)  4 le32 extents here  8 le32 sums here
+ *     data       0 version  1 flags: absent (1)  2 0 (2)  4 le32 extents here  8 le32 sums here
  *                12 le32 extents of all shards  16 le64 size of all
  *                24 extents (le32 segment, unit, units, bytes), then sums (le64)
+ *                absent (storage/log.h): shard 0 alone, without extents and sums
  *     refs       0 version  1 0 (7)  8 le64 references
  *                (KV_DATA, DATA_REFS_SHARD; written when data is first shared)
  *     inline     0 version  1 0 (7)  8 le64 XXH3-64 of the bytes  16 the bytes
@@ -28,6 +29,8 @@
  *                32 md5 (16)  48 checksum
  *     gc         0 version  1 0 (3)  4 le32 shards  8 le32 next shard  12 le32 next index
  *     setting    0 version  1 the value
+ *     log        0 version  1 flags: data (1), inline (2)  2 0 (6)  8 le64 term
+ *                16 with data: data id (16), le64 size; then the record
  *
  *     piece      0 data id (le64, le64)  16 le64 offset  24 le64 size  32 le32 data group
  *                36 kind (0 extents, 1 inline)
@@ -38,6 +41,7 @@
 #define STORAGE_RECORDS_H
 
 #include "storage/data.h"
+#include "storage/log.h"
 #include "storage/object.h"
 
 #define RECORD_VERSION         1u
@@ -100,6 +104,7 @@ enum err record_parts_get(struct bytes record, struct object_part parts[MANIFEST
 /* ---- data ---- */
 struct data_record {
     uint64_t size; /* of the data, all shards */
+    bool is_absent; /* counted, but its bytes are not here: no extents, no sums, no other shards */
     uint32_t extents_in_all;
     uint32_t extent_count, sum_count; /* here */
     const uint8_t *extents, *sums;    /* borrowed, not aligned */
@@ -107,6 +112,10 @@ struct data_record {
 static inline uint32_t data_shards(uint64_t size)
 {
     return (uint32_t)((size + DATA_SHARD_BYTES - 1) / DATA_SHARD_BYTES);
+}
+static inline uint32_t record_data_shards(const struct data_record *data)
+{
+    return data->is_absent ? 1 : data_shards(data->size);
 }
 size_t record_data_size(uint32_t extent_count, uint32_t sum_count);
 struct data_shard { /* what to write: extents and sums of this shard alone */
@@ -118,6 +127,8 @@ struct data_shard { /* what to write: extents and sums of this shard alone */
     uint32_t sum_count;
 };
 void record_data_put(uint8_t *out, const struct data_shard *shard);
+#define ABSENT_RECORD_BYTES 24u
+void record_absent_put(uint8_t out[ABSENT_RECORD_BYTES], uint64_t size);
 /* Judges the record as shard number `shard` of its data: extents add up to the shard's bytes, there
  * is a sum for each chunk. */
 enum err record_data_get(struct bytes record, uint32_t shard,
@@ -189,5 +200,16 @@ enum err record_gc_get(struct bytes record, struct gc_record *ret_gc) MUST_USE;
 size_t record_setting_size(size_t size);
 void record_setting_put(uint8_t *out, struct bytes value);
 enum err record_setting_get(struct bytes record, struct bytes *ret_value) MUST_USE;
+
+/* ---- the log: records_log.c ---- */
+struct log_record {
+    uint64_t term;
+    struct log_data data; /* size 0: none */
+    struct bytes record;  /* borrowed */
+};
+#define LOG_HEAD_BYTES 16u
+size_t record_log_size(const struct log_record *row);
+void record_log_put(uint8_t *out, const struct log_record *row);
+enum err record_log_get(struct bytes record, struct log_record *ret_row) MUST_USE;
 
 #endif

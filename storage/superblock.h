@@ -33,7 +33,10 @@
 #define FORMAT_MAJOR             1u
 #define FORMAT_MINOR             0u
 #define FEATURES_KNOWN_COMPAT    0ull
-#define FEATURES_KNOWN_READ_ONLY 0ull
+/* The index has the log of a group (storage/log.h). Whoever does not know it would open the index
+ * without its family, which RocksDB refuses for writing, and take data of the log for lost. */
+#define FEATURE_READ_ONLY_LOG    1ull
+#define FEATURES_KNOWN_READ_ONLY FEATURE_READ_ONLY_LOG
 #define FEATURES_KNOWN_INCOMPAT  0ull
 
 enum superblock_state { SUPERBLOCK_CLEAN = 1, SUPERBLOCK_DIRTY = 2 };

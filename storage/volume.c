@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "storage/body_priv.h"
+#include "storage/log.h"
 #include "storage/volume_priv.h"
 
 /* ---- metrics of all open volumes together ---- */
@@ -169,7 +170,7 @@ static void write_clean(struct volume *volume)
         return; /* it stays DIRTY, which harms nothing: the next open reads the same */
     struct err_trail trail = {0};
     volume->superblock.state = SUPERBLOCK_CLEAN;
-    volume->superblock.durable_commit_seq = atomic_load(&volume->commit.seq);
+    volume->superblock.durable_commit_seq = atomic_load(&volume->commit.synced_seq);
     enum err e = superblock_write(volume->superblock_file, &volume->superblock, &trail);
     if (e)
         LOG(LOG_ERROR, "storage",
@@ -251,7 +252,10 @@ enum err volume_open(const struct volume_options *options, struct volume **ret_v
 {
     enum err e = ERR_OK;
     struct volume *volume = NULL;
-    if (options->dir == NULL || options->dir[0] == '\0' || strlen(options->dir) >= VOLUME_DIR_BYTES)
+    if (options->data_epoch != 0 && (options->data_epoch & DATA_EPOCH_DRAWN) == 0)
+        e = err_say(trail, ERR_INVALID, "an epoch that was drawn has bit 63 set");
+    else if (options->dir == NULL || options->dir[0] == '\0' ||
+             strlen(options->dir) >= VOLUME_DIR_BYTES)
         e = err_say(trail, ERR_INVALID, "a volume's directory has 1 to %u bytes",
                     VOLUME_DIR_BYTES - 1);
     else if ((volume = new_volume(options)) == NULL)
@@ -326,6 +330,14 @@ void volume_status(struct volume *volume, struct volume_status *ret_status)
         .committed_mutations = atomic_load(&volume->commit.mutations),
         .last_psn = atomic_load(&volume->commit.last_psn),
     };
+    if (volume->has_log) {
+        struct log_range log;
+        volume_log_range(volume, &log);
+        status.has_log = true;
+        status.log_first = log.first;
+        status.log_last = log.last;
+        status.log_applied = log.applied;
+    }
     memcpy(status.uuid, volume->superblock.uuid, sizeof status.uuid);
     memcpy(status.dir, volume->dir, sizeof status.dir);
     memcpy(status.file_system, volume->file_system, sizeof status.file_system);

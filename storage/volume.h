@@ -89,6 +89,8 @@ struct volume_status {
     uint64_t reserved_bytes;     /* of bodies being written */
     uint64_t reclaiming_bytes;   /* deleted, waiting for readers */
     uint64_t commits, committed_mutations, last_psn;
+    bool has_log;                              /* keeps the log of a group: storage/log.h */
+    uint64_t log_first, log_last, log_applied; /* first > last: no records */
     struct kv_stats index;
     uint64_t cached_objects, cached_bytes;
 };
@@ -96,6 +98,10 @@ void volume_status(struct volume *volume, struct volume_status *ret_status);
 
 /* ---- changes ---- */
 void volume_commit(struct volume *volume, struct mutation *mutation); /* applied in the order of the calls */
+/* Whether the volume takes such a change in the state it is in: for whoever orders changes that
+ * many nodes are to apply. Any thread. */
+enum err volume_judge(struct volume *volume, enum mutation_kind kind,
+                      struct err_trail *trail) MUST_USE;
 
 /* ---- buckets: kept in memory ---- */
 enum err volume_bucket(struct volume *volume, struct bytes name, struct bucket_info *ret_bucket) MUST_USE; /* ERR_NO_SUCH_BUCKET */

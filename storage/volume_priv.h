@@ -77,6 +77,7 @@ struct volume {
     char file_system[16];
 
     pthread_t keeper_thread, committer_thread;
+    bool has_log; /* KV_LOG is there */
     bool has_keeper, has_committer;
     struct volume *next_open; /* the metrics' list */
 };

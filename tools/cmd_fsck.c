@@ -60,12 +60,13 @@ static void print_report_json(const struct checking *checking, const struct fsck
                                 json_pack("{s:I, s:s}", "count", (json_int_t)counts->findings[i],
                                           "meaning", fsck_class_text((enum fsck_class)i)));
     report = json_pack(
-        "{s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:O}", "clean",
+        "{s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:O}", "clean",
         (int)(counts->findings_total == 0), "checksums_verified", (int)with_data, "segments",
         (json_int_t)counts->segments, "extents", (json_int_t)counts->extents, "data",
         (json_int_t)counts->data, "inline_data", (json_int_t)counts->inline_data, "objects",
         (json_int_t)counts->objects, "uploads", (json_int_t)counts->uploads, "parts",
-        (json_int_t)counts->parts, "bytes_stored", (json_int_t)counts->bytes_stored,
+        (json_int_t)counts->parts, "log_records", (json_int_t)counts->log_rows, "absent_data",
+        (json_int_t)counts->absent_data, "bytes_stored", (json_int_t)counts->bytes_stored,
         "bytes_verified", (json_int_t)counts->bytes_verified, "findings_total",
         (json_int_t)counts->findings_total, "classes", classes, "findings", checking->findings);
     print_json(report);
@@ -84,6 +85,11 @@ static void print_report(const struct fsck_counts *counts, bool with_data)
                 (unsigned long long)counts->uploads, (unsigned long long)counts->parts);
     print_field("extents", "%s in %llu segments, %llu data inline", extents,
                 (unsigned long long)counts->segments, (unsigned long long)counts->inline_data);
+    if (counts->log_rows > 0)
+        print_field("log", "%llu records of the group", (unsigned long long)counts->log_rows);
+    if (counts->absent_data > 0)
+        print_field("absent", "%llu data that a record of the log deletes; never read",
+                    (unsigned long long)counts->absent_data);
     print_field("stored", "%s", stored);
     if (with_data)
         print_field("verified", "%s read and compared with their checksums", verified);

@@ -38,6 +38,12 @@ static void print_volume(const json_t *volume)
     }
     print_field("segments", "%llu", (unsigned long long)json_number(volume, "segment_count"));
     print_field("last change", "psn %llu", (unsigned long long)json_number(volume, "last_psn"));
+    const json_t *log = json_object_get(volume, "log");
+    if (log != NULL)
+        print_field("log", "records %llu to %llu, applied up to %llu",
+                    (unsigned long long)json_number(log, "first"),
+                    (unsigned long long)json_number(log, "last"),
+                    (unsigned long long)json_number(log, "applied"));
 }
 
 static enum err describe(struct volume *volume, const void *context, json_t **ret_json)

@@ -101,6 +101,11 @@ json_t *describe_volume(struct volume *volume)
     };
     for (size_t i = 0; json != NULL && i < COUNT_OF(numbers); i++)
         json_object_set_new(json, numbers[i].name, json_u64(numbers[i].value));
+    if (json != NULL && status.has_log)
+        json_object_set_new(json, "log",
+                            json_pack("{s:o, s:o, s:o}", "first", json_u64(status.log_first),
+                                      "last", json_u64(status.log_last), "applied",
+                                      json_u64(status.log_applied)));
     return json;
 }
 

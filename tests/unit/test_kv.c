@@ -38,6 +38,7 @@ static enum err rocks_open(struct fixture *f, bool create, bool read_only, struc
             .memtable_bytes = MIB(1),
             .create = create,
             .read_only = read_only,
+            .has_log = true,
         },
         ret_kv, trail);
 }

@@ -162,7 +162,7 @@ static void make_newer(struct superblock *sb)
 }
 static void make_read_only(struct superblock *sb)
 {
-    sb->features_read_only = 1;
+    sb->features_read_only = 1ull << 63;
 }
 static void make_ahead(struct superblock *sb)
 {

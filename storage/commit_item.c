@@ -1,0 +1,335 @@
+#include "storage/commit_priv.h"
+
+#include "base/check.h"
+#include "storage/body_priv.h"
+#include "storage/volume_priv.h"
+
+/* ---- three kinds ---- */
+
+static struct mutation *to_mutation(struct commit_item *item)
+{
+    struct mutation *m = CONTAINER_OF(item, struct mutation, item);
+    CHECK_MAGIC(m, MUTATION_MAGIC);
+    return m;
+}
+
+static struct log_append *to_append(struct commit_item *item)
+{
+    struct log_append *append = CONTAINER_OF(item, struct log_append, item);
+    CHECK_MAGIC(append, LOG_APPEND_MAGIC);
+    return append;
+}
+
+static struct log_save *to_save(struct commit_item *item)
+{
+    struct log_save *save = CONTAINER_OF(item, struct log_save, item);
+    CHECK_MAGIC(save, LOG_SAVE_MAGIC);
+    return save;
+}
+
+struct err_trail *commit__trail(struct commit_item *item)
+{
+    switch ((enum commit_kind)item->kind) {
+    case COMMIT_MUTATION:
+        return &to_mutation(item)->trail;
+    case COMMIT_LOG_APPEND:
+        return &to_append(item)->trail;
+    case COMMIT_LOG_SAVE:
+        return &to_save(item)->trail;
+    }
+    CHECK(false);
+}
+
+struct body *commit__body(struct commit_item *item)
+{
+    switch ((enum commit_kind)item->kind) {
+    case COMMIT_MUTATION:
+        return to_mutation(item)->body;
+    case COMMIT_LOG_APPEND:
+        return to_append(item)->body;
+    case COMMIT_LOG_SAVE:
+        return NULL;
+    }
+    CHECK(false);
+}
+
+/* ---- judging ---- */
+
+/* On a volume that has no space left only what gives space back, or needs next to none, is taken.
+ */
+static bool frees_space(enum mutation_kind kind)
+{
+    switch (kind) {
+    case MUTATION_BUCKET_DELETE:
+    case MUTATION_OBJECT_DELETE:
+    case MUTATION_UPLOAD_COMPLETE:
+    case MUTATION_UPLOAD_ABORT:
+    case MUTATION_SETTING_DELETE:
+        return true;
+    case MUTATION_BUCKET_CREATE:
+    case MUTATION_OBJECT_PUT:
+    case MUTATION_UPLOAD_CREATE:
+    case MUTATION_PART_PUT:
+    case MUTATION_SETTING_PUT:
+        return false;
+    case MUTATION_KIND_COUNT:
+        break;
+    }
+    return false;
+}
+
+/* What a group has committed is applied while there is any space: it was judged when it was
+ * proposed. The log takes records then, deletions among them, but no bodies. */
+static bool needs_little(struct commit_item *item)
+{
+    switch ((enum commit_kind)item->kind) {
+    case COMMIT_MUTATION:
+        return to_mutation(item)->is_logged || frees_space(to_mutation(item)->kind);
+    case COMMIT_LOG_APPEND:
+        return to_append(item)->body == NULL;
+    case COMMIT_LOG_SAVE:
+        return true;
+    }
+    return false;
+}
+
+void commit__judge(struct volume *volume, struct commit_item *item)
+{
+    enum volume_state state = volume__state(volume);
+    struct body *body = commit__body(item);
+    bool takes = state == VOLUME_OK || (state == VOLUME_READ_ONLY && !volume->is_damaged &&
+                                        !volume->read_only && needs_little(item));
+    if (!takes)
+        item->err = volume__tell_state(volume, ERR_READ_ONLY, commit__trail(item));
+    else
+        item->err = body != NULL ? body__judge(body, commit__trail(item)) : ERR_OK;
+}
+
+enum err volume_judge(struct volume *volume, enum mutation_kind kind, struct err_trail *trail)
+{
+    CHECK_MAGIC(volume, VOLUME_MAGIC);
+    enum volume_state state = volume__state(volume);
+    if (state == VOLUME_FAILED)
+        return volume__tell_state(volume, ERR_VOLUME_FAILED, trail);
+    bool takes =
+        state == VOLUME_OK || (!volume->is_damaged && !volume->read_only && frees_space(kind));
+    return takes ? ERR_OK : volume__tell_state(volume, ERR_READ_ONLY, trail);
+}
+
+static void check_synced(const struct volume *volume, const struct body *body)
+{
+    for (uint32_t i = 0; i < body->extent_count; i++) {
+        const struct segment *segment = segments_find(&volume->segments, body->extents[i].segment);
+        CHECK(segment != NULL);
+        CHECK(body->written_seqs[i] > 0);
+        CHECK(body->written_seqs[i] <= atomic_load(&segment->sync_seq));
+    }
+}
+
+/* ---- mutations ---- */
+
+static bool log_is_empty(const struct commit *commit)
+{
+    return commit->log.first > commit->log.last;
+}
+
+static void take_number(struct commit *commit, uint64_t psn)
+{
+    atomic_store(&commit->last_psn, psn);
+    commit->log.applied = psn;
+}
+
+/* A mutation that is not of the log ends it: what is applied of it is no use any more, and what is
+ * not would lose its turn. */
+static enum err end_log(struct volume *volume, struct mutation *m)
+{
+    struct commit *commit = &volume->commit;
+    if (!volume->has_log)
+        return ERR_OK;
+    if (commit->log.last > commit->log.applied)
+        return err_note(&m->trail, ERR_INVALID,
+                        "the volume is of a group, and its log has records up to %llu",
+                        (unsigned long long)commit->log.last);
+    bool was_empty = log_is_empty(commit);
+    enum err e = was_empty ? ERR_OK : apply_log_first(&commit->apply, m->psn + 1);
+    if (e)
+        return e;
+    if (was_empty && commit->log_rows_from == commit->log.first)
+        commit->log_rows_from = m->psn + 1;
+    commit->log.first = m->psn + 1;
+    commit->log.last = m->psn;
+    return ERR_OK;
+}
+
+static enum err number(struct volume *volume, struct mutation *m)
+{
+    struct commit *commit = &volume->commit;
+    uint64_t last = atomic_load(&commit->last_psn);
+    if (m->psn == 0)
+        m->psn = last + 1;
+    if (m->psn <= last)
+        return err_note(&m->trail, ERR_INVALID, "number %llu comes after %llu",
+                        (unsigned long long)m->psn, (unsigned long long)last);
+    enum err e = end_log(volume, m);
+    if (e == ERR_OK)
+        take_number(commit, m->psn);
+    return e;
+}
+
+static enum err apply_own(struct volume *volume, struct mutation *m)
+{
+    struct commit *commit = &volume->commit;
+    enum err e = number(volume, m);
+    if (e)
+        return e;
+    if (m->body != NULL)
+        check_synced(volume, m->body);
+    commit->apply.now_ns = m->now_ns != 0 ? m->now_ns : clock_real_ns(volume->clock);
+    return apply_mutation(&commit->apply, m);
+}
+
+/* Only an outcome lets the log go on: whatever else happens, this number stays the next one. */
+static enum err apply_of_log(struct volume *volume, struct commit_round *round, struct mutation *m)
+{
+    struct commit *commit = &volume->commit;
+    if (m->psn != commit->log.applied + 1 || m->psn > commit->log.last)
+        return err_note(&m->trail, ERR_CANCELLED, "record %llu is not the one to be applied next",
+                        (unsigned long long)m->psn);
+    commit->apply.now_ns = m->now_ns != 0 ? m->now_ns : clock_real_ns(volume->clock);
+    enum err e = apply_logged(&commit->apply, m, &m->item.outcome);
+    if (e == ERR_OK) {
+        take_number(commit, m->psn);
+        return ERR_OK;
+    }
+    CHECK(!mutation_is_outcome(e));
+    if (err_family(e) != FAM_BUSY && err_family(e) != FAM_FULL && round->failed == ERR_OK) {
+        round->failed = e;
+        round->failed_trail = m->trail;
+        (void)err_note(&round->failed_trail, e, "apply record %llu of the log",
+                       (unsigned long long)m->psn);
+    }
+    return e;
+}
+
+/* ---- the log ---- */
+
+static enum err append_row(struct volume *volume, struct log_append *append)
+{
+    struct commit *commit = &volume->commit;
+    if (append->psn != commit->log.last + 1)
+        return err_note(&append->trail, ERR_INVALID, "record %llu comes after %llu",
+                        (unsigned long long)append->psn, (unsigned long long)commit->log.last);
+    if (append->body != NULL)
+        check_synced(volume, append->body);
+    enum err e = apply_log_append(&commit->apply, append);
+    if (e == ERR_OK)
+        commit->log.last = append->psn;
+    return e;
+}
+
+static enum err save_state(struct volume *volume, struct log_save *save)
+{
+    struct commit *commit = &volume->commit;
+    if (save->last < commit->log.applied)
+        return err_note(&save->trail, ERR_INVALID, "record %llu is applied",
+                        (unsigned long long)commit->log.applied);
+    enum err e = apply_log_save(&commit->apply, save, commit->log.last);
+    if (e == ERR_OK && save->last < commit->log.last)
+        commit->log.last = save->last;
+    return e;
+}
+
+/* ---- all of them ---- */
+
+static void take_body(struct commit_item *item)
+{
+    switch ((enum commit_kind)item->kind) {
+    case COMMIT_MUTATION:
+        to_mutation(item)->body = NULL;
+        break;
+    case COMMIT_LOG_APPEND:
+        to_append(item)->body = NULL;
+        break;
+    case COMMIT_LOG_SAVE:
+        break;
+    }
+}
+
+static enum err apply_kind(struct volume *volume, struct commit_round *round,
+                           struct commit_item *item)
+{
+    switch ((enum commit_kind)item->kind) {
+    case COMMIT_MUTATION: {
+        struct mutation *m = to_mutation(item);
+        return m->is_logged ? apply_of_log(volume, round, m) : apply_own(volume, m);
+    }
+    case COMMIT_LOG_APPEND:
+        return append_row(volume, to_append(item));
+    case COMMIT_LOG_SAVE:
+        return save_state(volume, to_save(item));
+    }
+    CHECK(false);
+}
+
+void commit__apply(struct volume *volume, struct commit_round *round, struct commit_item *item)
+{
+    bool is_logged = item->kind == COMMIT_MUTATION && to_mutation(item)->is_logged;
+    if (is_logged)
+        round->logged++;
+    else
+        round->own++;
+    if (item->err == ERR_OK)
+        item->err = apply_kind(volume, round, item);
+    struct body *body = commit__body(item);
+    if (item->err && body != NULL) {
+        body__dropped(body);
+        take_body(item);
+    }
+}
+
+/* ---- answering ---- */
+
+static void deliver(struct loop_msg *msg)
+{
+    struct commit_item *item = CONTAINER_OF(msg, struct commit_item, msg);
+    switch ((enum commit_kind)item->kind) {
+    case COMMIT_MUTATION:
+        to_mutation(item)->done(to_mutation(item));
+        break;
+    case COMMIT_LOG_APPEND:
+        to_append(item)->done(to_append(item));
+        break;
+    case COMMIT_LOG_SAVE:
+        to_save(item)->done(to_save(item));
+        break;
+    }
+}
+
+static struct loop *answer_mutation(struct mutation *m)
+{
+    m->err = m->item.err ? m->item.err : m->item.outcome;
+    m->receipt = (struct receipt){
+        .synced = m->err == ERR_OK, .replicas_synced = m->err == ERR_OK, .replicas_wanted = 1};
+    return m->loop;
+}
+
+void commit__answer(struct commit_item *item)
+{
+    struct loop *loop = NULL;
+    take_body(item);
+    switch ((enum commit_kind)item->kind) {
+    case COMMIT_MUTATION:
+        loop = answer_mutation(to_mutation(item));
+        break;
+    case COMMIT_LOG_APPEND:
+        to_append(item)->err = item->err;
+        loop = to_append(item)->loop;
+        break;
+    case COMMIT_LOG_SAVE:
+        to_save(item)->err = item->err;
+        loop = to_save(item)->loop;
+        break;
+    }
+    item->msg.deliver = deliver;
+    loop_post(loop, &item->msg);
+}
