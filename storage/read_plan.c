@@ -244,6 +244,8 @@ static enum err span_in_extent(const struct read_plan *plan, const struct place 
             (uint32_t)min(SUM_CHUNK_BYTES, map->data_size - map->start - last * SUM_CHUNK_BYTES),
         .segment = extent->segment,
         .unit = extent->unit,
+        .data = place->piece->piece.data,
+        .chunk_data_offset = map->start + first * SUM_CHUNK_BYTES,
     };
     return ERR_OK;
 }

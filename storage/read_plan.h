@@ -41,6 +41,8 @@ struct read_span {
     uint32_t chunk_count;
     uint32_t last_chunk_size;
     uint32_t segment, unit; /* where the extent begins, for receipts and errors */
+    struct data_id data;    /* whose bytes these are, and where in them chunk 0 begins: for repair */
+    uint64_t chunk_data_offset;
 };
 
 /* [offset, offset+size) must lie in the object. Takes its own reference. */
