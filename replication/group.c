@@ -233,6 +233,27 @@ void group_watch_settings(struct group *group, struct bytes prefix,
     (void)context;
 }
 
+/* ---- repair ---- */
+
+static void repair_refused(struct loop_msg *msg)
+{
+    struct group_repair *repair = CONTAINER_OF(msg, struct group_repair, msg);
+    repair->done(repair);
+}
+
+void group_repair(struct group *group, struct group_repair *repair)
+{
+    (void)group;
+    err_trail_reset(&repair->trail);
+    repair->err = err_say(&repair->trail, ERR_UNSUPPORTED,
+                          "this node is alone, so there is no other copy");
+    repair->msg.deliver = repair_refused;
+    if (repair->loop != NULL)
+        loop_post(repair->loop, &repair->msg);
+    else
+        repair->done(repair);
+}
+
 /* ---- asking: what may wait for the disk runs on the pool ---- */
 
 enum ask_kind {

@@ -197,6 +197,34 @@ enum err group_settings(struct group *group, struct bytes prefix, setting_each_f
 typedef void group_setting_changed_fn(void *context, struct bytes name);
 void group_watch_settings(struct group *group, struct bytes prefix, group_setting_changed_fn *changed, void *context);
 
+/*
+ * ---- repair ----
+ * Bytes of this node's disk that do not match their sums, or that it does not give back: replaced by the right ones of another node, a chunk of
+ * 64 KiB at a time, where they lie. Whoever holds the object reads on when it is done.
+ */
+struct group_repair;
+typedef void group_repaired_fn(struct group_repair *repair);
+struct group_repair {
+    struct data_id data;
+    uint64_t offset;    /* in the data, of the sum chunk: a multiple of SUM_CHUNK_BYTES */
+    struct loop *loop;  /* NULL: done() runs on the group's own thread, or at once, and only wakes somebody */
+    group_repaired_fn *done;
+    void *context;      /* the asker's */
+
+    /* results: ERR_OK, the chunk is whole; ERR_CORRUPT, no other node had it whole; ERR_NO_SUCH_OBJECT, it was deleted;
+     * ERR_UNSUPPORTED, there is no other node */
+    enum err err;
+    struct err_trail trail;
+
+    /* the group's */
+    void *group_private;
+    struct loop_msg msg;
+    struct list link;
+};
+void group_repair(struct group *group, struct group_repair *repair); /* any thread */
+/* B. The same for who can wait, never on a loop. */
+enum err group_repair_wait(struct group *group, struct data_id data, uint64_t offset, struct err_trail *trail) MUST_USE;
+
 /* Runs a mutation and waits for it: for start-up, the admin port and tests; never on a loop. m->loop and m->done are set by it. */
 enum err group_propose_wait(struct group *group, struct mutation *m) MUST_USE;
 

@@ -219,6 +219,25 @@ static enum err decode_ping(const uint8_t *in, uint8_t node_count, struct messag
     return ERR_OK;
 }
 
+size_t message_fetch_encode(const struct message_fetch *fetch, uint8_t out[LINK_CTL_BYTES_MAX])
+{
+    uint8_t *to = start(out, MESSAGE_FETCH);
+    put_le64(to, fetch->id);
+    put_id(to + 8, fetch->data);
+    put_le64(to + 24, fetch->offset);
+    return CTL_HEAD_BYTES + 32;
+}
+
+static enum err decode_fetch(const uint8_t *in, uint8_t node_count, struct message *m)
+{
+    (void)node_count;
+    m->fetch.id = get_le64(in);
+    m->fetch.offset = get_le64(in + 24);
+    if (m->fetch.offset % SUM_CHUNK_BYTES != 0 || m->fetch.offset >= OBJECT_BYTES_MAX)
+        return ERR_CORRUPT;
+    return get_id(in + 8, &m->fetch.data);
+}
+
 static const struct ctl_format {
     size_t size; /* behind the head */
     enum err (*decode)(const uint8_t *in, uint8_t node_count, struct message *m);
@@ -231,6 +250,7 @@ static const struct ctl_format {
     [MESSAGE_PULL_ANSWER] = {24, decode_pull_answer},
     [MESSAGE_DROP] = {16, decode_drop},
     [MESSAGE_PING] = {0, decode_ping},
+    [MESSAGE_FETCH] = {32, decode_fetch},
 };
 
 enum err message_decode(struct bytes in, uint8_t node_count, struct message *ret_message)
@@ -363,6 +383,36 @@ enum err message_new_term_decode(struct bytes in, uint8_t node_count, struct pg_
     if (!pg_log_is_sound(&pg.log))
         return ERR_CORRUPT;
     *ret_pg = pg;
+    return ERR_OK;
+}
+
+/* ---- fetched bytes ---- */
+
+void message_fetched_encode(const struct message_fetched *fetched,
+                            uint8_t out[MESSAGE_FETCHED_BYTES])
+{
+    CHECK(fetched->bytes.size <= SUM_CHUNK_BYTES);
+    CHECK((fetched->outcome == MESSAGE_FETCH_OK) == (fetched->bytes.size > 0));
+    memset(out, 0, MESSAGE_FETCHED_BYTES);
+    put_le64(out, fetched->id);
+    out[8] = (uint8_t)fetched->outcome;
+    put_le32(out + 12, (uint32_t)fetched->bytes.size);
+}
+
+enum err message_fetched_decode(struct bytes in, struct message_fetched *ret_fetched)
+{
+    if (in.size < MESSAGE_FETCHED_BYTES)
+        return ERR_CORRUPT;
+    const uint8_t *head = (const uint8_t *)in.data;
+    struct bytes bytes = bytes_slice(in, MESSAGE_FETCHED_BYTES, SIZE_MAX);
+    bool is_good = head[8] >= MESSAGE_FETCH_OK && head[8] <= MESSAGE_FETCH_BUSY &&
+                   is_zero(head + 9, 3) && bytes.size == get_le32(head + 12) &&
+                   bytes.size <= SUM_CHUNK_BYTES &&
+                   (head[8] == MESSAGE_FETCH_OK) == (bytes.size > 0);
+    if (!is_good)
+        return ERR_CORRUPT;
+    *ret_fetched = (struct message_fetched){
+        .id = get_le64(head), .outcome = (enum message_fetch_outcome)head[8], .bytes = bytes};
     return ERR_OK;
 }
 

@@ -45,8 +45,9 @@ enum message_type {
     MESSAGE_READ_INDEX_OK, /* "so far", or "I am not primary" */
     MESSAGE_PULL,          /* "send me this data, which your record names" */
     MESSAGE_PULL_ANSWER,
-    MESSAGE_DROP, /* "that body will have no name" */
-    MESSAGE_PING, /* "I am here" */
+    MESSAGE_DROP,  /* "that body will have no name" */
+    MESSAGE_PING,  /* "I am here" */
+    MESSAGE_FETCH, /* "send me these bytes of this data: mine are damaged" */
 };
 
 struct message_read_index {
@@ -72,6 +73,12 @@ struct message_pull_answer {
     enum message_pull_outcome outcome;
 };
 
+struct message_fetch {
+    uint64_t id; /* of the question; comes back */
+    struct data_id data;
+    uint64_t offset; /* of a sum chunk */
+};
+
 struct message {
     enum message_type type;
     union {
@@ -82,6 +89,7 @@ struct message {
         struct message_pull pull;
         struct message_pull_answer pull_answer;
         struct data_id drop;
+        struct message_fetch fetch;
     };
 };
 
@@ -97,6 +105,7 @@ size_t message_pull_answer_encode(const struct message_pull_answer *answer,
                                   uint8_t out[LINK_CTL_BYTES_MAX]);
 size_t message_drop_encode(struct data_id id, uint8_t out[LINK_CTL_BYTES_MAX]);
 size_t message_ping_encode(uint8_t out[LINK_CTL_BYTES_MAX]);
+size_t message_fetch_encode(const struct message_fetch *fetch, uint8_t out[LINK_CTL_BYTES_MAX]);
 
 /* Any of them; every number in it is within its limits, nodes those of a group of `node_count`. */
 enum err message_decode(struct bytes in, uint8_t node_count, struct message *ret_message) MUST_USE;
@@ -108,6 +117,7 @@ enum message_kind {
     MESSAGE_NEW_TERM,   /* primary: its log, to be matched */
     MESSAGE_PROPOSE,    /* a gateway's wish, to the primary */
     MESSAGE_RESULT,     /* what became of it */
+    MESSAGE_FETCHED,    /* what was asked for by FETCH */
 };
 
 #define MESSAGE_PG_PART_BYTES      72u
@@ -138,6 +148,23 @@ enum err message_new_term_decode(struct bytes in, uint8_t node_count,
 void message_propose_encode(size_t record_size, size_t inline_size,
                             uint8_t out[MESSAGE_PROPOSE_BYTES]);
 enum err message_propose_decode(struct bytes in, struct message_record *ret_record) MUST_USE;
+
+enum message_fetch_outcome {
+    MESSAGE_FETCH_OK = 1,
+    MESSAGE_FETCH_ABSENT,
+    MESSAGE_FETCH_DAMAGED, /* here, too */
+    MESSAGE_FETCH_BUSY,
+};
+struct message_fetched {
+    uint64_t id;
+    enum message_fetch_outcome outcome;
+    struct bytes bytes; /* OK: the chunk, else none; borrowed */
+};
+#define MESSAGE_FETCHED_BYTES 16u
+/* The part in front of the bytes. */
+void message_fetched_encode(const struct message_fetched *fetched,
+                            uint8_t out[MESSAGE_FETCHED_BYTES]);
+enum err message_fetched_decode(struct bytes in, struct message_fetched *ret_fetched) MUST_USE;
 
 /* A mutation's results, for `op` of the gateway that proposed it. */
 size_t message_result_encode(uint64_t op, const struct mutation *m,

@@ -64,6 +64,9 @@ static void try_ctl(struct bytes in)
     case MESSAGE_PING:
         expect_same(in, out, message_ping_encode(out));
         return;
+    case MESSAGE_FETCH:
+        expect_same(in, out, message_fetch_encode(&m.fetch, out));
+        return;
     }
     CHECK(false);
 }
@@ -108,6 +111,16 @@ static void try_new_term(struct bytes in)
         expect_same(in, out, message_new_term_encode(&pg, out));
 }
 
+static void try_fetched(struct bytes in)
+{
+    struct message_fetched fetched;
+    uint8_t out[MESSAGE_FETCHED_BYTES];
+    if (message_fetched_decode(in, &fetched))
+        return;
+    message_fetched_encode(&fetched, out);
+    CHECK(in.size == sizeof out + fetched.bytes.size && memcmp(in.data, out, sizeof out) == 0);
+}
+
 static void try_result(struct bytes in)
 {
     struct mutation m;
@@ -123,7 +136,7 @@ static void try_result(struct bytes in)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const tries[])(struct bytes in) = {
-        try_record, try_ctl, try_append, try_propose, try_new_term, try_result,
+        try_record, try_ctl, try_append, try_propose, try_new_term, try_result, try_fetched,
     };
     if (size >= 1)
         tries[data[0] % COUNT_OF(tries)](bytes_of(data + 1, size - 1));

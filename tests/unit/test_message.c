@@ -73,6 +73,10 @@ static size_t make_ctl(struct rand *rand, enum message_type type, uint8_t *out)
         return message_drop_encode(random_id(rand), out);
     case MESSAGE_PING:
         return message_ping_encode(out);
+    case MESSAGE_FETCH:
+        return message_fetch_encode(&(struct message_fetch){rand_u64(rand), random_id(rand),
+                                                            rand_below(rand, 99) * SUM_CHUNK_BYTES},
+                                    out);
     }
     return 0;
 }
@@ -96,6 +100,8 @@ static size_t ctl_again(const struct message *m, uint8_t *out)
         return message_drop_encode(m->drop, out);
     case MESSAGE_PING:
         return message_ping_encode(out);
+    case MESSAGE_FETCH:
+        return message_fetch_encode(&m->fetch, out);
     }
     return 0;
 }
@@ -129,6 +135,7 @@ CTL_FORMAT(pull, MESSAGE_PULL)
 CTL_FORMAT(pull_answer, MESSAGE_PULL_ANSWER)
 CTL_FORMAT(drop, MESSAGE_DROP)
 CTL_FORMAT(ping, MESSAGE_PING)
+CTL_FORMAT(fetch, MESSAGE_FETCH)
 
 /* A record that brings inline data, or none, and is sent with it or without. */
 static size_t put_record(struct rand *rand, uint8_t *out, size_t *ret_inline)
@@ -211,6 +218,31 @@ static enum err again_new_term(struct bytes in, uint8_t *out, size_t *ret_size)
     return e;
 }
 
+static size_t make_fetched(struct rand *rand, uint8_t *out)
+{
+    struct message_fetched fetched = {.id = rand_u64(rand),
+                                      .outcome =
+                                          (enum message_fetch_outcome)(1 + rand_below(rand, 4)),
+                                      .bytes = {(char *)out + MESSAGE_FETCHED_BYTES, 0}};
+    if (fetched.outcome == MESSAGE_FETCH_OK)
+        fetched.bytes.size = 1 + rand_below(rand, 300);
+    rand_fill(rand, out + MESSAGE_FETCHED_BYTES, fetched.bytes.size);
+    message_fetched_encode(&fetched, out);
+    return MESSAGE_FETCHED_BYTES + fetched.bytes.size;
+}
+static enum err again_fetched(struct bytes in, uint8_t *out, size_t *ret_size)
+{
+    struct message_fetched fetched;
+    enum err e = message_fetched_decode(in, &fetched);
+    if (e)
+        return e;
+    message_fetched_encode(&fetched, out);
+    if (fetched.bytes.size > 0)
+        memcpy(out + MESSAGE_FETCHED_BYTES, fetched.bytes.data, fetched.bytes.size);
+    *ret_size = MESSAGE_FETCHED_BYTES + fetched.bytes.size;
+    return ERR_OK;
+}
+
 static struct mutation random_result(struct rand *rand)
 {
     struct mutation m = {
@@ -255,6 +287,8 @@ static const struct format formats[] = {
     {"pull_answer", make_pull_answer, again_ctl},
     {"drop", make_drop, again_ctl},
     {"ping", make_ping, again_ctl},
+    {"fetch", make_fetch, again_ctl},
+    {"fetched", make_fetched, again_fetched},
     {"append", make_append, again_append},
     {"propose", make_propose, again_propose},
     {"new_term", make_new_term, again_new_term},
