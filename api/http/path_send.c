@@ -136,7 +136,7 @@ void path__window_cut(struct path_window *window, const struct read_span *span, 
     if (chunks < span->chunk_count)
         window->span.last_chunk_size = SUM_CHUNK_BYTES;
     window->checked_size = (chunks - 1) * SUM_CHUNK_BYTES + window->span.last_chunk_size;
-    window->attempts = 0;
+    window->attempts = window->repairs = 0;
 }
 
 uint32_t path__window_read_size(const struct path_window *window)
@@ -153,6 +153,20 @@ enum err path__window_check(const struct path_window *window, enum err e, uint32
     if (window->send->policy.verify == VERIFY_OFF)
         return ERR_OK;
     return read_span_verify(&window->span, window->slot->data, window->checked_size);
+}
+
+uint32_t path__window_bad_chunk(const struct path_window *window)
+{
+    struct read_span one = window->span;
+    uint32_t last = window->span.chunk_count - 1;
+    one.chunk_count = 1;
+    for (uint32_t i = 0; i < last; i++) {
+        one.sums = &window->sums[i];
+        one.last_chunk_size = SUM_CHUNK_BYTES;
+        if (read_span_verify(&one, window->slot->data + i * SUM_CHUNK_BYTES, SUM_CHUNK_BYTES))
+            return i;
+    }
+    return last;
 }
 
 enum slot_size path__slot_size(const struct path_send *send, uint64_t bytes)

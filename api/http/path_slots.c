@@ -9,7 +9,8 @@
  *
  *     EMPTY --slot, span--> READING --equals its sums--> READY --its turn--> SENDING --> EMPTY
  *                            |   ^
- *                            +---+ differs: read again, twice at most
+ *                            +---+ differs: read again, twice at most;
+ *                                  still: repaired from another node, and read again
  *
  * Nothing of a window leaves before all of it was checked, and the head leaves with the first: bad
  * bytes are told as an error whenever they can be, and otherwise by a connection that ends short.
@@ -30,17 +31,9 @@ static bool any_in_state(const struct path_send *send, enum path_window_state st
 
 static void window_read(struct path_window *window);
 
-static void window_was_read(struct disk_io *io, enum err e, uint32_t count)
+static void window_is_read(struct path_window *window, enum err e)
 {
-    struct path_window *window = CONTAINER_OF(io, struct path_window, io);
     struct path_send *send = window->send;
-    e = path__window_check(window, e, count);
-    bool again = e == ERR_CORRUPT && ++window->attempts < ATTEMPTS_MAX && !send->err;
-    if (again) {
-        measure_reread();
-        window_read(window);
-        return;
-    }
     if (e == ERR_CORRUPT)
         path__log_corrupt(window);
     if (e && !send->err)
@@ -49,6 +42,49 @@ static void window_was_read(struct disk_io *io, enum err e, uint32_t count)
         path__remember_checked(send, window); /* it came through the page cache */
     window->state = WINDOW_READY;
     slots_go(send);
+}
+
+static void window_was_repaired(struct group_repair *repair)
+{
+    struct path_window *window = CONTAINER_OF(repair, struct path_window, repair);
+    if (repair->err || window->send->err) {
+        window_is_read(window, window->damage);
+        return;
+    }
+    window->attempts = 0;
+    window_read(window);
+}
+
+/* Each chunk once. What the disk does not give back at all may be any of them. */
+static void window_repair(struct path_window *window, enum err e)
+{
+    uint32_t chunk =
+        e == ERR_CORRUPT ? path__window_bad_chunk(window) : window->repairs;
+    window->repairs++;
+    window->damage = e;
+    window->repair = (struct group_repair){
+        .data = window->span.data,
+        .offset = window->span.chunk_data_offset + (uint64_t)chunk * SUM_CHUNK_BYTES,
+        .loop = window->send->loop,
+        .done = window_was_repaired,
+    };
+    group_repair(window->send->group, &window->repair);
+}
+
+static void window_was_read(struct disk_io *io, enum err e, uint32_t count)
+{
+    struct path_window *window = CONTAINER_OF(io, struct path_window, io);
+    struct path_send *send = window->send;
+    e = path__window_check(window, e, count);
+    bool is_damaged = e == ERR_CORRUPT || err_family(e) == FAM_IO;
+    if (e == ERR_CORRUPT && ++window->attempts < ATTEMPTS_MAX && !send->err) {
+        measure_reread();
+        window_read(window);
+    } else if (is_damaged && window->repairs < window->span.chunk_count && !send->err) {
+        window_repair(window, e);
+    } else {
+        window_is_read(window, e);
+    }
 }
 
 static void window_read(struct path_window *window)

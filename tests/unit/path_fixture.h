@@ -109,6 +109,8 @@ static bool spoiled_is_resident(struct disk_file *file, uint64_t offset, uint64_
 
 static void spoil_nothing(void)
 {
+    fake_repair = NULL;
+    repairs_asked = 0;
     never_resident_from = 0;
     never_resident = bad_reads = failed_reads = bad_from = direct_reads = cached_reads =
         residency_asked = 0;

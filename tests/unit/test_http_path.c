@@ -140,6 +140,86 @@ static void bad_bytes_at_the_beginning_are_an_error(void **state)
     }
 }
 
+/* Turns a bit of the file over, and puts right bytes back. */
+static void damage_file(uint64_t offset)
+{
+    uint8_t flipped = fake_object->bytes[offset] ^ 1;
+    int fd = open(file_path, O_RDWR);
+    assert_int_equal(pwrite(fd, &flipped, 1, (off_t)file_offset_of(fake_object, offset)), 1);
+    assert_int_equal(fsync(fd), 0);
+    close(fd);
+}
+
+static enum err repair_file(uint64_t offset)
+{
+    uint64_t left = FILE_BYTES - offset;
+    size_t size = left < SUM_CHUNK_BYTES ? left : SUM_CHUNK_BYTES;
+    int fd = open(file_path, O_RDWR);
+    ssize_t written = pwrite(fd, fake_object->bytes + offset, size,
+                             (off_t)file_offset_of(fake_object, offset));
+    bool is_good = written == (ssize_t)size && fsync(fd) == 0;
+    close(fd);
+    return is_good ? ERR_OK : ERR_IO;
+}
+
+/* A few of one window, the last chunk, and every chunk of a whole one: each is repaired once, and
+ * what is sent is whole. */
+static void damaged_bytes_are_repaired_and_then_served(void **state)
+{
+    static const struct {
+        uint64_t first, step;
+        int count;
+    } rows[] = {{5000, 1, 1},
+                {SUM_CHUNK_BYTES - 1, 3 * SUM_CHUNK_BYTES, 4},
+                {FILE_BYTES - 1, 1, 1},
+                {0, SUM_CHUNK_BYTES, PATH_WINDOW_CHUNKS}};
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct client c;
+        spoil_nothing();
+        fake_repair = repair_file;
+        for (int n = 0; n < rows[i].count; n++)
+            damage_file(rows[i].first + (uint64_t)n * rows[i].step);
+        client_open(&c, *state);
+        get_range(&c, 0, FILE_BYTES, "", "direct");
+        assert_int_equal(repairs_asked, rows[i].count);
+        get_range(&c, 0, FILE_BYTES, "", "direct");
+        assert_int_equal(repairs_asked, rows[i].count);
+        client_close(&c);
+    }
+}
+
+static enum err repair_in_vain(uint64_t offset)
+{
+    (void)offset;
+    return ERR_OK; /* and the bytes are as bad as before */
+}
+
+static void a_disk_that_stays_bad_is_repaired_but_so_often(void **state)
+{
+    struct client c;
+    struct response r;
+    fake_repair = repair_in_vain;
+    damage_file(70000);
+    client_open(&c, *state);
+    client_get(&c, "/object?0-200000r", &r);
+    assert_int_equal(r.status, 500);
+    assert_true(repairs_asked >= 1 && repairs_asked <= (int)PATH_WINDOW_CHUNKS);
+    response_free(&r);
+    client_close(&c);
+    assert_int_equal(repair_file(65536), ERR_OK);
+}
+
+static void what_the_disk_does_not_give_back_is_repaired(void **state)
+{
+    struct client c;
+    fake_repair = repair_in_vain;
+    client_open(&c, *state);
+    failed_reads = 2; /* as if a sector of the second chunk could not be read */
+    get_range(&c, 0, 200000, "", "direct");
+    assert_int_equal(repairs_asked, 2);
+    client_close(&c);
+}
+
 /* Each window in turn is bad: what came before it is whole, and the connection ends short of it. */
 static void bad_bytes_further_on_end_the_connection_short(void **state)
 {
@@ -581,6 +661,9 @@ int main(void)
         RUNNING(direct_sends_any_range),
         RUNNING(a_file_without_descriptor_is_served_directly),
         RUNNING(a_flipped_bit_is_read_again),
+        RUNNING(damaged_bytes_are_repaired_and_then_served),
+        RUNNING(a_disk_that_stays_bad_is_repaired_but_so_often),
+        RUNNING(what_the_disk_does_not_give_back_is_repaired),
         RUNNING(bad_bytes_at_the_beginning_are_an_error),
         RUNNING(bad_bytes_further_on_end_the_connection_short),
         RUNNING(every_read_of_a_range_may_fail),
