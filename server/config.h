@@ -75,6 +75,10 @@ typedef bool config_switch;       /* yes or no */
       "When bytes are held against their checksums before they are sent: off (never),\n"                                 \
       "cold (before they are first sent since they came from the disk), sample:N (so, and\n"                             \
       "each Nth MiB again that is sent out of the page cache), always.")                                                 \
+    X("get", "zero-copy", get_zero_copy, choice, "auto", 0, 0, "auto|on|off",                                            \
+      "Whether the direct path sends without a copy (SEND_ZC): auto, from 256 KiB on to peers\n"                         \
+      "whose network card then really fetches the bytes from memory, which is learned of each\n"                         \
+      "and needs Linux 6.3; on, always, to compare with; off, never.")                                                   \
     X("tls", "certificate", tls_certificate, text, "", 0, 0, "",                                                         \
       "PEM file: the certificate, then those that lead to its root (certbot's fullchain.pem).\n"                        \
       "SIGHUP reads it again for new connections; what is wrong with it leaves the old one in use.")                     \

@@ -447,6 +447,7 @@ static enum err http_start(void *context, struct err_trail *trail)
             .service = s3_service_http(node->service),
             .limits = node->http_limits,
             .access_log = config->log_access,
+            .zero_copy = (enum zero_copy_mode)config->get_zero_copy,
         },
         &node->http, trail);
     if (e == ERR_IN_USE && !has_both)

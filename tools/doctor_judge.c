@@ -210,12 +210,14 @@ static void judge_send_zc(const struct doctor_uring *uring, struct doctor_report
     struct doctor_check *check = doctor__add(report, "io_uring", "send_zc", "SEND_ZC");
     switch (uring->send_zc) {
     case DOCTOR_ZC_SENT_AND_REPORTED:
-        doctor__value(check, "sends, and reports whether the kernel copied after all");
+        doctor__value(check, "sends, and reports whether the kernel copied after all: the direct "
+                             "path uses it where it does not");
         return;
     case DOCTOR_ZC_SENT:
         doctor__value(check, "sends, and cannot report copies");
         doctor__advise(check, DOCTOR_WARN, NULL,
-                       "Linux 6.2 reports them: receipts then say what really happened");
+                       "Linux 6.3 reports them: [get] zero-copy = auto needs that, and copies "
+                       "without");
         return;
     case DOCTOR_ZC_REFUSED:
         doctor__value(check, "refused: %s", errno_text(uring->send_zc_errno));

@@ -266,6 +266,17 @@ static enum step service_step(struct conn *c)
     return STEP_ON;
 }
 
+/* All is sent and not yet acknowledged. A peer acknowledges the end of the stream at once, the last
+ * of the data after 40 ms. */
+static void end_stream_early(struct conn *c)
+{
+    bool is_last = !c->x->keeps && !c->tls && c->in_size == 0 && request_body__unread(c->x) == 0;
+    if (is_last && !c->has_shut && !c->is_gone) {
+        c->has_shut = true;
+        (void)shutdown(c->fd, SHUT_WR); /* fails when the client has gone: the flights tell */
+    }
+}
+
 static enum step sending_step(struct conn *c)
 {
     struct exchange *x = c->x;
@@ -276,6 +287,10 @@ static enum step sending_step(struct conn *c)
         return STEP_ON;
     if (x->send.err)
         conn__cut(c);
+    if (x->send.flights_out > 0) {
+        end_stream_early(c);
+        return STEP_WAIT;
+    }
     c->phase = CONN_ENDING;
     conn__no_deadline(c);
     return STEP_ON;
@@ -536,6 +551,10 @@ void conn__cut(struct conn *c)
     case CONN_SENDING:
         if (!c->x->is_sent && !c->x->send.is_cancelled)
             cancel_path(c, ERR_PEER_CLOSED);
+        if (c->x->send.flights_out > 0) {
+            (void)conn__peer(c); /* for the log: the socket forgets it */
+            path__flights_abort(&c->x->send);
+        }
         break;
     case CONN_ENDING:
     case CONN_CLOSED:

@@ -30,6 +30,7 @@
 #include "api/http/pipes.h"
 #include "api/http/tls.h"
 #include "api/http/verified.h"
+#include "api/http/zero_copy.h"
 
 #define CONN_SMALL_BYTES  2048u /* most heads fit; longer ones move to the exchange's buffer */
 #define STASH_BYTES       4096u
@@ -110,6 +111,7 @@ struct exchange {
     /* A head of more than CONN_SMALL_BYTES; one byte more tells that it is too long. */
     uint8_t head[HTTP_HEAD_BYTES_MAX + 1];
     struct group_ask ask; /* for the rare plan that has to be loaded */
+    struct path_flight flights[PATH_FLIGHTS_MAX];
 };
 
 /* ---- connections ---- */
@@ -138,6 +140,7 @@ struct conn {
     bool is_surplus;          /* over connections_max: answered 503 and closed */
     bool has_shut;            /* our side of the stream is closed */
     bool must_reset;          /* close with RST: what is unsent is not worth keeping */
+    uint8_t zero_copy;        /* enum zero_copy_peer */
     struct worker *worker;    /* borrowed */
     struct exchange *x;       /* owned while there; NULL: idle */
     struct conn_tls *tls;     /* owned; NULL: plain */
@@ -209,6 +212,7 @@ struct worker {
     char date[32];
     struct verified *verified; /* owned */
     struct pipes *pipes;       /* owned */
+    struct zero_copy_table zero_copy;
 };
 
 struct http_server {
@@ -217,6 +221,7 @@ struct http_server {
     struct tls_store *tls;        /* borrowed; NULL: none */
     struct http_limits limits;
     bool access_log;
+    uint8_t zero_copy; /* enum zero_copy_mode */
     unsigned listener_count;
     uint16_t port, tls_port; /* 0: none */
     uint64_t id_seed;
@@ -319,6 +324,13 @@ void respond__refusal(struct conn *conn, enum http_refusal why);
 enum err respond__find_facts(const struct worker *worker, struct path_send *send,
                              struct path_facts *facts) MUST_USE;
 const char *respond__date(struct worker *worker);
+
+/* zero_copy_choose.c */
+/* Whether sends out of memory may do without a copy, as far as that is the same for every peer. */
+enum path_zero_copy_send zero_copy__outlook(const struct worker *worker, uint64_t size);
+/* And for this response's: sets what its facts say and whether it is tried. Under TLS the bytes
+ * that are sent are not those in memory. */
+void zero_copy__decide(struct exchange *x);
 
 /* server.c */
 struct exchange *worker__exchange_take(struct worker *worker); /* NULL: all are in use */

@@ -20,6 +20,7 @@
 #define API_HTTP_HTTP_H
 
 #include "api/http/policy.h"
+#include "api/http/zero_copy.h"
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "base/loop.h"
@@ -246,6 +247,7 @@ struct http_server_options {
     struct http_service *service; /* borrowed */
     struct http_limits limits;
     bool access_log; /* a line a request at LOG_INFO */
+    enum zero_copy_mode zero_copy;
 };
 /* Listens (SO_REUSEPORT, one listener a worker). ERR_IN_USE, ERR_DENIED with a sentence. Accepting
  * begins when each loop runs. */

@@ -64,6 +64,14 @@ static struct metric promoted_bytes =
     COUNTER("sluice_http_copied_bytes_total", "path", "promote",
             "Object bytes the CPU copied on their way to the socket or, promote, to be checked for "
             "it");
+#define ZERO_COPY(kernel)                                                                          \
+    COUNTER("sluice_http_zero_copy_bytes_total", "kernel", kernel,                                 \
+            "Object bytes given to zero-copy sends, by what the kernel said it did with them")
+static struct metric zero_copied[] = {
+    [RING_USAGE_UNKNOWN] = ZERO_COPY("silent"),
+    [RING_USAGE_ZERO_COPY] = ZERO_COPY("sent"),
+    [RING_USAGE_COPIED] = ZERO_COPY("copied"),
+};
 static struct metric fallbacks[OBSTACLE_COUNT] = {
 #define X(id, label, passes, text)                                                                 \
     [OBSTACLE_##id] = COUNTER("sluice_http_path_fallbacks_total", "reason", label,                 \
@@ -158,6 +166,8 @@ void measure_register(void)
     for (size_t m = 0; m < COUNT_OF(by_obstacle); m++)
         for (size_t i = OBSTACLE_NONE + 1; i < OBSTACLE_COUNT; i++)
             metric_register(&by_obstacle[m][i]);
+    for (size_t i = 0; i < COUNT_OF(zero_copied); i++)
+        metric_register(&zero_copied[i]);
     for (size_t i = 0; i < COUNT_OF(handshakes); i++)
         metric_register(&handshakes[i]);
     for (size_t i = 0; i < COUNT_OF(kernel_tls); i++)
@@ -257,6 +267,13 @@ void measure_path_bytes(const struct path *path, uint64_t size, unsigned copies)
     metric_add(&path_bytes[path->id], (int64_t)size);
     if (copies > 0)
         metric_add(&path_copied[path->id], (int64_t)(size * copies));
+}
+
+void measure_zero_copy(enum ring_usage usage, uint64_t size)
+{
+    metric_add(&zero_copied[usage], (int64_t)size);
+    if (usage != RING_USAGE_ZERO_COPY)
+        metric_add(&path_copied[PATH_DIRECT], (int64_t)size);
 }
 
 void measure_fallback(enum path_obstacle why)

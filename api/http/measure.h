@@ -16,6 +16,8 @@ void measure_refused(enum http_refusal why); /* one that never became an exchang
 void measure_path_begun(const struct path *path);
 /* Object bytes that left by it, each copied so many times. */
 void measure_path_bytes(const struct path *path, uint64_t size, unsigned copies);
+/* Bytes sent out of slots without a copy, as far as it depends on us; not told counts as copied. */
+void measure_zero_copy(enum ring_usage usage, uint64_t size);
 void measure_fallback(enum path_obstacle why);
 void measure_path_refused(enum path_obstacle why); /* as required; before anything was sent */
 void measure_path_cut(void);                       /* as required; in mid-response */

@@ -82,6 +82,29 @@ enum path_tls {
     PATH_TLS_USER,   /* by this process: only what is in memory can be sent (path__send) */
 };
 
+/*
+ * Whether what is sent out of the arena may leave without the send's copy: X(ID, sentence). The
+ * sentence follows "The send ...". Which peers the kernel then really does not copy for is learned
+ * of each: zero_copy.h.
+ */
+#define PATH_ZERO_COPY_SENDS(X)                                                                    \
+    X(NO, "copies")                                                                                \
+    X(OFF, "copies, as [get] zero-copy is off")                                                    \
+    X(NO_URING, "copies: zero-copy sends need io_uring of Linux 6.0")                              \
+    X(NOT_REGISTERED, "copies: zero-copy sends need the arena registered with io_uring")           \
+    X(NOT_TOLD, "copies: the kernel does not say whether a zero-copy send copies after all; "      \
+                "Linux 6.3 does")                                                                  \
+    X(SMALL, "copies: below 256 KiB that costs less than to wait for memory to come back")         \
+    X(BY_PEER, "copies nothing for a peer whose network card fetches the bytes from memory; each " \
+               "peer is tried once, and on loopback and between containers the kernel copies")     \
+    X(ALWAYS, "is a zero-copy one, as [get] zero-copy is on; the kernel may copy after all")
+
+enum path_zero_copy_send {
+#define X(id, text) PATH_ZERO_COPY_##id,
+    PATH_ZERO_COPY_SENDS(X)
+#undef X
+};
+
 struct path_facts {
     uint64_t size;
     bool is_inline;
@@ -91,6 +114,7 @@ struct path_facts {
     bool is_hot;          /* worth bringing into the page cache */
     bool has_ring_splice;
     bool sends_zero_copy; /* a send out of the arena is known not to be copied here */
+    uint8_t zero_copy;    /* enum path_zero_copy_send */
     uint8_t tls;          /* enum path_tls */
 };
 const struct path *path_choose(const struct path_facts *facts);
@@ -136,6 +160,18 @@ struct path_window {
     enum err damage;            /* what it is repaired for */
 };
 
+/*
+ * Bytes of a slot that the kernel was given to send from: the slot is not put back before it has
+ * let go of all of them. They outlive the path, so the response ends when the last is back.
+ */
+#define PATH_FLIGHTS_MAX 8u /* a socket takes a window in a few pieces; then the path waits */
+struct path_flight {
+    struct path_send *send;
+    struct ring_zero_copy op;
+    struct slot *slot; /* owned by all flights out of it, and the window; NULL: not in use */
+    uint32_t count;    /* bytes the socket took */
+};
+
 struct verified;
 struct pipes;
 struct pipe;
@@ -151,7 +187,11 @@ struct path_send {
         *tls; /* borrowed: makes records of what is sent; NULL: the socket takes it as it is */
     bool is_hot;
     struct path_policy policy;
-    struct path_facts facts; /* those it was begun with */
+    struct path_facts facts;     /* those it was begun with */
+    bool tries_zero_copy;        /* what leaves out of slots is sent so, while there are enough */
+    bool flies;                  /* the window that is sent is; what came of it is told later */
+    bool was_copied;             /* some of it, by a send */
+    struct path_flight *flights; /* PATH_FLIGHTS_MAX, not in use; borrowed */
     struct bytes head;       /* what is left of it */
     uint32_t head_room;      /* bytes of memory behind the head that a short body may be put into */
     struct bytes body;       /* memory to be sent after it: a text, or bytes of an inline object */
@@ -184,6 +224,10 @@ struct path_send {
     struct arena_waiter waiter;
     uint8_t to_read, to_send; /* slots: index of the next window */
     struct path_window windows[2];
+    uint8_t flights_out; /* not back yet */
+    bool wants_flight;   /* path__flight_send() waits for one */
+    struct slot *flight_slot;
+    void (*flight_back)(struct path_send *send); /* set by who waits for a slot; called once */
 };
 
 /* What the path tells the engine. path_done() comes once; the path touches `send` no more. */
@@ -193,6 +237,9 @@ bool path_progress(struct path_send *send, uint64_t size);
 /* Another path goes on from here; OBSTACLE_NONE: as it should be. Ends the response instead when it
  * requires otherwise. */
 void path_hand_over(struct path_send *send, const struct path *to, enum path_obstacle why);
+/* The kernel has let go of `size` bytes of a zero-copy send, and tells what it did. */
+void path_zero_copied(struct path_send *send, enum ring_usage told, uint64_t size);
+void path_flights_are_back(struct path_send *send); /* and nobody else waits for that */
 /* The arena has no slot now: a deadline runs until path_admitted(). */
 void path_waits_for_slot(struct path_send *send);
 void path_admitted(struct path_send *send);
@@ -233,6 +280,17 @@ bool path__cached_window(struct path_send *send, uint32_t size_max,
 bool path__cached_head(struct path_send *send, void (*go)(struct path_send *send));
 /* Calls go() when the socket takes more. */
 void path__wait_writable(struct path_send *send, void (*go)(struct path_send *send));
+
+/* ---- zero-copy sends out of slots: path_flight.c ---- */
+/* As path__send(): head by a copy, then the body, which lies in `slot`. */
+void path__flight_send(struct path_send *send, struct slot *slot,
+                       void (*next)(struct path_send *send));
+bool path__is_in_flight(const struct path_send *send, const struct slot *slot);
+/* Whether so many slots are in use that none should wait for a reader's acknowledgement. */
+bool path__slots_are_scarce(const struct path_send *send, enum slot_size size);
+uint32_t path__flight_slots(const struct path_send *send); /* how many lie in the kernel's hands */
+/* Resets the connection, so that what the peer does not acknowledge comes back all the same. */
+void path__flights_abort(struct path_send *send);
 
 /* ---- paths out of slots: path_slots.c ---- */
 void path__slots_start(struct path_send *send);

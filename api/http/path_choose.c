@@ -174,6 +174,19 @@ static void explain_auto(const struct path_facts *facts, struct text_buf *out)
                               : "twice");
 }
 
+/* What follows when the bytes are sent out of memory. */
+static void explain_send(const struct path_facts *facts, struct text_buf *out)
+{
+    static const char *const texts[] = {
+#define X(id, text) [PATH_ZERO_COPY_##id] = text,
+        PATH_ZERO_COPY_SENDS(X)
+#undef X
+    };
+    CHECK(facts->zero_copy < COUNT_OF(texts));
+    if (facts->zero_copy != PATH_ZERO_COPY_NO)
+        text_printf(out, " The send %s.", texts[facts->zero_copy]);
+}
+
 void path_explain(const struct path_facts *facts, const struct path_policy *policy,
                   struct text_buf *out)
 {
@@ -190,4 +203,6 @@ void path_explain(const struct path_facts *facts, const struct path_policy *poli
                     path_obstacle_text(choice.obstacle));
     else if (choice.path != path_choose(facts))
         text_printf(out, " So %s serves.", choice.path->name);
+    if (choice.path == &path_direct && facts->tls == PATH_TLS_NONE)
+        explain_send(facts, out);
 }

@@ -4,8 +4,9 @@
 
 /*
  * What the paths out of arena slots share: two windows in turn, one is read and checked while the
- * other is sent. Where they are read from is the path's: the disk itself (direct) or the page cache
- * (copy). The plan runs ahead of what is sent, so a window keeps what it needs of its span.
+ * other is sent. Sent without a copy, a window leaves its slot to the kernel for a while and goes
+ * on with another one. Where they are read from is the path's: the disk itself (direct) or the page
+ * cache (copy). The plan runs ahead of what is sent, so a window keeps what it needs of its span.
  *
  *     EMPTY --slot, span--> READING --equals its sums--> READY --its turn--> SENDING --> EMPTY
  *                            |   ^
@@ -107,9 +108,20 @@ static void slot_ready(struct arena_waiter *waiter, struct slot *slot)
     slots_go(send);
 }
 
+/* Of one response with zero-copy sends: one whose bytes are not acknowledged yet, one that is sent,
+ * one that is read. A slow reader keeps as many from others. */
+#define SLOTS_HELD_MAX 3u
+
+static uint32_t slots_held(const struct path_send *send)
+{
+    return (send->windows[0].slot != NULL) + (send->windows[1].slot != NULL) +
+           path__flight_slots(send);
+}
+
 /*
  * A slot for the next window. Only the first has to be waited for: with one the response goes on,
- * slower, and so the ones that wait get the second.
+ * slower, and so the ones that wait get the second. Whose own slots are on their way waits for
+ * those instead of standing in line, for how long is up to its reader.
  */
 static bool has_slot(struct path_send *send)
 {
@@ -123,8 +135,11 @@ static bool has_slot(struct path_send *send)
     }
     struct arena_share *share = loop_arena(send->loop);
     enum slot_size size = path__slot_size(send, read_plan_left(send->plan));
-    window->slot = slot_take(share, size);
-    if (window->slot == NULL && other->slot == NULL) {
+    bool may_take = send->flights_out == 0 || slots_held(send) < SLOTS_HELD_MAX;
+    window->slot = may_take ? slot_take(share, size) : NULL;
+    if (window->slot == NULL && send->flights_out > 0) {
+        send->flight_back = slots_go;
+    } else if (window->slot == NULL && other->slot == NULL) {
         send->is_in_line = true;
         send->waiter.ready = slot_ready;
         path_waits_for_slot(send);
@@ -152,7 +167,6 @@ static bool read_ahead(struct path_send *send)
     }
     if (span.inline_data || !has_slot(send))
         return false;
-    window->send = send;
     path__count_extent(send, &span);
     path__window_cut(window, &span, window->slot->size);
     read_plan_advance(send->plan, window->size);
@@ -167,7 +181,8 @@ static void window_release(struct path_window *window)
 {
     struct slot *slot = TAKE(window->slot);
     window->state = WINDOW_EMPTY;
-    slot_put(slot);
+    if (slot != NULL && !path__is_in_flight(window->send, slot))
+        slot_put(slot); /* else the last of its flights does */
 }
 
 static void window_sent(struct path_send *send)
@@ -178,11 +193,18 @@ static void window_sent(struct path_send *send)
     bool keeps_other = send->windows[send->to_send ^ 1].slot != NULL;
     bool needs_it = !send->err && read_plan_left(send->plan) > 0;
     send->to_send ^= 1;
-    if (needs_it && !(others_wait && keeps_other))
+    if (needs_it && !(others_wait && keeps_other) && !path__is_in_flight(send, window->slot))
         window->state = WINDOW_EMPTY; /* the slot stays for the next */
     else
         window_release(window);
     slots_go(send);
+}
+
+static bool may_fly(const struct path_send *send, const struct slot *slot)
+{
+    bool is_required = send->policy.require == PATH_ZEROCOPY;
+    return send->path == &path_direct && send->tries_zero_copy &&
+           (is_required || !path__slots_are_scarce(send, slot->size_class));
 }
 
 static void send_ready(struct path_send *send)
@@ -192,7 +214,13 @@ static void send_ready(struct path_send *send)
         return;
     window->state = WINDOW_SENDING;
     send->body = bytes_of(window->slot->data + window->from, window->size);
-    path__send(send, window_sent);
+    send->flies = may_fly(send, window->slot);
+    send->was_copied |= !send->flies;
+    send->facts.sends_zero_copy &= send->flies;
+    if (send->flies)
+        path__flight_send(send, window->slot, window_sent);
+    else
+        path__send(send, window_sent);
 }
 
 /* ---- the whole ---- */
@@ -216,12 +244,13 @@ static bool is_busy(const struct path_send *send)
 
 static void slots_go(struct path_send *send)
 {
+    send->flight_back = NULL;
     if (!send->err) {
         while (read_ahead(send))
             ;
         send_ready(send);
     }
-    if (is_busy(send) || (send->is_in_line && !send->err))
+    if (is_busy(send) || ((send->is_in_line || send->flight_back) && !send->err))
         return;
     release_all(send);
     if (!send->err && read_plan_left(send->plan) > 0)
@@ -234,6 +263,7 @@ static void slots_go(struct path_send *send)
 void path__slots_start(struct path_send *send)
 {
     for (int i = 0; i < 2; i++) {
+        send->windows[i].send = send;
         send->windows[i].state = WINDOW_EMPTY;
         send->windows[i].slot = NULL;
     }
@@ -244,6 +274,6 @@ void path__slots_start(struct path_send *send)
 void path__slots_cancel(struct path_send *send)
 {
     send->is_cancelled = true;
-    if (send->is_in_line)
+    if (send->is_in_line || send->flight_back)
         slots_go(send); /* nothing else is under way that would end */
 }

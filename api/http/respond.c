@@ -273,6 +273,7 @@ enum err respond__find_facts(const struct worker *worker, struct path_send *send
         .size = read_plan_left(send->plan),
         .is_hot = send->is_hot,
         .has_ring_splice = ring_has_splice(worker->ring),
+        .zero_copy = (uint8_t)zero_copy__outlook(worker, read_plan_left(send->plan)),
         .tls = send->facts.tls,
     };
     enum err e = facts->size > 0 ? read_plan_span(send->plan, &span) : ERR_OK;
@@ -308,6 +309,7 @@ static void choose(struct path_send *send)
         path_done(send, e);
         return;
     }
+    zero_copy__decide(x);
     struct path_choice choice = path_resolve(&send->facts, &send->policy);
     if (choice.path == NULL) {
         deny(send, choice.obstacle);
@@ -358,6 +360,7 @@ void respond__start(struct exchange *x)
                       : x->conn->tls ? PATH_TLS_KERNEL
                                      : PATH_TLS_NONE;
     send->ask = &x->ask;
+    send->flights = x->flights;
     x->keeps = can_keep(x);
     if (x->conn->is_gone) {
         path_done(send, ERR_PEER_CLOSED);
@@ -413,8 +416,10 @@ bool path_progress(struct path_send *send, uint64_t size)
     uint64_t of_text = size < x->text_left ? size : x->text_left;
     x->text_left -= (uint32_t)of_text;
     x->bytes_out += size;
+    unsigned copies =
+        send->path != &path_direct ? path_copies(send->path, &send->facts) : !send->flies;
     if (send->plan && size > of_text)
-        measure_path_bytes(send->path, size - of_text, path_copies(send->path, &send->facts));
+        measure_path_bytes(send->path, size - of_text, copies);
     return conn__progress(x->conn, size);
 }
 

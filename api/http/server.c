@@ -365,6 +365,7 @@ enum err http_server_open(const struct http_server_options *options,
     server->tls = options->tls;
     server->limits = options->limits;
     server->access_log = options->access_log;
+    server->zero_copy = (uint8_t)options->zero_copy;
     server->port = options->port;
     server->tls_port = options->tls_port;
     server->id_seed = clock_real_ns(loop_clock(options->loops[0]));

@@ -541,6 +541,7 @@ struct fixture {
     struct tls_store *tls; /* borrowed: the port speaks TLS */
     bool has_both;         /* or a second one does */
     unsigned large_slots, small_slots;
+    enum zero_copy_mode zero_copy;
     _Atomic bool is_drained;
 };
 
@@ -584,6 +585,7 @@ static void fixture_start(struct fixture *f)
         .service = &f->service,
         .limits = f->limits.connections_max ? f->limits : test_limits,
         .access_log = true,
+        .zero_copy = f->zero_copy,
         .tls = f->tls,
         .tls_address = f->has_both ? "127.0.0.1" : NULL,
     };
@@ -636,6 +638,8 @@ struct response {
     bool closes;
 };
 
+static int client_mss; /* of clients that connect now; 0: loopback's, which is 64 KiB */
+
 static int client_connect(const struct fixture *f)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(f->port)};
@@ -646,6 +650,8 @@ static int client_connect(const struct fixture *f)
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (client_mss > 0)
+        setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &client_mss, sizeof client_mss);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
         assert_int_equal(errno, EINTR); /* see client_more(); it goes on by itself */
         struct pollfd pollfd = {.fd = fd, .events = POLLOUT};

@@ -24,6 +24,7 @@
 #define OBJECT_BYTES (FILE_BYTES + TAIL_BYTES)
 
 static enum ring_choice ring_choice;
+static enum zero_copy_mode zero_copy_mode;
 static char dir[64];
 static char file_path[80];
 
@@ -200,6 +201,7 @@ __attribute__((unused)) static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
     f->ring = ring_choice;
+    f->zero_copy = zero_copy_mode;
     *state = f;
     spoil_nothing();
     return 0;
@@ -284,16 +286,18 @@ __attribute__((unused)) static const uint64_t ranges[][2] = {
 #define RUNNING(test) cmocka_unit_test_setup_teardown(test, set_up_running, tear_down)
 #define STOPPED(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
-/* On either backend of the ring. */
-#define RUN_ON_BOTH(name, tests)                                                                   \
+#define RUN_WITH(ring, zero_copy, name, tests)                                                     \
+    (ring_choice = (ring), zero_copy_mode = (zero_copy),                                           \
+     cmocka_run_group_tests_name(name, tests, make_object, drop_object))
+
+/* On either backend of the ring; and with zero-copy sends, which loopback gets when they are asked
+ * for in any case. */
+#define RUN_ON_ALL(name, tests)                                                                    \
     ({                                                                                             \
         log_set_level(getenv("HTTP_TEST_LOG") ? LOG_INFO : LOG_ERROR);                             \
-        ring_choice = RING_AUTO;                                                                   \
-        int failed_ =                                                                              \
-            cmocka_run_group_tests_name(name " on io_uring", tests, make_object, drop_object);     \
-        ring_choice = RING_FORCE_POLL;                                                             \
-        failed_ +                                                                                  \
-            cmocka_run_group_tests_name(name " on epoll", tests, make_object, drop_object);        \
+        int failed_ = RUN_WITH(RING_AUTO, ZERO_COPY_AUTO, name " on io_uring", tests);             \
+        failed_ += RUN_WITH(RING_AUTO, ZERO_COPY_ON, name " with zero-copy sends", tests);         \
+        failed_ + RUN_WITH(RING_FORCE_POLL, ZERO_COPY_ON, name " on epoll", tests);                \
     })
 
 #endif

@@ -368,7 +368,7 @@ static void a_good_machine_is_ok_throughout(void **state)
     X("io_uring.operations", WARN, true, "optional", facts->uring.ops[1].is_there = false)         \
     X("io_uring.fixed_buffers", WARN, false, "MEMLOCK", facts->uring.fixed_errno = ENOMEM)         \
     X("io_uring.send_zc", WARN, false, "6.0", facts->uring.send_zc = DOCTOR_ZC_NOT_TRIED)          \
-    X("io_uring.send_zc", WARN, false, "6.2", facts->uring.send_zc = DOCTOR_ZC_SENT)               \
+    X("io_uring.send_zc", WARN, false, "6.3", facts->uring.send_zc = DOCTOR_ZC_SENT)               \
     X("io_uring.send_zc", WARN, false, "copying",                                                  \
       (facts->uring.send_zc = DOCTOR_ZC_REFUSED, facts->uring.send_zc_errno = EOPNOTSUPP))         \
     X("memory.memlock", WARN, false, "MEMLOCK", facts->memory.memlock_hard = MIB(8))               \

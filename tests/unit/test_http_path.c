@@ -499,6 +499,7 @@ static void a_reader_may_take_its_time(void **state)
     struct client readers[READERS];
     size_t sizes[READERS] = {0};
     uint8_t *part = malloc(READ_BYTES);
+    client_mss = 1400; /* a window below loopback's segments is probed by TCP every 0.2 s */
     for (int i = 0; i < READERS; i++) {
         char text[100];
         int small = 262144;
@@ -508,6 +509,7 @@ static void a_reader_may_take_its_time(void **state)
                  i ? "h" : "");
         client_say(&readers[i], text);
     }
+    client_mss = 0;
     bool goes_on = true;
     for (int reads = 0; goes_on; reads++) {
         goes_on = false;
@@ -684,5 +686,5 @@ int main(void)
         STOPPED(waiting_for_a_slot_ends_with_503),
         STOPPED(responses_in_line_for_a_slot_can_be_cut),
     };
-    return RUN_ON_BOTH("paths", tests);
+    return RUN_ON_ALL("paths", tests);
 }
