@@ -102,7 +102,7 @@ class Guest:
     def shell(self):
         """The terminal is the guest's; Ctrl-A is no escape, `exit` ends it."""
         try:
-            return subprocess.call(self.command(), preexec_fn=die_with_parent)
+            return subprocess.call(self.command(self.test.qemu(self.out)), preexec_fn=die_with_parent)
         finally:
             self.remove_images()
 

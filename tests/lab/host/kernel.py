@@ -16,6 +16,8 @@ import subprocess
 import tempfile
 
 PACKAGES = {"12": r"linux-image-6\.1\.0-\d+-amd64", "13": r"linux-image-6\.12\.\d+\+deb13-amd64"}
+# Debian 13's for Debian 12, from its security archive: for what came after 6.1
+NEWER = {"12": r"linux-image-6\.12\.\d+\+deb12-amd64", "13": PACKAGES["13"]}
 BUSYBOX = "/bin/busybox"
 # What it takes to mount the host's root; everything else is loaded from there.
 FIRST_MODULES = ["virtio_pci", "9pnet_virtio", "9p", "overlay"]
@@ -39,11 +41,11 @@ def cache_directory():
     return os.environ.get("SLUICE_LAB_CACHE") or os.path.join(base, "sluice-lab")
 
 
-def get():
-    """The newest kernel apt knows of this Debian's series; one from the cache when that cannot be fetched."""
+def get(newer=False):
+    """The newest kernel apt knows of this Debian's series, or of 6.12; one from the cache when that cannot be fetched."""
     cache = cache_directory()
     os.makedirs(cache, exist_ok=True)
-    pattern = PACKAGES.get(debian_version())
+    pattern = (NEWER if newer else PACKAGES).get(debian_version())
     if pattern is None:
         raise NoKernel("the lab knows the kernels of Debian 12 and 13 only")
     with open(os.path.join(cache, "lock"), "w", encoding="ascii") as lock:
