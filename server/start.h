@@ -51,6 +51,7 @@ struct node {
     struct loop *peer_loop;        /* with peers: the group's thread runs it */
     struct work_pool *work_pool;
     struct group *group;
+    struct scrub *scrub;
     uint8_t node_key[32];
     struct keyring *keyring;
     enum root_key_origin root_origin;

@@ -15,6 +15,10 @@ enum err start__tidy(void *context, struct err_trail *trail) MUST_USE;
  * It was waited for then. *ret_err is what to end with otherwise. */
 bool start__try_again(struct node *node, enum err e, enum err *ret_err, struct err_trail *trail);
 
+/* start_scrub.c: reads all that is stored, when told to, and repairs it from peers */
+enum err start__scrub(void *context, struct err_trail *trail) MUST_USE;
+void start__scrub_stop(void *context);
+
 /* start_keys.c: the access keys, and the first of them */
 enum err start__keyring(void *context, struct err_trail *trail) MUST_USE;
 void start__keyring_stop(void *context);

@@ -4,7 +4,7 @@
  * A command asks a source for JSON and prints it: a running node over its admin port, or, for what only looks, the volume itself when no
  * node runs. Both say the same (api/admin/describe.h). With --json the JSON is printed as it came, errors too.
  *
- * Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no node to ask; 4 fsck found something.
+ * Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no node to ask; 4 fsck or scrub found something.
  */
 #ifndef TOOLS_CLI_H
 #define TOOLS_CLI_H
@@ -32,7 +32,7 @@ struct command {
 };
 
 extern const struct command cmd_key, cmd_status, cmd_volume, cmd_extents, cmd_object, cmd_bucket, cmd_explain, cmd_fsck, cmd_doctor, cmd_bench;
-extern const struct command cmd_tls, cmd_cluster, cmd_peers, cmd_replication;
+extern const struct command cmd_tls, cmd_cluster, cmd_peers, cmd_replication, cmd_scrub;
 
 /* ---- flags of one command (flags.c) ---- */
 struct flag {

@@ -28,7 +28,7 @@ static const struct command cmd_version = {.name = "version",
 
 static const struct command *const commands[] = {
     &cmd_status, &cmd_key, &cmd_object, &cmd_explain, &cmd_bucket, &cmd_extents, &cmd_volume, &cmd_replication, &cmd_peers, &cmd_cluster,
-    &cmd_fsck, &cmd_doctor, &cmd_bench, &cmd_tls, &cmd_version,
+    &cmd_fsck, &cmd_scrub, &cmd_doctor, &cmd_bench, &cmd_tls, &cmd_version,
 };
 
 static const char options_help[] =
@@ -39,8 +39,8 @@ static const char options_help[] =
     "  --json               JSON on standard output, errors too\n"
     "  --help\n"
     "\n"
-    "Exit codes: 0 done, 1 refused, failed or (doctor) something missing, 2 wrong usage, 3 no node to ask, 4 fsck found "
-    "something.\n";
+    "Exit codes: 0 done, 1 refused, failed or (doctor) something missing, 2 wrong usage, 3 no node to ask, 4 fsck or "
+    "scrub found something.\n";
 
 static void print_overview(FILE *out)
 {

@@ -28,6 +28,7 @@
 #include "api/s3/bucket_settings.h"
 #include "api/s3/keyring.h"
 #include "replication/group.h"
+#include "storage/scrub.h"
 #include "storage/volume.h"
 
 struct admin;
@@ -41,6 +42,7 @@ struct admin_options {
     struct volume *volume;    /* borrowed: this node's disk, for inspection */
     struct keyring *keyring;  /* borrowed */
     struct bucket_settings *bucket_settings; /* borrowed; NULL: there are none */
+    struct scrub *scrub;      /* borrowed; NULL: there is none */
     struct http_server *s3;   /* borrowed: asked how it would send an object; NULL: nothing is explained */
     struct path_policy get_policy; /* the node's own */
     struct clock *clock;      /* NULL: system */

@@ -18,6 +18,7 @@ struct admin {
     struct volume *volume;   /* borrowed */
     struct keyring *keyring; /* borrowed */
     struct bucket_settings *bucket_settings; /* borrowed; may be NULL */
+    struct scrub *scrub;     /* borrowed; may be NULL */
     struct http_server *s3; /* borrowed; may be NULL */
     struct path_policy get_policy;
     struct clock *clock;     /* borrowed */
@@ -64,6 +65,7 @@ admin_handler_fn admin_health, admin_ready, admin_metrics, admin_status, admin_v
 admin_handler_fn admin_keys_list, admin_key_create, admin_key_remove;
 admin_handler_fn admin_bucket, admin_bucket_set;
 admin_handler_fn admin_replication, admin_peers;
+admin_handler_fn admin_scrub, admin_scrub_set;
 admin_handler_fn admin_extents, admin_extents_map, admin_extents_show, admin_object, admin_explain;
 
 /* An error as status and {"error": ...}. The trail may be empty, the hint NULL. */

@@ -301,6 +301,7 @@ enum err admin_open(const struct admin_options *options, struct admin **ret_admi
     admin->volume = options->volume;
     admin->keyring = options->keyring;
     admin->bucket_settings = options->bucket_settings;
+    admin->scrub = options->scrub;
     admin->s3 = options->s3;
     admin->get_policy = options->get_policy;
     admin->clock = options->clock != NULL ? options->clock : clock_system();

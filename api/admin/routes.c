@@ -13,6 +13,8 @@ static const struct admin_route routes[] = {
     {"GET", "/v1/volume", ADMIN_TOKEN, admin_volume},
     {"GET", "/v1/replication", ADMIN_TOKEN, admin_replication},
     {"GET", "/v1/peers", ADMIN_TOKEN, admin_peers},
+    {"GET", "/v1/scrub", ADMIN_TOKEN, admin_scrub},
+    {"POST", "/v1/scrub", ADMIN_TOKEN, admin_scrub_set},
     {"GET", "/v1/keys", ADMIN_TOKEN, admin_keys_list},
     {"POST", "/v1/keys", ADMIN_TOKEN, admin_key_create},
     {"DELETE", "/v1/keys/", ADMIN_TOKEN, admin_key_remove},

@@ -28,6 +28,7 @@ struct fixture {
     struct volume *volume;
     struct group *group;
     struct keyring *keyring;
+    struct scrub *scrub;
     struct admin *admin;
     uint8_t node_key[32];
     char reply[REPLY_MAX];
@@ -43,6 +44,7 @@ static void open_admin(struct fixture *f, bool metrics_open)
                                                     .group = f->group,
                                                     .volume = f->volume,
                                                     .keyring = f->keyring,
+                                                    .scrub = f->scrub,
                                                     .version = "1.2.3",
                                                     .region = "here",
                                                     .s3_endpoint = "127.0.0.1:1"},
@@ -76,6 +78,8 @@ static int setup(void **state)
         keyring_open(&(struct keyring_options){.group = f->group, .node_key = f->node_key},
                      &f->keyring, &trail),
         ERR_OK);
+    assert_int_equal(scrub_open(&(struct scrub_options){.volume = f->volume}, &f->scrub, &trail),
+                     ERR_OK);
     open_admin(f, true);
     return 0;
 }
@@ -85,6 +89,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
     json_decref(f->json);
     admin_close(f->admin);
+    scrub_close(f->scrub);
     keyring_close(f->keyring);
     group_close(f->group);
     volume_close(f->volume);
@@ -170,7 +175,7 @@ static void everything_else_needs_the_token(void **state)
                                         "/v1/keys",        "/v1/extents",
                                         "/v1/extents/map", "/v1/extents/show?bucket=b&key=k",
                                         "/v1/object",      "/v1/replication",
-                                        "/v1/peers"};
+                                        "/v1/peers",       "/v1/scrub"};
     static const char *const wrong[] = {"", "x", TOKEN "0", "0123456789abcdef0123456789abcdeF"};
     struct fixture *f = *state;
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
@@ -422,6 +427,32 @@ static void an_inline_object_is_described(void **state)
     assert_int_equal(json_array_size(json_object_get(f->json, "extents")), 0);
 }
 
+static void a_scrub_is_started_watched_and_paused(void **state)
+{
+    static const char *const wrong[] = {
+        "", "{}", "[]", "{\"action\": 1}", "{\"action\": \"stop\"}",
+        "{\"action\": \"start\", \"rate\": 1}", "{\"action\": \"start\", \"rate_bytes\": -1}",
+        "{\"action\": \"start\", \"rate_bytes\": 5}"};
+    struct fixture *f = *state;
+    assert_int_equal(call(f, TOKEN, "GET", "/v1/scrub", NULL), 200);
+    assert_string_equal(field(f, "state"), "never");
+    assert_true(json_is_null(json_object_get(f->json, "started")));
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        assert_int_equal(call(f, TOKEN, "POST", "/v1/scrub", wrong[i]), 400);
+        assert_string_equal(error_code(f), "INVALID");
+    }
+    assert_int_equal(call(f, TOKEN, "POST", "/v1/scrub",
+                          "{\"action\": \"start\", \"rate_bytes\": 5000000, \"anew\": true}"),
+                     200);
+    assert_int_equal(json_integer_value(json_object_get(f->json, "rate_bytes")), 5000000);
+    while (strcmp(field(f, "state"), "done") != 0) /* of next to nothing */
+        assert_int_equal(call(f, TOKEN, "GET", "/v1/scrub", NULL), 200);
+    assert_true(json_is_string(json_object_get(f->json, "ended")));
+    assert_int_equal(json_integer_value(json_object_get(f->json, "damaged_chunks")), 0);
+    assert_int_equal(call(f, TOKEN, "POST", "/v1/scrub", "{\"action\": \"pause\"}"), 200);
+    assert_string_equal(field(f, "state"), "done"); /* nothing runs that could be paused */
+}
+
 static void a_port_in_use_is_told(void **state)
 {
     struct fixture *f = *state;
@@ -477,6 +508,7 @@ int main(void)
         TEST(unknown_paths_and_methods_are_told_apart),
         TEST(inspection_judges_its_questions),
         TEST(an_inline_object_is_described),
+        TEST(a_scrub_is_started_watched_and_paused),
         TEST(a_port_in_use_is_told),
         TEST(closing_does_not_wait_for_idle_clients),
     };

@@ -1,0 +1,22 @@
+#include "base/check.h"
+#include "server/start_priv.h"
+
+static enum err repair(void *context, const struct damage *damage, struct err_trail *trail)
+{
+    struct node *node = context;
+    return group_repair_wait(node->group, damage->data, damage->offset, trail);
+}
+
+enum err start__scrub(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    return scrub_open(
+        &(struct scrub_options){.volume = node->volume, .repair = repair, .context = node},
+        &node->scrub, trail);
+}
+
+void start__scrub_stop(void *context)
+{
+    struct node *node = context;
+    scrub_close(TAKE(node->scrub));
+}
