@@ -3,7 +3,8 @@
  * another kind is asked for.
  *
  *     LOOKUP --> JUDGE --> PARTS --> PIECES --> NAME --> (durable) --> DONE
- *                   \--> HASHED ----^
+ *        ^          \--> HASHED ----^                                   |
+ *        +-------------------- the source has changed ------------------+
  *
  * A copy of an object made of parts keeps its parts and its ETag: what S3 does for copies of more
  * than 5 GiB by its own clients, and for smaller ones the only way not to read them.
@@ -33,6 +34,7 @@ struct copy {
     struct s3_ask *parts, *pieces;
     struct s3_change change;
     struct checksum checksum;
+    bool has_parts;                /* parts->ask.parts */
     bool replaces_attrs;           /* all of them; not only the storage class */
     size_t attrs_size;             /* 0: the source's as they are */
     uint8_t attrs[META_BYTES_MAX]; /* last: not cleared before use */
@@ -50,15 +52,25 @@ static struct s3_request *copy_request(struct op *op)
     return CONTAINER_OF(op, struct s3_request, op);
 }
 
+/* What was found out about the source. */
+static void copy_forget(struct copy *copy)
+{
+    s3_rehash_fini(&copy->rehash);
+    copy->rehash = (struct s3_rehash){0};
+    if (copy->parts != NULL)
+        free(TAKE(copy->parts->ask.parts));
+    if (copy->pieces != NULL)
+        free(TAKE(copy->pieces->ask.pieces));
+    copy->has_parts = false;
+    if (!copy->replaces_attrs)
+        copy->attrs_size = 0;
+}
+
 static void copy_release(struct s3_request *r)
 {
     struct copy *copy = copy_of(r);
     s3_copy_source_fini(&copy->source);
-    s3_rehash_fini(&copy->rehash);
-    if (copy->parts != NULL)
-        free(copy->parts->ask.parts);
-    if (copy->pieces != NULL)
-        free(copy->pieces->ask.pieces);
+    copy_forget(copy);
 }
 
 static int copy_lookup(struct op *op)
@@ -142,9 +154,11 @@ static int copy_parts(struct op *op)
     struct copy *copy = copy_of(r);
     if (object_info(copy->source.lookup.object)->part_count == 0)
         return COPY_PIECES;
-    copy->parts = s3_ask_take(r);
+    if (copy->parts == NULL)
+        copy->parts = s3_ask_take(r);
     if (copy->parts == NULL)
         return s3_fail(r, S3_E(SlowDown));
+    copy->has_parts = true;
     copy->parts->ask.of = copy->source.lookup.object;
     group_object_parts(s3_group(r), &copy->parts->ask);
     return op_wait(COPY_PIECES);
@@ -154,9 +168,10 @@ static int copy_pieces(struct op *op)
 {
     struct s3_request *r = copy_request(op);
     struct copy *copy = copy_of(r);
-    if (copy->parts != NULL && copy->parts->ask.err)
+    if (copy->has_parts && copy->parts->ask.err)
         return s3_fail_err(r, copy->parts->ask.err);
-    copy->pieces = s3_ask_take(r);
+    if (copy->pieces == NULL)
+        copy->pieces = s3_ask_take(r);
     if (copy->pieces == NULL)
         return s3_fail(r, S3_E(SlowDown));
     struct object *object = copy->source.lookup.object;
@@ -177,13 +192,14 @@ static int copy_name(struct op *op)
     m->attrs = copy->attrs_size > 0 ? bytes_of(copy->attrs, copy->attrs_size) : info->attrs;
     m->pieces = copy->pieces->ask.pieces;
     m->piece_count = copy->pieces->ask.piece_count;
-    if (copy->parts != NULL) {
+    if (copy->has_parts) {
         m->parts = copy->parts->ask.parts;
         m->part_count = copy->parts->ask.part_count;
     }
     m->size = info->size;
     m->etag = info->etag;
     m->checksum = copy->checksum;
+    s3_copy_source_note(&copy->source, m);
     s3_conditions_write(s3_header(r, "if-match"), s3_header(r, "if-none-match"), &m->conditions);
     s3_change_submit(r, &copy->change);
     return op_wait(COPY_DONE);
@@ -194,6 +210,10 @@ static int copy_done(struct op *op)
     struct s3_request *r = copy_request(op);
     struct copy *copy = copy_of(r);
     const struct mutation *m = &copy->change.m;
+    if (m->err == ERR_CONFLICT) {
+        copy_forget(copy);
+        return s3_copy_source_again(r, &copy->source) ? op_wait(COPY_LOOKUP) : OP_END;
+    }
     if (m->err)
         return s3_fail_trail(r, m->err, &m->trail);
     struct text_buf text = {0};
@@ -215,7 +235,7 @@ static const struct op_step copy_steps[COPY_STEP_COUNT] = {
     [COPY_PARTS] = {"parts", copy_parts, TO(COPY_PIECES) | TO_END},
     [COPY_PIECES] = {"pieces", copy_pieces, TO(COPY_NAME) | TO_END},
     [COPY_NAME] = {"name", copy_name, TO(COPY_DONE) | TO_END},
-    [COPY_DONE] = {"done", copy_done, TO_END},
+    [COPY_DONE] = {"done", copy_done, TO(COPY_LOOKUP) | TO_END},
 };
 static const struct op_kind copy_kind = {"copy", copy_steps, COPY_STEP_COUNT};
 

@@ -3,7 +3,8 @@
  * read, once, where the part's MD5 or checksum is one that nobody has.
  *
  *     UPLOAD --> LOOKUP --> JUDGE --> PIECES --> NAME --> (durable) --> DONE
- *                              \--> HASHED --^
+ *                   ^          \--> HASHED --^                           |
+ *                   +------------ the source has changed ----------------+
  */
 #include "api/s3/checksum.h"
 #include "api/s3/copy_source.h"
@@ -46,13 +47,21 @@ static struct s3_request *slice_request(struct op *op)
     return CONTAINER_OF(op, struct s3_request, op);
 }
 
+/* What was found out about the source. */
+static void slice_forget(struct slice *slice)
+{
+    s3_rehash_fini(&slice->rehash);
+    slice->rehash = (struct s3_rehash){0};
+    slice->checksum = (struct checksum){0};
+    if (slice->pieces != NULL)
+        free(TAKE(slice->pieces->ask.pieces));
+}
+
 static void slice_release(struct s3_request *r)
 {
     struct slice *slice = slice_of(r);
     s3_copy_source_fini(&slice->source);
-    s3_rehash_fini(&slice->rehash);
-    if (slice->pieces != NULL)
-        free(slice->pieces->ask.pieces);
+    slice_forget(slice);
 }
 
 static int slice_upload(struct op *op)
@@ -134,7 +143,8 @@ static int slice_pieces(struct op *op)
 {
     struct s3_request *r = slice_request(op);
     struct slice *slice = slice_of(r);
-    slice->pieces = s3_ask_take(r);
+    if (slice->pieces == NULL)
+        slice->pieces = s3_ask_take(r);
     if (slice->pieces == NULL)
         return s3_fail(r, S3_E(SlowDown));
     slice->pieces->ask.of = slice->source.lookup.object;
@@ -157,6 +167,7 @@ static int slice_name(struct op *op)
     m->size = slice->range.size;
     m->etag = slice->etag;
     m->checksum = slice->checksum;
+    s3_copy_source_note(&slice->source, m);
     s3_change_submit(r, &slice->change);
     return op_wait(SLICE_DONE);
 }
@@ -164,7 +175,12 @@ static int slice_name(struct op *op)
 static int slice_done(struct op *op)
 {
     struct s3_request *r = slice_request(op);
-    const struct mutation *m = &slice_of(r)->change.m;
+    struct slice *slice = slice_of(r);
+    const struct mutation *m = &slice->change.m;
+    if (m->err == ERR_CONFLICT) {
+        slice_forget(slice);
+        return s3_copy_source_again(r, &slice->source) ? op_wait(SLICE_LOOKUP) : OP_END;
+    }
     if (m->err)
         return s3_fail_trail(r, m->err, &m->trail);
     struct text_buf text = {0};
@@ -184,7 +200,7 @@ static const struct op_step slice_steps[SLICE_STEP_COUNT] = {
     [SLICE_HASHED] = {"hashed", slice_hashed, TO(SLICE_PIECES) | TO_END},
     [SLICE_PIECES] = {"pieces", slice_pieces, TO(SLICE_NAME) | TO_END},
     [SLICE_NAME] = {"name", slice_name, TO(SLICE_DONE) | TO_END},
-    [SLICE_DONE] = {"done", slice_done, TO_END},
+    [SLICE_DONE] = {"done", slice_done, TO(SLICE_LOOKUP) | TO_END},
 };
 static const struct op_kind slice_kind = {"copy_part", slice_steps, SLICE_STEP_COUNT};
 

@@ -58,6 +58,10 @@ bool s3_copy_source_parse(struct s3_request *r, struct s3_copy_source *source)
 
 bool s3_copy_source_find(struct s3_request *r, struct s3_copy_source *source)
 {
+    if (source->fresh != NULL && source->fresh->ask.err) {
+        source->lookup.err = source->fresh->ask.err;
+        return true;
+    }
     return s3_lookup_begin(r, &source->lookup, source->bucket.id, source->key);
 }
 
@@ -78,6 +82,32 @@ bool s3_copy_source_judge(struct s3_request *r, struct s3_copy_source *source)
         s3_fail(r, S3_E(PreconditionFailed));
         return false;
     }
+    return true;
+}
+
+void s3_copy_source_note(const struct s3_copy_source *source, struct mutation *m)
+{
+    m->source = (struct mutation_source){
+        .bucket = source->bucket.id,
+        .key = source->key,
+        .psn = object_info(source->lookup.object)->psn,
+    };
+}
+
+bool s3_copy_source_again(struct s3_request *r, struct s3_copy_source *source)
+{
+    if (++source->tries == COPY_TRIES_MAX) {
+        s3_fail_text(r, S3_E(SlowDown), "The copy source changes faster than it can be copied.");
+        return false;
+    }
+    s3_lookup_fini(&source->lookup);
+    if (source->fresh == NULL)
+        source->fresh = s3_ask_take(r);
+    if (source->fresh == NULL) {
+        s3_fail(r, S3_E(SlowDown));
+        return false;
+    }
+    group_fresh(s3_group(r), &source->fresh->ask);
     return true;
 }
 
