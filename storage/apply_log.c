@@ -165,9 +165,11 @@ static enum err apply_row(struct apply *apply, struct mutation *m, const struct 
                    (m->kind == MUTATION_OBJECT_PUT || m->kind == MUTATION_PART_PUT);
     }
     enum err e = is_taken ? ERR_OK : drop_data(apply, &row->data);
-    if (e)
+    if (e) {
+        err_trail_reset(&m->trail); /* why it was refused */
         return err_note(&m->trail, mutation_is_outcome(e) ? ERR_CORRUPT : e,
                         "let go of what it brought");
+    }
     *ret_outcome = outcome;
     return ERR_OK;
 }
