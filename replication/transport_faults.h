@@ -23,12 +23,18 @@ struct transport_faults {
         bool wrong_key;      /* the next writes carry a key nobody granted */
         bool wrong_gen;      /* TCP: the next frames are of another connection */
         uint64_t offset_add; /* the next writes go so much further than asked */
+        bool ignores_credit; /* sends whether the peer has room or not */
+        /* verbs: after so many more completions of this lane, one has wc_status, an enum
+           ibv_wc_status, instead of its own. */
+        uint64_t wc_after;
+        int wc_status;
     } lanes[LANE_COUNT];
+    bool withholds_credit; /* tells nothing of what it takes */
 };
 
 #define TRANSPORT_NO_LANE_FAULTS                                                                   \
     {                                                                                              \
-        .cut_at = FAULT_NEVER, .corrupt_at = FAULT_NEVER                                           \
+        .cut_at = FAULT_NEVER, .corrupt_at = FAULT_NEVER, .wc_after = FAULT_NEVER                  \
     }
 #define TRANSPORT_NO_FAULTS                                                                        \
     {                                                                                              \

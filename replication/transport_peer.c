@@ -11,6 +11,12 @@ const uint16_t transport__depth[LANE_COUNT] = {
     [LANE_BULK] = TRANSPORT_BULK_DEPTH,
 };
 
+static bool withholds_credit(const struct transport_peer *peer)
+{
+    const struct transport_faults *faults = peer->transport->faults;
+    return faults != NULL && faults->withholds_credit;
+}
+
 /* ---- the handshake ---- */
 
 static void queue_message(struct transport_peer *peer, enum wire_op op, const void *body,
@@ -19,6 +25,8 @@ static void queue_message(struct transport_peer *peer, enum wire_op op, const vo
     struct transport_lane_state *ctl = &peer->lanes[LANE_CTL];
     CHECK(peer->ctl_queued - peer->ctl_freed < CTL_RING);
     uint8_t *message = peer->ctl[peer->ctl_queued++ % CTL_RING];
+    for (int lane = 0; lane < LANE_COUNT && !withholds_credit(peer); lane++)
+        peer->lanes[lane].told = peer->lanes[lane].taken;
     if (size > 0)
         memcpy(message + WIRE_HEAD_BYTES, body, size);
     struct wire_head head = {.op = (uint8_t)op,
@@ -26,15 +34,13 @@ static void queue_message(struct transport_peer *peer, enum wire_op op, const vo
                              .seq = ctl->seq_out++,
                              .gen = peer->generation,
                              .size = size,
-                             .a = peer->lanes[LANE_CTL].taken,
-                             .b = peer->lanes[LANE_META].taken,
-                             .c = peer->lanes[LANE_BULK].taken};
+                             .a = peer->lanes[LANE_CTL].told,
+                             .b = peer->lanes[LANE_META].told,
+                             .c = peer->lanes[LANE_BULK].told};
     const struct transport_lane_faults *faults = transport__faults(peer, LANE_CTL);
     if (faults != NULL && faults->wrong_gen)
         head.gen++;
     wire_head_encode(&head, message + WIRE_HEAD_BYTES, message);
-    for (int lane = 0; lane < LANE_COUNT; lane++)
-        peer->lanes[lane].told = peer->lanes[lane].taken;
     if (peer->generation != 0)
         ctl->posted++;
     ctl->counts.sent++;
@@ -181,11 +187,18 @@ void transport__attached(struct transport_peer *peer, enum transport_lane lane)
 
 /* ---- credit ---- */
 
+static bool has_credit(const struct transport_peer *peer, enum transport_lane lane,
+                       uint32_t reserve)
+{
+    const struct transport_lane_faults *faults = transport__faults(peer, lane);
+    return lane_room(&peer->lanes[lane], reserve) > 0 || (faults != NULL && faults->ignores_credit);
+}
+
 static void tell_room(struct transport_peer *peer, enum transport_lane lane)
 {
     struct transport *t = peer->transport;
     struct transport_lane_state *state = &peer->lanes[lane];
-    bool has_room = lane_room(state, lane == LANE_CTL ? CTL_RESERVE : 0) > 0;
+    bool has_room = has_credit(peer, lane, lane == LANE_CTL ? CTL_RESERVE : 0);
     if (lane == LANE_CTL && peer->ctl_queued - peer->ctl_freed >= CTL_RING - CTL_RESERVE)
         has_room = false;
     if (!state->wants_room || !has_room || peer->state != PEER_UP)
@@ -221,7 +234,8 @@ static bool take_credit(struct transport_peer *peer, const struct wire_head *hea
 static void return_credit(struct transport_peer *peer)
 {
     /* Room for READY and the grants stays, however large a depth the peer offered. */
-    if (peer->state != PEER_UP || lane_room(&peer->lanes[LANE_CTL], 0) == 0 ||
+    if (peer->state != PEER_UP || withholds_credit(peer) ||
+        lane_room(&peer->lanes[LANE_CTL], 0) == 0 ||
         peer->ctl_queued - peer->ctl_freed >= CTL_RING - TRANSPORT_REGIONS_MAX - 1)
         return; /* tried again with the next message that comes */
     for (int lane = 0; lane < LANE_COUNT; lane++)
@@ -335,7 +349,7 @@ enum err transport_ctl(struct transport_peer *peer, const void *data, size_t siz
     CHECK(size > 0 && size <= TRANSPORT_CTL_BYTES_MAX);
     if (peer->state != PEER_UP)
         return ERR_CLOSED;
-    if (lane_room(&peer->lanes[LANE_CTL], CTL_RESERVE) == 0 ||
+    if (!has_credit(peer, LANE_CTL, CTL_RESERVE) ||
         peer->ctl_queued - peer->ctl_freed >= CTL_RING - CTL_RESERVE) {
         peer->lanes[LANE_CTL].wants_room = true;
         return ERR_BUSY;
@@ -369,7 +383,7 @@ enum err transport_write(struct transport_peer *peer, struct transport_write *wr
     uint64_t region_size = peer->regions_out[write->region].size;
     if (write->offset > region_size || size > region_size - write->offset)
         return ERR_INVALID;
-    if (lane_room(lane, 0) == 0) {
+    if (!has_credit(peer, write->lane, 0)) {
         lane->wants_room = true;
         return ERR_BUSY;
     }

@@ -103,7 +103,7 @@ void verbs__lane_send(struct verbs_lane *lane);
 void verbs__lane_to_error(struct verbs_lane *lane);
 bool verbs__lane_is_drained(const struct verbs_lane *lane);
 void verbs__lane_release(struct verbs_lane *lane);
-void verbs__completed(const struct ibv_wc *wc);
+void verbs__completed(struct ibv_wc *wc);
 
 /* ---- transport_verbs_cm.c ---- */
 void verbs__cm_event(struct verbs *verbs); /* takes all that are there */

@@ -234,7 +234,17 @@ static void failed(struct verbs_lane *lane, const struct ibv_wc *wc)
                          ibv_wc_status_str(wc->status));
 }
 
-void verbs__completed(const struct ibv_wc *wc)
+/* Faults: the status that a test has put in the place of this completion's own. */
+static enum ibv_wc_status status_of(struct verbs_lane *lane, const struct ibv_wc *wc)
+{
+    struct transport_lane_faults *faults = transport__faults(lane->peer, lane->lane);
+    if (faults == NULL || faults->wc_after == FAULT_NEVER || faults->wc_after-- > 0)
+        return wc->status;
+    faults->wc_after = FAULT_NEVER;
+    return (enum ibv_wc_status)faults->wc_status;
+}
+
+void verbs__completed(struct ibv_wc *wc)
 {
     struct verbs_wr *wr = (struct verbs_wr *)(uintptr_t)wc->wr_id;
     CHECK_MAGIC(wr, VERBS_WR_MAGIC);
@@ -243,6 +253,7 @@ void verbs__completed(const struct ibv_wc *wc)
     if (!lane->has_qp || wc->qp_num != lane->qp_number)
         return; /* of a queue pair that was destroyed undrained */
     struct transport *t = lane->peer->transport;
+    wc->status = status_of(lane, wc);
     if (wc->status != IBV_WC_SUCCESS)
         failed(lane, wc);
     if (wr->is_receive) {

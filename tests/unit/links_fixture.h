@@ -243,7 +243,9 @@ static void saw_nothing_wrong(struct cluster *cluster)
         uint64_t until_ = now_ns() + WAIT_NS;                                                      \
         while (!(condition)) {                                                                     \
             if (now_ns() > until_)                                                                 \
-                fail_msg("waited in vain for: %s", #condition);                                    \
+                fail_msg("waited in vain for: %s (\"%s\" / \"%s\")", #condition,                   \
+                         (cluster)->nodes[0].seen[1].sentence,                                     \
+                         (cluster)->nodes[1].seen[0].sentence);                                    \
             pump(cluster);                                                                         \
             saw_nothing_wrong(cluster);                                                            \
         }                                                                                          \

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "replication/wire.h"
@@ -268,6 +269,37 @@ static void one_who_listens_and_says_nothing_is_given_up(void **state)
     (void)close(fd);
 }
 
+/* No descriptor is left: the caller waits in the listener's queue, and is taken when there is one.
+ */
+static void who_calls_when_descriptors_are_out_is_taken_later(void **state)
+{
+    struct pair *pair = *state;
+    struct node *node = &pair->nodes[1];
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), next = dup(fd);
+    struct rlimit limit, none;
+    assert_true(fd >= 0 && next >= 0);
+    (void)close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none = (struct rlimit){.rlim_cur = (rlim_t)next, .rlim_max = limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    struct transport_peer *peer;
+    enum err called = transport_connect(pair->nodes[0].transport, (struct sockaddr *)&node->address,
+                                        sizeof node->address, &peer, NULL);
+    int connected = connect(fd, (const struct sockaddr *)&node->address, sizeof node->address);
+    ssize_t sent = send(fd, "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 35, MSG_NOSIGNAL);
+    pump_for(pair, 250 * NS_PER_MS); /* tried again and again */
+    unsigned away = node->turned_away;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(called, ERR_BUSY);
+    assert_int_equal(connected, 0);
+    assert_int_equal(sent, 35);
+    assert_int_equal(away, 0);
+    AWAIT(pair, node->turned_away == 1);
+    assert_non_null(strstr(node->sentence, "is no Sluice node"));
+    (void)close(fd);
+    connect_again(pair);
+}
+
 static void an_address_in_use_is_said(void **state)
 {
     struct pair *pair = *state;
@@ -293,6 +325,7 @@ int main(void)
         CONFORMANCE_TEST(another_version_is_told_ours),
         CONFORMANCE_TEST(silent_strangers_are_shown_out_and_keep_nobody_out_for_long),
         CONFORMANCE_TEST(one_who_listens_and_says_nothing_is_given_up),
+        CONFORMANCE_TEST(who_calls_when_descriptors_are_out_is_taken_later),
         CONFORMANCE_TEST(an_address_in_use_is_said),
     };
     int failed = 0;

@@ -306,6 +306,55 @@ static void a_cut_lane_ends_the_peer_on_both_sides(void **state)
     }
 }
 
+/*
+ * Credit that comes back is told at once, so one who ignores it is noticed only where the receiver
+ * can tell no more: the sender says nothing of what it takes either. Until then nothing grows.
+ */
+static void who_sends_more_than_its_credit_is_cut_off(void **state)
+{
+    struct pair *pair = *state;
+    enum { AHEAD = 1024, MOST = 40000 }; /* one CREDIT each half depth, as many as CTL is deep */
+    for (unsigned lane = 0; lane < LANE_COUNT; lane++) {
+        struct node *from = &pair->nodes[0], *to = &pair->nodes[1];
+        unsigned downs = from->downs;
+        memset(from->writes, 0, WRITES_MAX * sizeof *from->writes);
+        from->posted = from->written = from->granted = to->granted = 0;
+        node_call(from, to);
+        AWAIT(pair, from->granted == 1 && to->granted == 1);
+        from->faults.withholds_credit = from->faults.lanes[lane].ignores_credit = true;
+        unsigned sent = 0;
+        while (from->downs == downs && sent < MOST) {
+            struct node_write *one = &from->writes[sent % WRITES_MAX];
+            enum err e = ERR_BUSY;
+            one->node = from;
+            if (lane == LANE_CTL) {
+                e = transport_ctl(from->peer, "more", 4);
+            } else if (one->write.magic == 0 && from->posted - from->written < AHEAD) {
+                one->write = (struct transport_write){.written = on_written,
+                                                      .lane = (enum transport_lane)lane,
+                                                      .piece_count = 1,
+                                                      .pieces = {{from->source->data, 8}}};
+                e = transport_write(from->peer, &one->write);
+                from->posted += e == ERR_OK;
+            }
+            sent += e == ERR_OK;
+            if (e != ERR_OK)
+                pump(pair);
+            if (e == ERR_CLOSED)
+                AWAIT(pair, from->downs > downs);
+        }
+        AWAIT(pair, from->downs == downs + 1 && to->downs == downs + 1);
+        assert_int_equal(from->written, from->posted);
+        if (conformance.choice ==
+            TRANSPORT_FORCE_TCP) { /* verbs: RNR is found first, by the sender */
+            assert_int_equal(to->why, END_PROTOCOL);
+            assert_non_null(strstr(to->sentence, "more on its"));
+        }
+        from->faults = to->faults = (struct transport_faults)TRANSPORT_NO_FAULTS;
+    }
+    pair->nodes[1].writes_wrong = pair->nodes[1].ctl_wrong = 0; /* what they carried was nothing */
+}
+
 /* ---- who is let in ---- */
 
 static void reopen(struct pair *pair, unsigned index, void (*change)(struct transport_options *))
@@ -471,6 +520,7 @@ static void closing_ends_everything_in_flight(void **state)
         CONFORMANCE_TEST(a_fenced_writer_gets_every_write_back),                                   \
         CONFORMANCE_TEST(lanes_do_not_wait_for_each_other),                                        \
         CONFORMANCE_TEST(a_cut_lane_ends_the_peer_on_both_sides),                                  \
+        CONFORMANCE_TEST(who_sends_more_than_its_credit_is_cut_off),                               \
         CONFORMANCE_TEST(nobody_is_let_in_who_does_not_belong),                                    \
         CONFORMANCE_TEST(the_layer_above_may_refuse_and_its_sentence_stays_here),                  \
         CONFORMANCE_TEST(there_are_peers_max_and_no_more),                                         \

@@ -12,7 +12,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.a
 BUILD = os.path.join(ROOT, os.environ.get("SLUICE_BUILD", "build"))
 OUT = os.environ["SLUICE_TEST_OUT"]
 CONFORMANCE_S, BENCH_S = 400, 120
-CONTRACT_TESTS, LINKS_TESTS = 18 + 1, 20 + 4              # none of them skipped; the second number: those that need no device
+CONTRACT_TESTS, CALLS_TESTS, LINKS_TESTS = 20 + 1, 2, 20 + 4 # none of them skipped; the second number: those that need no device
 
 
 def conformance(nodes, program, least):
@@ -66,6 +66,8 @@ def main():
         before = rdma.sent_bytes(nodes[0])
         conformance(nodes, "test_transport_verbs", CONTRACT_TESTS)
         check(rdma.sent_bytes(nodes[0]) - before > 9 << 20, "and its bytes went over the wire")
+    with guarded("calls that fail"):
+        conformance(nodes, "test_transport_calls", CALLS_TESTS)
     with guarded("links"):
         before = rdma.sent_bytes(nodes[0])
         conformance(nodes, "test_links", LINKS_TESTS)
