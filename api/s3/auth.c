@@ -40,6 +40,7 @@ enum s3_authenticated s3_authenticate(struct s3_request *r)
         .method = r->http->method_name,
         .path = r->http->path,
         .query = &r->query,
+        .query_text = r->http->query,
         .headers = {.at = (const struct s3_header *)r->http->headers,
                     .count = r->http->header_count},
         .now_seconds = s3_now_ns(r) / NS_PER_SECOND,

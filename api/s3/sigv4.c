@@ -497,17 +497,32 @@ static bool signature_is(const struct sigv4 *sigv4, const char expected[65])
     return bytes_equal_secret(bytes_of(sigv4->signature, 64), bytes_of(expected, 64));
 }
 
+static bool is_right(const struct sigv4_request *request, const struct sigv4 *sigv4)
+{
+    char expected[65];
+    sign_request(request, sigv4, &sigv4->signing_key, PATH_CANONICAL, expected);
+    if (signature_is(sigv4, expected))
+        return true;
+    sign_request(request, sigv4, &sigv4->signing_key, PATH_AS_SENT, expected);
+    return signature_is(sigv4, expected);
+}
+
 enum s3_error sigv4_verify(const struct sigv4_request *request, struct sigv4 *sigv4,
                            struct bytes secret, struct sigv4_cache *cache)
 {
     CHECK(!sigv4->is_anonymous);
-    char expected[65];
-    signing_key(sigv4, secret, cache, &sigv4->signing_key);
-    sign_request(request, sigv4, &sigv4->signing_key, PATH_CANONICAL, expected);
-    if (signature_is(sigv4, expected))
-        return S3_E(None);
-    sign_request(request, sigv4, &sigv4->signing_key, PATH_AS_SENT, expected);
-    return signature_is(sigv4, expected) ? S3_E(None) : S3_E(SignatureDoesNotMatch);
+    struct presigned_text text;
+    bool may_recur = cache != NULL && presigned_write(request, sigv4, secret, &text);
+    bool verifies = may_recur && presigned_has(&cache->presigned, sigv4->signature, &text);
+    if (!verifies) {
+        signing_key(sigv4, secret, cache, &sigv4->signing_key);
+        verifies = is_right(request, sigv4);
+        if (verifies && may_recur)
+            presigned_add(&cache->presigned, sigv4->signature, &text);
+    }
+    if (may_recur)
+        explicit_bzero(&text, sizeof text);
+    return verifies ? S3_E(None) : S3_E(SignatureDoesNotMatch);
 }
 
 void sigv4_sign(const struct sigv4_request *request, const struct sigv4 *sigv4, struct bytes secret,

@@ -14,6 +14,7 @@
 
 #include "api/s3/error.h"
 #include "api/s3/headers.h"
+#include "api/s3/presigned.h"
 #include "api/s3/uri.h"
 #include "base/digest.h"
 
@@ -31,6 +32,7 @@ enum sigv4_payload {
 struct sigv4_request {
     struct bytes method, path; /* raw */
     const struct s3_query *query;
+    struct bytes query_text; /* raw; NULL: what is verified of a presigned URL is not remembered */
     struct s3_headers headers;
     uint64_t now_seconds;
 };
@@ -49,7 +51,7 @@ struct sigv4 {
     struct bytes payload_text;   /* what stands in the canonical request */
     uint8_t payload_sha256[32];  /* SIGV4_PAYLOAD_SHA256 */
     const char *message;         /* why an error was returned; NULL: the code's own sentence */
-    struct hmac_key signing_key; /* set by sigv4_verify, and by nothing else */
+    struct hmac_key signing_key; /* set by sigv4_verify, and by nothing else; not when a presigned URL was remembered */
 };
 
 /* Everything that can be told without the secret: form, time, expiry, that what must be signed is. S3_E(None) when fine. */
@@ -74,6 +76,7 @@ struct sigv4_cache {
         char name[SIGV4_CACHE_NAME_BYTES]; /* date, size of region, region, secret */
         struct hmac_key key;
     } entries[SIGV4_CACHE_ENTRIES];
+    struct presigned presigned;
 };
 
 /* S3_E(None) or S3_E(SignatureDoesNotMatch). Time does not depend on how much of the signature is right. cache may be NULL. */

@@ -4,7 +4,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -97,6 +99,7 @@ static void build(const struct example *example, struct built *built)
         .method = bytes_of_string(example->method),
         .path = bytes_of_string(example->path),
         .query = &built->query,
+        .query_text = bytes_of_string(example->query),
         .headers = {built->headers, count},
         .now_seconds = NOW,
     };
@@ -261,6 +264,170 @@ static void a_cached_key_is_found_by_its_own_name_alone(void **state)
     free(cache);
 }
 
+/* ---- presigned URLs that are asked for again ---- */
+
+/* Whether it verified without a hash: the signing key was left as it was. */
+static bool verifies_from_memory(const struct built *built, struct bytes secret, struct sigv4_cache *cache)
+{
+    struct sigv4 sigv4;
+    static const struct hmac_key untouched = {.inner = {1, 2, 3}};
+    assert_int_equal(sigv4_parse(&built->request, &sigv4), S3_E(None));
+    sigv4.signing_key = untouched;
+    assert_int_equal(sigv4_verify(&built->request, &sigv4, secret, cache), S3_E(None));
+    return memcmp(&sigv4.signing_key, &untouched, sizeof untouched) == 0;
+}
+
+static enum s3_error verify_with(const struct built *built, struct bytes secret, struct sigv4_cache *cache)
+{
+    struct sigv4 sigv4;
+    assert_int_equal(sigv4_parse(&built->request, &sigv4), S3_E(None));
+    return sigv4_verify(&built->request, &sigv4, secret, cache);
+}
+
+/* Signs what is built, whose query ends with X-Amz-Signature=, and puts the signature behind it. */
+static void sign_again(struct built *built, char *query, size_t size)
+{
+    struct sigv4 sigv4;
+    char signature[65];
+    size_t end = strlen(query);
+    assert_true(end + 65 <= size);
+    assert_int_equal(s3_query_parse(bytes_of_string(query), &built->query), ERR_OK);
+    assert_int_equal(sigv4_parse(&built->request, &sigv4), S3_E(None));
+    sigv4_sign(&built->request, &sigv4, SECRET, signature);
+    memcpy(query + end, signature, sizeof signature);
+    assert_int_equal(s3_query_parse(bytes_of_string(query), &built->query), ERR_OK);
+    built->request.query_text = bytes_of_string(query);
+}
+
+static const struct example *presigned_example(void)
+{
+    for (size_t i = 0; i < COUNT_OF(examples); i++)
+        if (strcmp(examples[i].name, "presigned get") == 0)
+            return &examples[i];
+    fail();
+    return NULL;
+}
+
+static void a_presigned_url_is_hashed_once(void **state)
+{
+    (void)state;
+    struct sigv4_cache *cache = calloc(1, sizeof *cache);
+    struct built built;
+    build(presigned_example(), &built);
+    assert_false(verifies_from_memory(&built, SECRET, cache));
+    assert_true(verifies_from_memory(&built, SECRET, cache));
+    assert_false(verifies_from_memory(&built, SECRET, NULL));
+
+    /* what is signed in a header has another time each time: not worth remembering */
+    build(&examples[0], &built);
+    assert_false(verifies_from_memory(&built, SECRET, cache));
+    assert_false(verifies_from_memory(&built, SECRET, cache));
+    free(cache);
+}
+
+/* What is remembered helps nobody who changes a byte of what was signed, nor who lost his key. */
+static void a_remembered_url_is_compared_whole(void **state)
+{
+    (void)state;
+    struct sigv4_cache *cache = calloc(1, sizeof *cache);
+    struct built built;
+    build(presigned_example(), &built);
+    assert_int_equal(verify_with(&built, SECRET, cache), S3_E(None));
+
+    assert_int_equal(verify_with(&built, BYTES("another secret"), cache), S3_E(SignatureDoesNotMatch));
+    for (size_t i = 0; i < strlen(presigned_example()->query); i++) { /* any one character of the query */
+        char query[512];
+        struct sigv4 sigv4;
+        build(presigned_example(), &built);
+        strcpy(query, presigned_example()->query);
+        query[i] ^= 1;
+        if (s3_query_parse(bytes_of_string(query), &built.query) != ERR_OK)
+            continue;
+        built.request.query_text = bytes_of_string(query);
+        if (sigv4_parse(&built.request, &sigv4) == S3_E(None) && !sigv4.is_anonymous)
+            assert_int_equal(sigv4_verify(&built.request, &sigv4, SECRET, cache), S3_E(SignatureDoesNotMatch));
+    }
+    static const struct {
+        struct bytes method, path, host;
+    } rows[] = {
+        {{"HEAD", 4}, {"/test.txt", 9}, {HOST, sizeof HOST - 1}},
+        {{"GET", 3}, {"/test.txu", 9}, {HOST, sizeof HOST - 1}},
+        {{"GET", 3}, {"/test.txt", 9}, {"elsewhere.example.com", 21}},
+        {{"GET", 3}, {"/test.txt", 9}, {"", 0}},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        build(presigned_example(), &built);
+        built.request.method = rows[i].method;
+        built.request.path = rows[i].path;
+        built.headers[0].value = rows[i].host;
+        assert_int_equal(verify_with(&built, SECRET, cache), S3_E(SignatureDoesNotMatch));
+    }
+    build(presigned_example(), &built); /* a second Host is signed with the first, as "a,b" */
+    built.headers[1] = built.headers[0];
+    built.request.headers.count = 2;
+    assert_int_equal(verify_with(&built, SECRET, cache), S3_E(SignatureDoesNotMatch));
+
+    build(presigned_example(), &built);
+    assert_true(verifies_from_memory(&built, SECRET, cache)); /* and is still there */
+    built.request.now_seconds = NOW + 86401;
+    struct sigv4 sigv4;
+    assert_int_equal(sigv4_parse(&built.request, &sigv4), S3_E(AccessDenied)); /* but expires */
+    free(cache);
+}
+
+#define PRESIGNED_QUERY                                                                                        \
+    "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2F" \
+    "aws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host"
+
+static void what_cannot_be_remembered_is_checked_each_time(void **state)
+{
+    (void)state;
+    struct sigv4_cache *cache = calloc(1, sizeof *cache);
+    struct built built;
+    char query[2048];
+    char filler[1001] = {0};
+    memset(filler, 'x', sizeof filler - 1);
+    const struct {
+        const char *what, *params;
+    } rows[] = {
+        {"chunks, which go on from the signing key",
+         "&X-Amz-Content-Sha256=STREAMING-AWS4-HMAC-SHA256-PAYLOAD&X-Amz-Signature="},
+        {"a signed body", "&X-Amz-Content-Sha256=" EMPTY "&X-Amz-Signature="},
+        {"a long one", NULL},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        build(presigned_example(), &built);
+        if (rows[i].params != NULL)
+            snprintf(query, sizeof query, "%s%s", PRESIGNED_QUERY, rows[i].params);
+        else
+            snprintf(query, sizeof query, "%s&prefix=%s&X-Amz-Signature=", PRESIGNED_QUERY, filler);
+        sign_again(&built, query, sizeof query);
+        for (size_t round = 0; round < 2; round++)
+            if (verifies_from_memory(&built, SECRET, cache))
+                fail_msg("%s was remembered", rows[i].what);
+    }
+    free(cache);
+}
+
+/* More URLs than there is room for: each verifies, whether or not it is still there. */
+static void more_urls_than_are_remembered_all_verify(void **state)
+{
+    (void)state;
+    struct sigv4_cache *cache = calloc(1, sizeof *cache);
+    unsigned remembered = 0;
+    for (size_t round = 0; round < 2; round++)
+        for (size_t i = 0; i < 2 * PRESIGNED_ENTRIES; i++) {
+            struct built built;
+            char query[512];
+            build(presigned_example(), &built);
+            snprintf(query, sizeof query, "%s&marker=%zu&X-Amz-Signature=", PRESIGNED_QUERY, i);
+            sign_again(&built, query, sizeof query);
+            remembered += verifies_from_memory(&built, SECRET, cache);
+        }
+    assert_in_range(remembered, 1, 2 * PRESIGNED_ENTRIES);
+    free(cache);
+}
+
 /* ---- what is refused before any secret is asked for ---- */
 
 static enum s3_error parse_with(const char *header, const char *value, uint64_t now)
@@ -406,6 +573,10 @@ int main(void)
         cmocka_unit_test(a_trailer_ends_the_chain),
         cmocka_unit_test(a_published_policy_is_signed_as_published),
         cmocka_unit_test(a_cached_key_is_found_by_its_own_name_alone),
+        cmocka_unit_test(a_presigned_url_is_hashed_once),
+        cmocka_unit_test(a_remembered_url_is_compared_whole),
+        cmocka_unit_test(what_cannot_be_remembered_is_checked_each_time),
+        cmocka_unit_test(more_urls_than_are_remembered_all_verify),
         cmocka_unit_test(clocks_apart_by_a_quarter_of_an_hour_are_refused),
         cmocka_unit_test(malformed_headers_are_refused),
         cmocka_unit_test(presigned_urls_expire),
