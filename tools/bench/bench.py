@@ -143,8 +143,8 @@ class Sluice(Loaded):
     def cpu_s(self):
         return cpu_s([self.node.pid])
 
-    def presigned(self, key):
-        return self.node.url + sigv4.presign(self.node.creds, "GET", self.node.s3, sigv4.key_path("bench", key), expires_s=86400)
+    def presigned(self, key, expires_s=86400):
+        return self.node.url + sigv4.presign(self.node.creds, "GET", self.node.s3, sigv4.key_path("bench", key), expires_s=expires_s)
 
     def endpoint(self):
         return self.node.s3
@@ -287,21 +287,22 @@ def wrk(settings, server, url, connections=64, seconds=None):
     return int(requests) / float(seconds), used / int(requests) * 1e6, used / float(seconds)
 
 
-def target_of(url):
-    """What sluice-rate is told of a URL."""
-    host, _, target = url.removeprefix("http://").partition("/")
-    address, _, port = host.rpartition(":")
-    return ["--address", address, "--port", port, "--target", f"/{target}"]
-
-
-def asked(settings, server, url, connections=64, seconds=None):
-    """The same as wrk(), asked by the client that costs less than any server, one on each of its cores; and how much of those it used."""
-    command = [RATE, *target_of(url), "--rate", "0", "--seconds", str(seconds or settings.seconds)]
+def asked(settings, server, urls, connections=64, seconds=None):
+    """Requests a second and the server's CPU microseconds a request, asked by the client that costs less than any server, one on each of its
+    cores; and how much of those it used. Several URLs are asked for in turn."""
+    targets = [f"/{url.removeprefix('http://').partition('/')[2]}" for url in urls]
+    address = urls[0].removeprefix("http://").partition("/")[0]
+    command = [RATE, "--address", address.rpartition(":")[0], "--port", address.rpartition(":")[2], "--target", "-", "--rate", "0",
+               "--seconds", str(seconds or settings.seconds)]
     count = min(len(settings.client_cores), connections)
     before = server.cpu_s()
-    clients = [subprocess.Popen([*command, "--connections", str(connections // count + (i < connections % count))], stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True, preexec_fn=lambda: os.sched_setaffinity(0, settings.client_cores))
+    clients = [subprocess.Popen([*command, "--connections", str(connections // count + (i < connections % count))], stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: os.sched_setaffinity(0, settings.client_cores))
                for i in range(count)]
+    for client in clients:
+        client.stdin.write("\n".join(targets) + "\n")
+        client.stdin.close()
+        client.stdin = None
     outs = [client.communicate(timeout=600) for client in clients]
     used = server.cpu_s() - before
     if any(client.returncode != 0 for client in clients):
@@ -315,8 +316,10 @@ def asked(settings, server, url, connections=64, seconds=None):
 
 def at_rate(settings, url, rate, connections=64):
     """GETs at a fixed rate, whatever the server does: the latencies, in us, counted from when each request was due."""
-    out = run(pinned(settings.client_cores, [RATE, *target_of(url), "--rate", str(int(rate)), "--connections", str(connections),
-                                             "--seconds", str(settings.seconds)]))
+    host, _, target = url.removeprefix("http://").partition("/")
+    address, _, port = host.rpartition(":")
+    out = run(pinned(settings.client_cores, [RATE, "--address", address, "--port", port, "--target", f"/{target}", "--rate", str(int(rate)),
+                                             "--connections", str(connections), "--seconds", str(settings.seconds)]))
     figures = json.loads(out)
     if figures["errors"] > 0:
         raise RuntimeError(f"{figures['errors']} answers that are not 2xx")

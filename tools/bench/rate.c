@@ -1,6 +1,6 @@
 /*
- * sluice-rate: GETs of one URL, at a fixed rate to measure latency, or as fast as they are answered
- * to measure the server.
+ * sluice-rate: GETs of one URL, or of many in turn, at a fixed rate to measure latency, or as fast
+ * as they are answered to measure the server.
  *
  *   sluice-rate --address 127.0.0.1 --port 9000 --target /b/k?X-Amz-... --rate 20000 --connections
  * 64 --seconds 4
@@ -11,6 +11,8 @@
  * that waits for each answer would never notice. Prints one line of JSON: requests, errors, p50_us,
  * p90_us, p99_us, max_us and late (requests that were not sent at all in time). Between requests it
  * looks at the clock, so it wants a core for itself.
+ *
+ * --target - reads targets from standard input, one a line, and asks for each in turn.
  *
  * With --rate 0 each connection asks again as soon as it is answered. Prints requests, errors,
  * seconds and cpu_s, its own CPU: where that is less than the seconds, the server was the limit. It
@@ -34,6 +36,7 @@
 #include <unistd.h>
 
 #define CONNECTIONS_MAX 4096u
+#define REQUESTS_MAX    4096u
 #define ANSWER_BYTES    65536u
 #define NS_PER_S        1000000000ull
 #define DRAIN_S         2u /* for the last answers */
@@ -52,8 +55,11 @@ static struct connection **idle; /* a stack */
 static unsigned idle_count;
 static uint32_t *latencies_us;
 static size_t answered, errors;
-static char request[8192];
-static size_t request_size;
+static struct {
+    char *text;
+    size_t size;
+} requests[REQUESTS_MAX]; /* asked in turn */
+static size_t request_count, request_next;
 
 static void die(const char *what)
 {
@@ -74,8 +80,10 @@ static void ask(struct connection *c, uint64_t due_ns)
     c->due_ns = due_ns;
     c->left = UINT64_MAX;
     c->head_size = 0;
-    if (send(c->fd, request, request_size, MSG_NOSIGNAL) != (ssize_t)request_size)
+    if (send(c->fd, requests[request_next].text, requests[request_next].size, MSG_NOSIGNAL) !=
+        (ssize_t)requests[request_next].size)
         die("send");
+    request_next = request_next + 1 < request_count ? request_next + 1 : 0;
 }
 
 /* The head's end is in c->head: its status and length. `body`: bytes of the body that came with it.
@@ -225,7 +233,40 @@ static void ask_at_rate(int epoll_fd, unsigned long rate, unsigned long seconds)
            percentile(1.0));
 }
 
-int main(int argc, char **argv)
+/* ---- what to ask ---- */
+
+struct options {
+    const char *address, *target;
+    unsigned long port, rate, count, seconds;
+    bool has_rate;
+};
+
+static void add_request(const struct options *options, const char *target)
+{
+    char *text;
+    int size = asprintf(&text, "GET %s HTTP/1.1\r\nHost: %s:%lu\r\n\r\n", target, options->address,
+                        options->port);
+    if (size < 0 || request_count == REQUESTS_MAX)
+        die("too many targets");
+    requests[request_count].text = text;
+    requests[request_count++].size = (size_t)size;
+}
+
+static void add_requests(const struct options *options)
+{
+    char line[8192];
+    if (strcmp(options->target, "-") != 0)
+        add_request(options, options->target);
+    else
+        while (fgets(line, sizeof line, stdin) != NULL) {
+            line[strcspn(line, "\n")] = '\0';
+            add_request(options, line);
+        }
+    if (request_count == 0)
+        die("no target");
+}
+
+static bool parse(int argc, char **argv, struct options *options)
 {
     static const struct option longs[] = {{"address", 1, NULL, 'a'},
                                           {"port", 1, NULL, 'p'},
@@ -234,49 +275,49 @@ int main(int argc, char **argv)
                                           {"connections", 1, NULL, 'c'},
                                           {"seconds", 1, NULL, 's'},
                                           {0}};
-    const char *address = "127.0.0.1", *target = NULL;
-    unsigned long port = 0, rate = 0, count = 64, seconds = 4;
-    bool has_rate = false;
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
         switch (c) {
         case 'a':
-            address = optarg;
+            options->address = optarg;
             break;
         case 'p':
-            port = strtoul(optarg, NULL, 10);
+            options->port = strtoul(optarg, NULL, 10);
             break;
         case 't':
-            target = optarg;
+            options->target = optarg;
             break;
         case 'r':
-            rate = strtoul(optarg, NULL, 10);
-            has_rate = true;
+            options->rate = strtoul(optarg, NULL, 10);
+            options->has_rate = true;
             break;
         case 'c':
-            count = strtoul(optarg, NULL, 10);
+            options->count = strtoul(optarg, NULL, 10);
             break;
         case 's':
-            seconds = strtoul(optarg, NULL, 10);
+            options->seconds = strtoul(optarg, NULL, 10);
             break;
         default:
-            return 2;
+            return false;
         }
     }
-    if (target == NULL || port == 0 || port > 65535 || !has_rate || rate > 10000000 || count == 0 ||
-        count > CONNECTIONS_MAX || seconds == 0 || seconds > 600) {
-        fprintf(stderr, "usage: sluice-rate --port N --target T --rate R [--address A] "
+    return options->target != NULL && options->port > 0 && options->port <= 65535 &&
+           options->has_rate && options->rate <= 10000000 && options->count > 0 &&
+           options->count <= CONNECTIONS_MAX && options->seconds > 0 && options->seconds <= 600;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.address = "127.0.0.1", .count = 64, .seconds = 4};
+    if (!parse(argc, argv, &options)) {
+        fprintf(stderr, "usage: sluice-rate --port N --target T|- --rate R [--address A] "
                         "[--connections C] [--seconds S]\n");
         return 2;
     }
-    int size = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s:%lu\r\n\r\n", target,
-                        address, port);
-    if (size < 0 || size >= (int)sizeof request)
-        die("the target is too long");
-    request_size = (size_t)size;
-    int epoll_fd = connect_all(address, (unsigned)port, (unsigned)count);
-    if (rate == 0)
-        ask_for_ever(epoll_fd, seconds);
+    add_requests(&options);
+    int epoll_fd = connect_all(options.address, (unsigned)options.port, (unsigned)options.count);
+    if (options.rate == 0)
+        ask_for_ever(epoll_fd, options.seconds);
     else
-        ask_at_rate(epoll_fd, rate, seconds);
+        ask_at_rate(epoll_fd, options.rate, options.seconds);
     return 0;
 }
