@@ -13,10 +13,6 @@ const struct pg_times pg_times_default = {
     .gap_ns = 20 * NS_PER_MS,
 };
 
-#ifdef PG_WITH_BUGS
-enum pg_bug pg__bug;
-#endif
-
 #define ASK_AGAIN_NS (300 * NS_PER_MS) /* the register, while its answer is missing */
 /* And now and then in any case: a swap that reached it when nobody waited any more is known to
  * none. */

@@ -4,43 +4,7 @@
 
 #include "base/check.h"
 #include "replication/pg.h"
-
-/*
- * Known ways to get this protocol wrong. The simulator is built with them and must find each; in
- * the product they are constants and vanish.
- */
-#define PG_BUGS(X)                                                                                 \
-    X(NO_EPOCH, "a replica takes messages of older epochs")                                        \
-    X(NO_LEASE, "a primary reads without leases")                                                  \
-    X(NO_PROMISE, "a replica takes over although it promised not to")                              \
-    X(GRANT_STALE, "a replica promises to a primary whose epoch is past")                          \
-    X(FORGET_PROMISE, "a restarted replica does not wait for what it may have promised")           \
-    X(NO_ARM, "a replica is counted as in sync, and not waited for until then")                    \
-    X(NO_BARRIER, "a new primary opens before its term's first record is committed")               \
-    X(LEARNER_TAKES, "a replica that is not in sync takes over")                                   \
-    X(NO_RECLAIM, "a restarted primary goes on in its old term")                                   \
-    X(ACK_EARLY, "a replica acknowledges what is not on its disk")                                 \
-    X(COMMIT_UNPERSISTED, "a primary does not wait for its own disk")                              \
-    X(NO_MATCH, "a replica keeps what its new primary's log does not have")                        \
-    X(PROMISE_WHILE_TAKING, "a replica promises while its own swap is under way")                  \
-    X(TELL_UNAPPLIED, "a primary tells that records are committed before it shows them itself")    \
-    X(READ_UNAPPLIED, "a new primary reads before its term's first record is applied")             \
-    X(NEW_DISK_LEADS, "a node whose disk was replaced leads as if nothing had happened")           \
-    X(DISK_KEEPS_ACKS, "what a replaced disk had acknowledged still counts")
-
-#ifdef PG_WITH_BUGS
-enum pg_bug {
-    PG_BUG_NONE,
-#define X(name, text) PG_BUG_##name,
-    PG_BUGS(X)
-#undef X
-        PG_BUG_COUNT
-};
-extern enum pg_bug pg__bug;
-#define HAS_BUG(name) (pg__bug == PG_BUG_##name)
-#else
-#define HAS_BUG(name) false
-#endif
+#include "replication/seeded_bugs.h"
 
 static inline bool pg__is_primary(const struct pg *pg)
 {

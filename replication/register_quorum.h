@@ -21,10 +21,21 @@
  *
  * What a swap brings is durable on a majority before swapped() says DONE. UNKNOWN: it has happened,
  * or will, or never does; whoever asks again learns it.
+ *
+ * What a driver owes pg when it sits on this register (tests/sim/sim_register.c does all of it):
+ *   - It reads the record before pg_init(): is_new_disk is "disks[self] is not mine". An empty disk
+ *     begins with the record's configuration. No record yet (epoch 0): swap in the first, epoch 1 and
+ *     term 1, all nodes in sync, all their disks; who loses that race reads again.
+ *   - pg's swap: disks are given for the nodes that it puts in sync, as their links said when pg
+ *     asked; and for the same nonce again, the same ones.
+ *   - Answers reach pg after this returns, not from within; of swaps, only those of pg->wanted.nonce.
+ *     Before: pg_disk_known() when disks[self] is mine. After, and when a link comes up:
+ *     pg_peer_disk_changed() for each peer that is there with a disk other than the newest record's.
  */
 #ifndef REPLICATION_REGISTER_QUORUM_H
 #define REPLICATION_REGISTER_QUORUM_H
 
+#include "base/bytes.h"
 #include "base/rand.h"
 #include "replication/pg.h"
 
@@ -48,6 +59,7 @@ struct quorum_ballot {
 /* What survives a crash; all zeros, and is_blank, on a new disk. */
 struct quorum_state {
     bool is_blank;
+    bool is_copied; /* `accepted` is no vote of this disk, but what it found when it began */
     struct quorum_ballot promised, accepted;
     struct quorum_value value; /* of `accepted` */
 };
@@ -64,12 +76,15 @@ enum quorum_message_type {
 
 struct quorum_message {
     enum quorum_message_type type;
-    bool is_blank; /* READ, STATE: the sender is */
+    bool is_blank;  /* READ, STATE: the sender is */
+    bool is_copied; /* STATE: as in the state */
     struct quorum_ballot ballot, other, promised;
     struct quorum_value value;
 };
 
-/* Effects. None of them may call back into the register. */
+/* Effects. None of them may call back into the register. swapped() and read() come from within
+ * quorum_receive(), quorum_persisted() and quorum_tick(); when there is one node only, from within
+ * quorum_read(), too. */
 struct quorum_ops {
     void (*send)(void *context, uint8_t to, const struct quorum_message *message);
     /* The state on the disk becomes this; quorum_persisted() follows. One at a time. */
@@ -118,10 +133,11 @@ struct quorum {
     struct rand_seeded rand;
 
     /* acceptor */
-    struct quorum_state state, saving, durable; /* newest; on its way to the disk; there */
-    uint64_t version, saving_version;           /* of `state`; 0: nothing is being saved */
-    struct quorum_owed owed[PG_NODES_MAX];      /* by proposer */
+    struct quorum_state state, saving, durable;        /* newest; on its way to the disk; there */
+    uint64_t version, saving_version, durable_version; /* saving 0: nothing is being saved */
+    struct quorum_owed owed[PG_NODES_MAX];             /* by proposer */
     /* as long as it is blank */
+    bool is_lost;
     uint8_t pass;                    /* 1 or 2: which question it is at */
     uint8_t blank_heard, blank_seen; /* masks: who has answered it; who is blank, too */
     struct quorum_ballot blank_question;
@@ -139,6 +155,7 @@ struct quorum {
     uint64_t highest_round;
     struct quorum_ballot ballot;
     uint8_t heard;                              /* mask: has answered in this phase */
+    uint8_t votes;                              /* READING: mask: and has voted for what it has */
     struct quorum_ballot answers[PG_NODES_MAX]; /* READING: what each has accepted */
     struct quorum_ballot best;                  /* newest accepted heard of */
     struct quorum_value value;                  /* its value; ACCEPTING: what is offered */
@@ -172,8 +189,9 @@ bool quorum_is_lost(const struct quorum *q);
 /*
  * ballot, 17:   u64 round, u64 life, u8 node
  * value, 138:   u64 epoch, u64 term, u64 nonce, u8 primary, u8 in_sync, 7 disks of 16 bytes
- * message, 191: u8 type, u8 is_blank, ballot, other, promised, value; zeros for what a type has not
- * state, 182:   u8 version, u8 is_blank, promised, accepted, value, u64 XXH3-64 of what is before
+ * message, 191: u8 type, u8 flags (1 blank, 2 copied), ballot, other, promised, value; zeros for
+ * what a type has not state, 182:   u8 version, u8 flags, promised, accepted, value, u64 XXH3-64 of
+ * what is before
  */
 #define QUORUM_MESSAGE_BYTES 191u
 #define QUORUM_STATE_BYTES   182u

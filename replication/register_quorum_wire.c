@@ -16,6 +16,13 @@ _Static_assert(26 + PG_NODES_MAX * QUORUM_DISK_BYTES == VALUE_BYTES, "a value's 
 /* A round is counted up by one with each try: no honest one ever comes here. */
 #define ROUND_MAX (UINT64_MAX / 2)
 
+enum { FLAG_BLANK = 1, FLAG_COPIED = 2 };
+
+static uint8_t flags_of(bool is_blank, bool is_copied)
+{
+    return (uint8_t)((is_blank ? FLAG_BLANK : 0) | (is_copied ? FLAG_COPIED : 0));
+}
+
 static uint8_t *put_ballot(uint8_t *out, const struct quorum_ballot *ballot)
 {
     put_le64(out, ballot->round);
@@ -68,7 +75,7 @@ static bool get_value(const uint8_t **in, uint8_t node_count, struct quorum_valu
 void quorum_message_encode(const struct quorum_message *message, uint8_t out[QUORUM_MESSAGE_BYTES])
 {
     out[0] = (uint8_t)message->type;
-    out[1] = message->is_blank;
+    out[1] = flags_of(message->is_blank, message->is_copied);
     uint8_t *at = put_ballot(out + 2, &message->ballot);
     at = put_ballot(at, &message->other);
     at = put_ballot(at, &message->promised);
@@ -79,11 +86,12 @@ enum err quorum_message_decode(struct bytes in, uint8_t node_count,
                                struct quorum_message *ret_message)
 {
     const uint8_t *b = (const uint8_t *)in.data, *at = b + 2;
-    if (in.size != QUORUM_MESSAGE_BYTES || b[0] < QUORUM_PREPARE || b[0] > QUORUM_STATE || b[1] > 1)
+    if (in.size != QUORUM_MESSAGE_BYTES || b[0] < QUORUM_PREPARE || b[0] > QUORUM_STATE || b[1] > 3)
         return ERR_CORRUPT;
     struct quorum_message message = {
         .type = (enum quorum_message_type)b[0],
-        .is_blank = b[1] == 1,
+        .is_blank = (b[1] & FLAG_BLANK) != 0,
+        .is_copied = (b[1] & FLAG_COPIED) != 0,
     };
     bool is_sound = get_ballot(&at, node_count, &message.ballot) &&
                     get_ballot(&at, node_count, &message.other) &&
@@ -98,7 +106,7 @@ enum err quorum_message_decode(struct bytes in, uint8_t node_count,
 void quorum_state_encode(const struct quorum_state *state, uint8_t out[QUORUM_STATE_BYTES])
 {
     out[0] = STATE_VERSION;
-    out[1] = state->is_blank;
+    out[1] = flags_of(state->is_blank, state->is_copied);
     uint8_t *at = put_ballot(out + 2, &state->promised);
     at = put_ballot(at, &state->accepted);
     at = put_value(at, &state->value);
@@ -113,11 +121,14 @@ enum err quorum_state_decode(struct bytes in, struct quorum_state *ret_state)
         return ERR_CORRUPT;
     if (b[0] != STATE_VERSION)
         return ERR_FORMAT_NEWER;
-    struct quorum_state state = {.is_blank = b[1] != 0};
+    struct quorum_state state = {
+        .is_blank = (b[1] & FLAG_BLANK) != 0,
+        .is_copied = (b[1] & FLAG_COPIED) != 0,
+    };
     bool is_sound = get_ballot(&at, PG_NODES_MAX, &state.promised) &&
                     get_ballot(&at, PG_NODES_MAX, &state.accepted) &&
                     get_value(&at, PG_NODES_MAX, &state.value);
-    if (!is_sound || b[1] > 1)
+    if (!is_sound || b[1] > 3)
         return ERR_CORRUPT;
     *ret_state = state;
     return ERR_OK;

@@ -95,6 +95,10 @@ void sim_check_leases(struct sim *sim)
 
 void sim_check_end(struct sim *sim)
 {
+    if (sim->options.reg != SIM_MAGIC)
+        sim_quorum_check_end(sim);
+    if (sim->options.reg == SIM_REGISTER_ONLY)
+        return;
     const struct sim_node *primary = &sim->nodes[sim->present.config.primary];
     uint8_t all = (uint8_t)((1u << sim->options.node_count) - 1);
     if (primary->pg.role != PG_OPEN)

@@ -105,7 +105,8 @@ uint64_t sim_local_ns(const struct sim_node *node)
 /* A lane keeps the order; what was sent on a connection before may come long after it broke. */
 static uint64_t way_ns(struct sim *sim, uint8_t from, uint8_t to)
 {
-    if (sim_chance(sim, 2) && !sim->is_healing)
+    unsigned late_percent = sim->options.reg == SIM_REGISTER_ONLY ? 8 : 2;
+    if (sim_chance(sim, late_percent) && !sim->is_healing)
         return sim_between(sim, 50 * NS_PER_MS, 900 * NS_PER_MS);
     uint64_t at_ns = sim->now_ns + sim_between(sim, NS_PER_MS / 20, 3 * NS_PER_MS);
     if (at_ns <= sim->last_arrival_ns[from][to])
@@ -114,19 +115,33 @@ static uint64_t way_ns(struct sim *sim, uint8_t from, uint8_t to)
     return at_ns - sim->now_ns;
 }
 
+static struct sim_event *send_once(struct sim_node *from, uint8_t to, enum sim_event_kind kind)
+{
+    struct sim_event *event =
+        sim_event_new(from->sim, kind, to, way_ns(from->sim, from->index, to));
+    event->from = from->index;
+    event->disk = from->disk.number;
+    return event;
+}
+
+unsigned sim_net_send(struct sim_node *from, uint8_t to, enum sim_event_kind kind,
+                      struct sim_event *ret_events[2])
+{
+    struct sim *sim = from->sim;
+    if (sim->is_cut[from->index][to] || sim_chance(sim, sim->drop_percent))
+        return 0;
+    unsigned copies = sim_chance(sim, sim->twice_percent) ? 2 : 1;
+    for (unsigned i = 0; i < copies; i++)
+        ret_events[i] = send_once(from, to, kind);
+    return copies;
+}
+
 static void net_send(void *context, uint8_t to, const struct pg_message *message)
 {
-    struct sim_node *node = context;
-    struct sim *sim = node->sim;
-    if (sim->is_cut[node->index][to] || sim_chance(sim, sim->drop_percent))
-        return;
-    unsigned copies = sim_chance(sim, sim->twice_percent) ? 2 : 1;
-    while (copies-- > 0) {
-        struct sim_event *event = sim_event_new(sim, SIM_DELIVER, to, way_ns(sim, node->index, to));
-        event->from = node->index;
-        event->disk = node->disk.number;
-        event->message = *message;
-    }
+    struct sim_event *events[2];
+    unsigned count = sim_net_send(context, to, SIM_DELIVER, events);
+    for (unsigned i = 0; i < count; i++)
+        events[i]->message = *message;
 }
 
 static void net_send_records(void *context, uint8_t to, uint64_t from_psn, uint64_t to_psn)
@@ -143,27 +158,38 @@ static void net_send_records(void *context, uint8_t to, uint64_t from_psn, uint6
 
 /* ---- disks: one queue, done in order; a crash keeps any beginning of it ---- */
 
-static void disk_do(struct sim_disk *disk, const struct sim_write *write)
+static void disk_do(struct sim_node *node, const struct sim_write *write)
 {
-    if (write->is_save) {
+    struct sim_disk *disk = &node->disk;
+    switch (write->kind) {
+    case SIM_WRITE_SAVE:
         disk->state = write->state;
         disk->version = write->version;
-        return;
+        break;
+    case SIM_WRITE_APPEND:
+        CHECK(write->psn == disk->state.log.last + 1);
+        pg_log_append(&disk->state.log, write->record.term);
+        disk->log[write->psn] = write->record;
+        break;
+    case SIM_WRITE_QUORUM:
+        disk->quorum = write->quorum;
+        disk->quorum_version = write->version;
+        sim_quorum_taken(node->sim, node->index, &write->quorum);
+        break;
     }
-    CHECK(write->psn == disk->state.log.last + 1);
-    pg_log_append(&disk->state.log, write->record.term);
-    disk->log[write->psn] = write->record;
 }
 
-static void disk_ask(struct sim_node *node, const struct sim_write *write)
+void sim_disk_ask(struct sim_node *node, const struct sim_write *write)
 {
     struct sim *sim = node->sim;
     struct sim_disk *disk = &node->disk;
     CHECK(disk->asked - disk->done < SIM_DISK_QUEUE);
     disk->queue[disk->asked++ % SIM_DISK_QUEUE] = *write;
     uint64_t now_ns = sim->now_ns > disk->busy_until_ns ? sim->now_ns : disk->busy_until_ns;
-    uint64_t takes_ns = sim_chance(sim, 1) ? sim_between(sim, 20 * NS_PER_MS, 200 * NS_PER_MS)
-                                           : sim_between(sim, NS_PER_MS / 10, 2 * NS_PER_MS);
+    unsigned slow_percent = sim->options.reg == SIM_REGISTER_ONLY ? 8 : 1;
+    uint64_t takes_ns = sim_chance(sim, slow_percent)
+                            ? sim_between(sim, 20 * NS_PER_MS, 200 * NS_PER_MS)
+                            : sim_between(sim, NS_PER_MS / 10, 2 * NS_PER_MS);
     disk->busy_until_ns = now_ns + takes_ns;
     struct sim_event *event =
         sim_event_new(sim, SIM_PERSISTED, node->index, disk->busy_until_ns - sim->now_ns);
@@ -173,7 +199,8 @@ static void disk_ask(struct sim_node *node, const struct sim_write *write)
 
 static void disk_save(void *context, uint64_t version, const struct pg_durable *state)
 {
-    disk_ask(context, &(struct sim_write){.is_save = true, .version = version, .state = *state});
+    sim_disk_ask(context,
+                 &(struct sim_write){.kind = SIM_WRITE_SAVE, .version = version, .state = *state});
 }
 
 static void disk_append(void *context, uint64_t psn, uint64_t term, const void *record)
@@ -181,15 +208,19 @@ static void disk_append(void *context, uint64_t psn, uint64_t term, const void *
     struct sim_node *node = context;
     CHECK(psn <= SIM_RECORDS_MAX);
     node->log[psn] = (struct sim_record){.id = (record_id)(uintptr_t)record, .term = term};
-    disk_ask(node, &(struct sim_write){.psn = psn, .record = node->log[psn]});
+    sim_disk_ask(
+        node, &(struct sim_write){.kind = SIM_WRITE_APPEND, .psn = psn, .record = node->log[psn]});
 }
 
 static void disk_persisted(struct sim_node *node, uint64_t number)
 {
     struct sim_disk *disk = &node->disk;
     while (disk->done < number)
-        disk_do(disk, &disk->queue[disk->done++ % SIM_DISK_QUEUE]);
-    pg_persisted(&node->pg, sim_local_ns(node), disk->version, disk->state.log.last);
+        disk_do(node, &disk->queue[disk->done++ % SIM_DISK_QUEUE]);
+    if (!node->is_joining)
+        pg_persisted(&node->pg, sim_local_ns(node), disk->version, disk->state.log.last);
+    if (node->sim->options.reg != SIM_MAGIC)
+        quorum_persisted(&node->quorum, sim_local_ns(node), disk->quorum_version);
 }
 
 /* ---- clients ---- */
@@ -262,7 +293,11 @@ static void client_turn(struct sim *sim)
 {
     struct sim_node *node = &sim->nodes[sim_between(sim, 0, sim->options.node_count - 1)];
     sim_event_new(sim, SIM_CLIENT, 0, sim_between(sim, 1, CLIENT_WAIT_NS));
-    if (!node->is_up || node->is_joining || node->paused_until_ns > sim->now_ns)
+    if (!node->is_up || node->paused_until_ns > sim->now_ns)
+        return;
+    if (sim->options.reg == SIM_REGISTER_ONLY)
+        sim_quorum_client(node);
+    if (node->is_joining)
         return;
     uint64_t now_ns = sim_local_ns(node), psn;
     if (sim_chance(sim, 50)) {
@@ -303,6 +338,9 @@ void sim_node_start(struct sim_node *node)
     memset(node->peer_disks, 0, sizeof node->peer_disks);
     node->known = (struct sim_value){0};
     node->swap_nonce = 0;
+    node->disk.version = node->disk.quorum_version = 0; /* a life counts anew */
+    if (sim->options.reg != SIM_MAGIC)
+        sim_quorum_start(node);
     sim_event_new(sim, SIM_TICK, node->index, sim_between(sim, 1, TICK_NS))->life = node->life;
     SIM_TELL(sim, "node %u starts, log to %llu", node->index,
              (unsigned long long)node->disk.state.log.last);
@@ -339,7 +377,6 @@ void sim_node_join(struct sim_node *node)
     node->is_joining = false;
     pg_init(&node->pg, &options, &restored, sim_local_ns(node));
     pg_applied(&node->pg, node->applied);
-    node->disk.version = 0; /* the new life counts anew */
     if (restored.commit > node->applied) {
         struct sim_event *event = sim_event_new(sim, SIM_APPLIED, node->index, NS_PER_MS);
         event->life = node->life;
@@ -356,7 +393,7 @@ void sim_node_crash(struct sim_node *node)
     struct sim_disk *disk = &node->disk;
     uint64_t kept = disk->done + sim_between(sim, 0, disk->asked - disk->done);
     while (disk->done < kept)
-        disk_do(disk, &disk->queue[disk->done++ % SIM_DISK_QUEUE]);
+        disk_do(node, &disk->queue[disk->done++ % SIM_DISK_QUEUE]);
     disk->asked = disk->done;
     disk->busy_until_ns = 0;
     node->is_up = false;
@@ -373,6 +410,7 @@ void sim_node_lose_disk(struct sim_node *node)
     CHECK(!node->is_up && number > 0);
     node->disk = (struct sim_disk){.number = number};
     node->applied = 0;
+    sim_quorum_disk_lost(node);
     node->sim->lost_disks++;
     SIM_TELL(node->sim, "node %u loses its disk", node->index);
 }
@@ -384,17 +422,21 @@ static void to_node(struct sim *sim, struct sim_node *node, const struct sim_eve
     uint64_t now_ns = sim_local_ns(node);
     switch (event->kind) {
     case SIM_TICK:
+        if (sim->options.reg != SIM_MAGIC)
+            quorum_tick(&node->quorum, now_ns);
         if (!node->is_joining)
             pg_tick(&node->pg, now_ns);
-        else if (sim_chance(sim, 20))
+        else if (sim->options.reg != SIM_REGISTER_ONLY && sim_chance(sim, 20))
             sim_register_read(node);
         sim_event_new(sim, SIM_TICK, node->index, TICK_NS)->life = node->life;
         break;
     case SIM_DELIVER:
-        if (node->is_joining || event->disk < node->peer_disks[event->from])
-            break; /* a link is fenced before the same peer is let in with another disk */
-        sim_register_linked(node, event->from, event->disk);
-        pg_receive(&node->pg, now_ns, event->from, &event->message);
+        if (sim_register_linked(node, event->from, event->disk) && !node->is_joining)
+            pg_receive(&node->pg, now_ns, event->from, &event->message);
+        break;
+    case SIM_QUORUM:
+        if (sim_register_linked(node, event->from, event->disk))
+            sim_quorum_deliver(node, event);
         break;
     case SIM_APPLIED:
         applied(node, event->number);
@@ -409,11 +451,12 @@ static void to_node(struct sim *sim, struct sim_node *node, const struct sim_eve
     case SIM_SWAP:
     case SIM_CLIENT:
     case SIM_FAULT:
+    case SIM_CRASH:
     case SIM_RESTART:
     case SIM_HEAL:
         CHECK(!"an event for a node");
     }
-    if (node->pg.is_damaged)
+    if (!node->is_joining && node->pg.is_damaged)
         sim_violated(sim, "node %u finds its log damaged", node->index);
 }
 
@@ -434,6 +477,10 @@ static void happen(struct sim *sim, struct sim_event *event)
         if (!sim->is_healing)
             sim_fault(sim);
         return;
+    case SIM_CRASH:
+        if (!sim->is_healing)
+            sim_crash(sim, node);
+        return;
     case SIM_HEAL:
         sim_heal(sim);
         return;
@@ -443,6 +490,7 @@ static void happen(struct sim *sim, struct sim_event *event)
         return;
     case SIM_TICK:
     case SIM_DELIVER:
+    case SIM_QUORUM:
     case SIM_PERSISTED:
     case SIM_APPLIED:
     case SIM_SWAPPED:
@@ -466,15 +514,20 @@ static void happen(struct sim *sim, struct sim_event *event)
 static void sim_begin(struct sim *sim)
 {
     uint8_t all = (uint8_t)((1u << sim->options.node_count) - 1);
-    sim->present.config = (struct pg_config){.epoch = 1, .term = 1, .primary = 0, .in_sync = all};
+    bool has_record = sim->options.reg == SIM_MAGIC;
+    if (has_record)
+        sim->present.config =
+            (struct pg_config){.epoch = 1, .term = 1, .primary = 0, .in_sync = all};
     for (unsigned i = 0; i < sim->options.node_count; i++) {
         struct sim_node *node = &sim->nodes[i];
         node->sim = sim;
         node->index = (uint8_t)i;
         node->clock_offset_ns = sim_between(sim, NS_PER_SECOND, 1000 * NS_PER_SECOND);
         node->clock_rate_ppm = (int64_t)sim_between(sim, 0, 8000) - 4000;
-        node->disk.number = sim->present.disks[i] = 1;
+        node->disk.number = 1;
+        node->disk.quorum.is_blank = true;
         node->disk.state.config = sim->present.config;
+        sim->present.disks[i] = has_record;
         sim_node_start(node);
     }
     for (unsigned i = 0; i < CLIENTS; i++)

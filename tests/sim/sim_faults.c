@@ -2,19 +2,33 @@
 
 /* What goes wrong. One fault comes 100 to 700 ms after the other; they overlap. */
 
-static void crash(struct sim *sim, struct sim_node *node)
+/* Of a group, or of the register alone: a ballot takes few ms, what breaks one must be as quick. */
+static const struct pace {
+    uint64_t fault_min_ns, fault_max_ns, down_short_ns, down_long_ns;
+    unsigned short_percent, lose_disk_percent;
+} group_pace = {100 * NS_PER_MS, 700 * NS_PER_MS, 300 * NS_PER_MS, 4000 * NS_PER_MS, 50, 15},
+  register_pace = {5 * NS_PER_MS, 100 * NS_PER_MS, 10 * NS_PER_MS, 500 * NS_PER_MS, 80, 30};
+
+static const struct pace *pace_of(const struct sim *sim)
+{
+    return sim->options.reg == SIM_REGISTER_ONLY ? &register_pace : &group_pace;
+}
+
+void sim_crash(struct sim *sim, struct sim_node *node)
 {
     if (!node->is_up)
         return;
+    const struct pace *pace = pace_of(sim);
     sim_node_crash(node);
-    if (sim_chance(sim, 15) && sim_register_may_lose_disk(node))
+    if (sim_chance(sim, pace->lose_disk_percent) && sim_register_may_lose_disk(node))
         sim_node_lose_disk(node);
-    uint64_t down_ns = sim_chance(sim, 50) ? sim_between(sim, NS_PER_MS, 300 * NS_PER_MS)
-                                           : sim_between(sim, 300 * NS_PER_MS, 4000 * NS_PER_MS);
+    uint64_t down_ns = sim_chance(sim, pace->short_percent)
+                           ? sim_between(sim, NS_PER_MS, pace->down_short_ns)
+                           : sim_between(sim, pace->down_short_ns, pace->down_long_ns);
     sim_event_new(sim, SIM_RESTART, node->index, down_ns);
 }
 
-static void pause(struct sim *sim, struct sim_node *node)
+static void stand_still(struct sim *sim, struct sim_node *node)
 {
     uint64_t for_ns = sim_between(sim, 50 * NS_PER_MS, 3000 * NS_PER_MS);
     node->paused_until_ns = sim->now_ns + for_ns;
@@ -57,11 +71,11 @@ void sim_fault(struct sim *sim)
     case 0:
     case 1:
     case 2:
-        crash(sim, node);
+        sim_crash(sim, node);
         break;
     case 3:
     case 4:
-        pause(sim, node);
+        stand_still(sim, node);
         break;
     case 5:
         cut(sim, node);
@@ -76,7 +90,8 @@ void sim_fault(struct sim *sim)
         mend(sim);
         break;
     }
-    sim_event_new(sim, SIM_FAULT, 0, sim_between(sim, 100 * NS_PER_MS, 700 * NS_PER_MS));
+    const struct pace *pace = pace_of(sim);
+    sim_event_new(sim, SIM_FAULT, 0, sim_between(sim, pace->fault_min_ns, pace->fault_max_ns));
 }
 
 void sim_heal(struct sim *sim)

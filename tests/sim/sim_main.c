@@ -10,10 +10,14 @@
  *   sim_pg --seed SEED                    one run, every event told
  *   sim_pg --bugs [--seconds N]           each seeded bug must be found, within N seconds each
  *   sim_pg --bug NAME [...]               with one of them
+ *   ... --register magic|among|only       not in turn by the seed (enum sim_register)
  */
 
+enum seeded_bug seeded_bug;
+
 struct found {
-    uint64_t seed, runs, acks, reads, unknown, crashes, lost_disks, swaps, events;
+    uint64_t seed, runs, group_runs, register_reads, register_unknown, acks, reads, unknown,
+        crashes, lost_disks, swaps, events;
     char violation[300];
 };
 
@@ -24,6 +28,9 @@ static double now_s(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+#define IN_TURN SIM_REGISTERS
+static enum sim_register register_choice = IN_TURN;
+
 static struct sim_options options_of(uint64_t seed, bool is_told)
 {
     static const unsigned counts[] = {3, 3, 3, 2, 5};
@@ -31,6 +38,8 @@ static struct sim_options options_of(uint64_t seed, bool is_told)
         .seed = seed,
         .node_count = counts[seed % COUNT_OF(counts)],
         .duration_ns = 20 * NS_PER_SECOND,
+        .reg = register_choice != IN_TURN ? register_choice
+                                          : (enum sim_register)(seed / COUNT_OF(counts) % IN_TURN),
         .is_told = is_told,
     };
 }
@@ -47,6 +56,8 @@ static bool run_seeds(uint64_t first, double seconds, struct found *ret_found)
         found.runs++;
         found.acks += sim.acks, found.reads += sim.reads, found.unknown += sim.unknown;
         found.crashes += sim.crashes, found.lost_disks += sim.lost_disks;
+        found.group_runs += options.reg != SIM_REGISTER_ONLY;
+        found.register_reads += sim.chosen.reads, found.register_unknown += sim.chosen.unknown;
         found.swaps += sim.swaps, found.events += sim.events;
         if (sim.violation[0])
             break;
@@ -58,29 +69,36 @@ static bool run_seeds(uint64_t first, double seconds, struct found *ret_found)
 
 static const char *const bug_names[] = {"none",
 #define X(name, text) #name,
-                                        PG_BUGS(X)
+                                        SEEDED_BUGS(X)
 #undef X
 };
 static const char *const bug_texts[] = {"",
 #define X(name, text) text,
-                                        PG_BUGS(X)
+                                        SEEDED_BUGS(X)
 #undef X
 };
 
 /* Where a rare one was met: found in one run, unless the simulation has changed since. */
-static uint64_t first_seed(enum pg_bug bug, uint64_t first)
+static uint64_t first_seed(enum seeded_bug bug, uint64_t first)
 {
-    return bug == PG_BUG_PROMISE_WHILE_TAKING ? 1795908456 : first;
+    static const uint64_t met_at[BUG_COUNT] = {
+        [BUG_NO_EPOCH] = 214,
+        [BUG_GRANT_STALE] = 1960,
+        [BUG_PROMISE_WHILE_TAKING] = 1795910211,
+        [BUG_Q_FORGET_PROMISE] = 111,
+    };
+    return met_at[bug] > 0 ? met_at[bug] : first;
 }
 
 static int find_bugs(uint64_t first, double seconds)
 {
     int missed = 0;
-    for (int bug = 1; bug < PG_BUG_COUNT; bug++) {
+    for (int bug = 1; bug < BUG_COUNT; bug++) {
         struct found found;
-        pg__bug = (enum pg_bug)bug;
+        seeded_bug = (enum seeded_bug)bug;
+        register_choice = bug > PG_BUG_LAST ? SIM_REGISTER_ONLY : SIM_MAGIC;
         double began_s = now_s();
-        bool is_found = run_seeds(first_seed(pg__bug, first), seconds, &found);
+        bool is_found = run_seeds(first_seed(seeded_bug, first), seconds, &found);
         missed += !is_found;
         printf("%sok - %s is found: %s\n    %s after %llu runs, %.1f s, seed %llu: %s\n",
                is_found ? "" : "not ", bug_names[bug], bug_texts[bug],
@@ -103,11 +121,15 @@ static int run_clean(uint64_t first, double seconds)
            (unsigned long long)found.unknown, (unsigned long long)found.crashes,
            (unsigned long long)found.lost_disks, (unsigned long long)found.swaps,
            (unsigned long long)found.events);
+    if (found.register_reads > 0)
+        printf("    the register among the nodes: reads %llu, swaps of unknown outcome %llu\n",
+               (unsigned long long)found.register_reads,
+               (unsigned long long)found.register_unknown);
     if (is_violated)
         printf("    seed %llu: %s\n    sim_pg --seed %llu tells all of it\n",
                (unsigned long long)found.seed, found.violation, (unsigned long long)found.seed);
     /* A run in which nothing happens holds everything, too. */
-    bool is_busy = found.acks > 100 * found.runs && found.reads > 100 * found.runs &&
+    bool is_busy = found.acks >= 100 * found.group_runs && found.reads >= 100 * found.group_runs &&
                    found.swaps > 2 * found.runs;
     printf("%sok - the runs are no empty ones\n", is_busy ? "" : "not ");
     return is_violated || !is_busy;
@@ -124,7 +146,8 @@ static int run_one(uint64_t seed)
 
 static int usage(void)
 {
-    fputs("usage: sim_pg [--seconds N] [--first SEED] [--seed SEED] [--bug NAME] [--bugs]\n",
+    fputs("usage: sim_pg [--seconds N] [--first SEED] [--seed SEED] [--bug NAME] [--bugs]\n"
+          "              [--register magic|among|only]\n",
           stderr);
     return 2;
 }
@@ -150,13 +173,21 @@ int main(int argc, char **argv)
         } else if (strcmp(argv[i - 1], "--seed") == 0) {
             seed = strtoull(value, NULL, 10);
             is_one = true;
+        } else if (strcmp(argv[i - 1], "--register") == 0) {
+            static const char *const names[] = {"magic", "among", "only"};
+            int reg = 0;
+            while (reg < SIM_REGISTERS && strcmp(names[reg], value) != 0)
+                reg++;
+            if (reg == SIM_REGISTERS)
+                return usage();
+            register_choice = (enum sim_register)reg;
         } else if (strcmp(argv[i - 1], "--bug") == 0) {
             int bug = 1;
-            while (bug < PG_BUG_COUNT && strcmp(bug_names[bug], value) != 0)
+            while (bug < BUG_COUNT && strcmp(bug_names[bug], value) != 0)
                 bug++;
-            if (bug == PG_BUG_COUNT)
+            if (bug == BUG_COUNT)
                 return usage();
-            pg__bug = (enum pg_bug)bug;
+            seeded_bug = (enum seeded_bug)bug;
         } else {
             return usage();
         }

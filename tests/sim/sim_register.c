@@ -21,12 +21,14 @@ static void compare_disks(struct sim_node *node)
     }
 }
 
-void sim_register_linked(struct sim_node *node, uint8_t peer, uint8_t disk)
+bool sim_register_linked(struct sim_node *node, uint8_t peer, uint8_t disk)
 {
-    if (node->peer_disks[peer] == disk)
-        return;
+    if (disk <= node->peer_disks[peer])
+        return disk == node->peer_disks[peer];
     node->peer_disks[peer] = disk;
-    compare_disks(node);
+    if (!node->is_joining)
+        compare_disks(node);
+    return true;
 }
 
 /* Another swap names the disks of those it puts in sync; the same one again says the same. */
@@ -49,6 +51,12 @@ void sim_register_swap(void *context, const struct pg_config *next)
     uint64_t delay_ns = comes_late ? sim_between(sim, NS_PER_MS, 2000 * NS_PER_MS)
                                    : sim_between(sim, NS_PER_MS, 20 * NS_PER_MS);
     name_disks(node, next);
+    if (sim->options.reg != SIM_MAGIC) {
+        struct sim_value value = {.config = *next};
+        memcpy(value.disks, node->swap_disks, sizeof value.disks);
+        sim_quorum_swap(node, &value, node->swap_mask);
+        return;
+    }
     struct sim_event *event = sim_event_new(sim, SIM_SWAP, node->index, delay_ns);
     event->value.config = *next;
     memcpy(event->value.disks, node->swap_disks, sizeof event->value.disks);
@@ -64,6 +72,10 @@ void sim_register_read(void *context)
 {
     struct sim_node *node = context;
     struct sim *sim = node->sim;
+    if (sim->options.reg != SIM_MAGIC) {
+        sim_quorum_read(node);
+        return;
+    }
     if (sim->register_is_down || sim_chance(sim, sim->drop_percent))
         return;
     struct sim_event *event =
@@ -115,6 +127,20 @@ static void know(struct sim_node *node, const struct sim_value *value)
         pg_disk_known(&node->pg);
 }
 
+/* There is no record yet: all nodes are here, and begin with empty logs. */
+static void found_group(struct sim_node *node)
+{
+    struct sim *sim = node->sim;
+    uint8_t all = (uint8_t)((1u << sim->options.node_count) - 1);
+    struct sim_value first = {
+        .config = {.epoch = 1, .term = 1, .primary = node->index, .in_sync = all},
+    };
+    first.config.nonce = rand_u64(&sim->rand.rand);
+    for (unsigned i = 0; i < sim->options.node_count; i++)
+        first.disks[i] = sim->nodes[i].disk.number;
+    sim_quorum_swap(node, &first, all);
+}
+
 void sim_register_answered(struct sim_node *node, const struct sim_event *answer)
 {
     uint64_t now_ns = sim_local_ns(node);
@@ -122,7 +148,10 @@ void sim_register_answered(struct sim_node *node, const struct sim_event *answer
     if (has_value)
         know(node, &answer->value);
     if (node->is_joining) {
-        sim_node_join(node);
+        if (has_value && answer->value.config.epoch == 0)
+            found_group(node);
+        else if (has_value && node->sim->options.reg != SIM_REGISTER_ONLY)
+            sim_node_join(node);
         return;
     }
     /* A driver knows its own swap by the connection it went out on; here by the nonce. */
@@ -143,6 +172,10 @@ bool sim_register_may_lose_disk(const struct sim_node *node)
 {
     const struct sim *sim = node->sim;
     const struct sim_value *present = &sim->present;
+    if (sim->options.reg != SIM_MAGIC && !sim_quorum_may_lose_disk(node))
+        return false;
+    if (sim->options.reg == SIM_REGISTER_ONLY)
+        return true;
     for (size_t i = 0; i < sim->heap_size; i++)
         if (sim->heap[i]->kind == SIM_SWAP && sim->heap[i]->node == node->index)
             return false;

@@ -23,6 +23,7 @@ static struct quorum_message message_of(enum quorum_message_type type)
     return (struct quorum_message){
         .type = type,
         .is_blank = type == QUORUM_READ,
+        .is_copied = type == QUORUM_STATE,
         .ballot = {.round = 5, .life = 77, .node = 1},
         .other = {.round = 4, .life = UINT64_MAX, .node = 2},
         .promised = {.round = 6, .life = 1, .node = 0},
@@ -57,6 +58,7 @@ static void messages_come_back_as_they_were(void **unused)
         assert_int_equal(quorum_message_decode(bytes_of(bytes, sizeof bytes), 3, &in), ERR_OK);
         assert_int_equal(in.type, out.type);
         assert_int_equal(in.is_blank, out.is_blank);
+        assert_int_equal(in.is_copied, out.is_copied);
         assert_ballots_equal(&in.ballot, &out.ballot);
         assert_ballots_equal(&in.other, &out.other);
         assert_ballots_equal(&in.promised, &out.promised);
@@ -71,7 +73,7 @@ static void messages_of_no_such_group_are_refused(void **unused)
         size_t at;
         uint8_t value;
     } wrong[] = {
-        {0, 0},        {0, 8},   {1, 2},     /* type, blank */
+        {0, 0},        {0, 8},   {1, 4},     /* type, blank */
         {2 + 7, 0x80}, {18, 3},  {35, 3},    /* round, nodes */
         {52, 3},       {77, 3},  {78, 0x0e}, /* nodes, primary, in_sync with a fourth */
         {78, 2},       {61, 10},             /* the primary is not in sync, term > epoch */
@@ -93,6 +95,7 @@ static void state_comes_back_or_is_known_to_be_damaged(void **unused)
 {
     (void)unused;
     struct quorum_state out = {
+        .is_copied = true,
         .promised = {.round = 6, .life = 1, .node = 0},
         .accepted = {.round = 4, .life = 9, .node = 2},
         .value = value,
@@ -102,6 +105,7 @@ static void state_comes_back_or_is_known_to_be_damaged(void **unused)
     quorum_state_encode(&out, bytes);
     assert_int_equal(quorum_state_decode(bytes_of(bytes, sizeof bytes), &in), ERR_OK);
     assert_false(in.is_blank);
+    assert_true(in.is_copied);
     assert_ballots_equal(&in.promised, &out.promised);
     assert_ballots_equal(&in.accepted, &out.accepted);
     assert_values_equal(&in.value, &out.value);

@@ -1,0 +1,61 @@
+/*
+ * Known ways to get the protocols wrong. The simulator (tests/sim) is built with them and must find
+ * each; in the product they are constants and vanish.
+ */
+#ifndef REPLICATION_SEEDED_BUGS_H
+#define REPLICATION_SEEDED_BUGS_H
+
+/* pg.h */
+#define PG_BUGS(X)                                                                                 \
+    X(NO_EPOCH, "a replica takes messages of older epochs")                                        \
+    X(NO_LEASE, "a primary reads without leases")                                                  \
+    X(NO_PROMISE, "a replica takes over although it promised not to")                              \
+    X(GRANT_STALE, "a replica promises to a primary whose epoch is past")                          \
+    X(FORGET_PROMISE, "a restarted replica does not wait for what it may have promised")           \
+    X(NO_ARM, "a replica is counted as in sync, and not waited for until then")                    \
+    X(NO_BARRIER, "a new primary opens before its term's first record is committed")               \
+    X(LEARNER_TAKES, "a replica that is not in sync takes over")                                   \
+    X(NO_RECLAIM, "a restarted primary goes on in its old term")                                   \
+    X(ACK_EARLY, "a replica acknowledges what is not on its disk")                                 \
+    X(COMMIT_UNPERSISTED, "a primary does not wait for its own disk")                              \
+    X(NO_MATCH, "a replica keeps what its new primary's log does not have")                        \
+    X(PROMISE_WHILE_TAKING, "a replica promises while its own swap is under way")                  \
+    X(TELL_UNAPPLIED, "a primary tells that records are committed before it shows them itself")    \
+    X(READ_UNAPPLIED, "a new primary reads before its term's first record is applied")             \
+    X(NEW_DISK_LEADS, "a node whose disk was replaced leads as if nothing had happened")           \
+    X(DISK_KEEPS_ACKS, "what a replaced disk had acknowledged still counts")
+
+/* register_quorum.h */
+#define QUORUM_BUGS(X)                                                                             \
+    X(Q_FORGET_PROMISE, "an acceptor's promise does not survive a crash")                          \
+    X(Q_ANSWER_EARLY, "an acceptor answers before its state is on the disk")                       \
+    X(Q_TAKE_BELOW, "an acceptor takes what is below its promise")                                 \
+    X(Q_BLANK_VOTES, "an acceptor with an empty disk votes at once")                               \
+    X(Q_BLANK_ASKS_ONCE, "votes of a disk that is gone are counted while its place is taken")      \
+    X(Q_BLANK_FEW, "an acceptor with an empty disk hears a majority, not all")                     \
+    X(Q_COPY_VOTES, "what a new disk was given counts as its vote")                                \
+    X(Q_IGNORE_ACCEPTED, "a proposer takes any accepted value instead of the newest")              \
+    X(Q_SMALL_MAJORITY, "half of the nodes are taken for a majority")                              \
+    X(Q_READ_UNSETTLED, "a read returns what no majority has")                                     \
+    X(Q_LOSE_UNWRITTEN, "a swap that does not fit is called lost before that is settled")          \
+    X(Q_SAME_BALLOT, "a restarted proposer uses ballots of its life before")                       \
+    X(Q_REBASE, "a swap tried again is put behind whatever stands by then")
+
+#define SEEDED_BUGS(X) PG_BUGS(X) QUORUM_BUGS(X)
+
+#ifdef WITH_SEEDED_BUGS
+enum seeded_bug {
+    BUG_NONE,
+#define X(name, text) BUG_##name,
+    SEEDED_BUGS(X)
+#undef X
+        BUG_COUNT,
+    PG_BUG_LAST = BUG_DISK_KEEPS_ACKS,
+};
+extern enum seeded_bug seeded_bug;
+#define HAS_BUG(name) (seeded_bug == BUG_##name)
+#else
+#define HAS_BUG(name) false
+#endif
+
+#endif
