@@ -116,6 +116,9 @@ struct path_facts {
     bool sends_zero_copy; /* a send out of the arena is known not to be copied here */
     uint8_t zero_copy;    /* enum path_zero_copy_send */
     uint8_t tls;          /* enum path_tls */
+    /* The kernel encrypts memory that is sent from where it lies: with TLS 1.3; with 1.2 it may copy
+     * first, as its cipher may work asynchronously. */
+    bool tls_takes_memory;
 };
 const struct path *path_choose(const struct path_facts *facts);
 

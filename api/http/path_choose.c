@@ -79,7 +79,9 @@ const struct path *path_choose(const struct path_facts *facts)
 
 unsigned path_copies(const struct path *path, const struct path_facts *facts)
 {
-    bool send_copies = path->sends_memory && !(path == &path_direct && facts->sends_zero_copy);
+    bool is_taken = path != &path_inline && facts->tls_takes_memory;
+    bool send_copies =
+        path->sends_memory && !is_taken && !(path == &path_direct && facts->sends_zero_copy);
     return path->copies + send_copies;
 }
 

@@ -275,6 +275,7 @@ enum err respond__find_facts(const struct worker *worker, struct path_send *send
         .has_ring_splice = ring_has_splice(worker->ring),
         .zero_copy = (uint8_t)zero_copy__outlook(worker, read_plan_left(send->plan)),
         .tls = send->facts.tls,
+        .tls_takes_memory = send->facts.tls_takes_memory,
     };
     enum err e = facts->size > 0 ? read_plan_span(send->plan, &span) : ERR_OK;
     if (e)
@@ -359,6 +360,8 @@ void respond__start(struct exchange *x)
     send->facts.tls = send->tls      ? PATH_TLS_USER
                       : x->conn->tls ? PATH_TLS_KERNEL
                                      : PATH_TLS_NONE;
+    send->facts.tls_takes_memory =
+        send->facts.tls == PATH_TLS_KERNEL && strcmp(tls_version(x->conn->tls->tls), "1.3") == 0;
     send->ask = &x->ask;
     send->flights = x->flights;
     x->keeps = can_keep(x);
@@ -416,8 +419,8 @@ bool path_progress(struct path_send *send, uint64_t size)
     uint64_t of_text = size < x->text_left ? size : x->text_left;
     x->text_left -= (uint32_t)of_text;
     x->bytes_out += size;
-    unsigned copies =
-        send->path != &path_direct ? path_copies(send->path, &send->facts) : !send->flies;
+    bool is_told_later = send->path == &path_direct && send->flies;
+    unsigned copies = is_told_later ? 0 : path_copies(send->path, &send->facts);
     if (send->plan && size > of_text)
         measure_path_bytes(send->path, size - of_text, copies);
     return conn__progress(x->conn, size);

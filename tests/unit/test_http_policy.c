@@ -121,6 +121,10 @@ static void wishes_are_held_against_the_facts(void **state)
          &path_direct,
          OBSTACLE_NONE},
         {{IN_FILE, .tls = PATH_TLS_USER}, {.require = PATH_ZEROCOPY}, NULL, OBSTACLE_TLS},
+        {{IN_FILE, .tls = PATH_TLS_KERNEL, .tls_takes_memory = true},
+         {.path = PATH_MMAP, .require = PATH_ZEROCOPY},
+         &path_mmap,
+         OBSTACLE_NONE},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct path_choice choice = path_resolve(&rows[i].facts, &rows[i].policy);
@@ -143,15 +147,18 @@ static void copies_are_those_of_the_cpu(void **state)
 {
     static const struct {
         const struct path *path;
-        unsigned by_send, by_zero_copy_send;
+        unsigned by_send, by_zero_copy_send, by_kernel_tls;
     } rows[] = {
-        {&path_inline, 1, 1},      {&path_sendfile, 0, 0}, {&path_splice, 0, 0}, {&path_copy, 2, 2},
-        {&path_ring_splice, 0, 0}, {&path_direct, 1, 0},   {&path_mmap, 1, 1},
+        {&path_inline, 1, 1, 1}, {&path_sendfile, 0, 0, 0},    {&path_splice, 0, 0, 0},
+        {&path_copy, 2, 2, 1},   {&path_ring_splice, 0, 0, 0}, {&path_direct, 1, 0, 0},
+        {&path_mmap, 1, 1, 0},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         assert_int_equal(path_copies(rows[i].path, &(struct path_facts){0}), rows[i].by_send);
         assert_int_equal(path_copies(rows[i].path, &(struct path_facts){.sends_zero_copy = true}),
                          rows[i].by_zero_copy_send);
+        assert_int_equal(path_copies(rows[i].path, &(struct path_facts){.tls_takes_memory = true}),
+                         rows[i].by_kernel_tls);
     }
 }
 
