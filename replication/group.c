@@ -4,10 +4,13 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "replication/cluster.h"
+#include "replication/group_priv.h"
 #include "replication/propose_wait.h"
 #include "replication/register.h"
 
 struct group {
+    struct cluster *cluster;          /* owned; NULL: a node alone, which is what the rest is for */
     struct volume *volume;            /* borrowed */
     struct volume *stepped;           /* the same, when nobody else steps it; else NULL */
     struct work_pool *work_pool;      /* borrowed */
@@ -62,10 +65,23 @@ enum err group_open(const struct group_options *options, struct group **ret_grou
     group->volume = options->volume;
     group->stepped = options->volume_is_stepped ? options->volume : NULL;
     group->work_pool = options->work_pool;
+    struct rand *rand = options->rand != NULL ? options->rand : rand_system();
+    if (options->peers != NULL) {
+        enum err e = cluster_open(&(struct cluster_options){.group = group,
+                                                            .volume = group->volume,
+                                                            .work_pool = group->work_pool,
+                                                            .rand = rand,
+                                                            .peers = options->peers},
+                                  &group->cluster, trail);
+        if (e)
+            return e;
+        *ret_group = TAKE(group);
+        return ERR_OK;
+    }
     enum err e = config_register_local_open(group->volume, group->stepped, &group->reg);
     if (e)
         return err_note(trail, e, "open the configuration register");
-    e = group_open_term(group, options->rand != NULL ? options->rand : rand_system(), trail);
+    e = group_open_term(group, rand, trail);
     if (e)
         return e;
 
@@ -80,6 +96,7 @@ void group_close(struct group *group)
 {
     if (group == NULL)
         return;
+    cluster_close(group->cluster);
     if (group->reg != NULL)
         group->reg->ops->close(group->reg);
     pthread_mutex_destroy(&group->order);
@@ -88,6 +105,10 @@ void group_close(struct group *group)
 
 void group_status(struct group *group, struct group_status *ret_status)
 {
+    if (group->cluster != NULL) {
+        cluster_status(group->cluster, ret_status);
+        return;
+    }
     struct volume_status volume;
     volume_status(group->volume, &volume);
     *ret_status = (struct group_status){
@@ -124,10 +145,7 @@ const char *group_role_name(enum group_role role)
 
 enum err group_wait_ready(struct group *group, uint64_t timeout_ns, struct err_trail *trail)
 {
-    (void)group;
-    (void)timeout_ns;
-    (void)trail;
-    return ERR_OK;
+    return group->cluster != NULL ? cluster_wait_ready(group->cluster, timeout_ns, trail) : ERR_OK;
 }
 
 /* ---- writing ---- */
@@ -142,24 +160,43 @@ enum err group_body_write(struct group *group, struct body *body, struct body_wr
                           uint8_t *data, uint32_t size, bool last, body_written_fn *written,
                           struct err_trail *trail)
 {
-    (void)group; /* with peers the same slot also leaves for them here */
+    if (group->cluster != NULL)
+        return cluster_write(group->cluster, body, write, data, size, last, written, trail);
     return body_write(body, write, data, size, last, written, trail);
 }
 
 void group_body_close(struct group *group, struct body *body)
 {
-    (void)group;
-    body_close(body);
+    if (group->cluster != NULL)
+        cluster_body_close(group->cluster, body);
+    else
+        body_close(body);
 }
 
 void group_propose(struct group *group, struct mutation *m)
 {
+    if (group->cluster != NULL) {
+        cluster_propose(group->cluster, m);
+        return;
+    }
     m->magic = MUTATION_MAGIC;
     m->term = group->config.term;
     pthread_mutex_lock(&group->order);
     m->psn = ++group->psn;
     volume_commit(group->volume, m);
     pthread_mutex_unlock(&group->order);
+}
+
+static void answered(struct loop_msg *msg)
+{
+    struct mutation *m = CONTAINER_OF(msg, struct mutation, item.msg);
+    m->done(m);
+}
+
+void group__answer(struct mutation *m)
+{
+    m->item.msg.deliver = answered;
+    loop_post(m->loop, &m->item.msg);
 }
 
 static void group_submit(void *context, struct mutation *m)
@@ -206,31 +243,36 @@ enum err group_settings(struct group *group, struct bytes prefix, setting_each_f
 
 bool group_is_fresh(const struct group *group)
 {
-    (void)group;
-    return true;
+    return group->cluster == NULL || cluster_is_fresh(group->cluster);
 }
 
-static void fresh_now(struct loop_msg *msg)
+static void asked(struct loop_msg *msg)
 {
     struct group_ask *ask = CONTAINER_OF(msg, struct group_ask, work.msg);
     ask->done(ask);
+}
+
+void group__asked(struct group_ask *ask)
+{
+    ask->work.msg.deliver = asked;
+    loop_post(ask->loop, &ask->work.msg);
 }
 
 void group_fresh(struct group *group, struct group_ask *ask)
 {
     ask->group = group;
     ask->err = ERR_OK;
-    ask->work.msg.deliver = fresh_now;
-    loop_post(ask->loop, &ask->work.msg);
+    if (group->cluster != NULL)
+        cluster_fresh(group->cluster, ask);
+    else
+        group__asked(ask);
 }
 
 void group_watch_settings(struct group *group, struct bytes prefix,
                           group_setting_changed_fn *changed, void *context)
 {
-    (void)group;
-    (void)prefix;
-    (void)changed;
-    (void)context;
+    if (group->cluster != NULL)
+        cluster_watch_settings(group->cluster, prefix, changed, context);
 }
 
 /* ---- repair ---- */

@@ -79,12 +79,12 @@ const char *group_role_name(enum group_role role);
 
 struct group_peer_status {
     uint32_t node;
-    char address[64];
+    char address[80];
     bool is_self, is_primary, is_in_sync, is_armed; /* armed: caught up, being put into the in-sync set */
     bool is_up;
     char backend[12], device[80]; /* "tcp", "verbs"; "" while down */
     char disk[40];                /* the volume's uuid; "" when not heard of yet */
-    char sentence[200];           /* why it is down, or "" */
+    char sentence[320];           /* why it is down, or "" */
     uint64_t up_ns, heard_ns;     /* how long ago; UINT64_MAX: never */
     uint64_t connects;
     struct transport_lane_counts lanes[LANE_COUNT];
@@ -167,7 +167,8 @@ struct group_ask {
     struct group *group;
     struct work work;
     uint8_t kind;
-    uint64_t offset, size;
+    uint64_t offset, size, deadline_ns;
+    struct group_ask *next;
 };
 
 void group_lookup(struct group *group, struct group_ask *ask);       /* bucket, key -> object */
@@ -193,7 +194,8 @@ void group_fresh(struct group *group, struct group_ask *ask);
 enum err group_setting(struct group *group, struct bytes name, uint8_t *out, size_t out_max, size_t *ret_size) MUST_USE;
 enum err group_settings(struct group *group, struct bytes prefix, setting_each_fn *each, void *context) MUST_USE;
 /* Settings whose name begins with `prefix` may be changed through another node: changed() is then called, on the group's own thread, after the change can
- * be read here. One watcher a prefix; watchers stay until group_close(). Alone it is called as well, for changes made by this process. */
+ * be read here. Watchers stay until group_close().
+ * Alone nothing changes under anybody, and nothing is called. */
 typedef void group_setting_changed_fn(void *context, struct bytes name);
 void group_watch_settings(struct group *group, struct bytes prefix, group_setting_changed_fn *changed, void *context);
 

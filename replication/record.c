@@ -698,6 +698,14 @@ enum err record_decode(struct bytes record, struct decoded **ret_decoded)
     return ERR_OK;
 }
 
+struct decoded *record_decoded_barrier(void)
+{
+    struct decoded *decoded = calloc(1, sizeof *decoded);
+    if (decoded != NULL)
+        decoded->m.is_barrier = true;
+    return decoded;
+}
+
 void record_decoded_free(struct decoded *decoded)
 {
     if (decoded == NULL)

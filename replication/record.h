@@ -70,6 +70,7 @@ struct decoded {
 /* Judges everything but what only applying can tell. Names and attributes of m lie in `record`,
  * which is to stay until record_decoded_free(). ERR_CORRUPT, ERR_FORMAT_NEWER, ERR_NO_MEMORY. */
 enum err record_decode(struct bytes record, struct decoded **ret_decoded) MUST_USE;
+struct decoded *record_decoded_barrier(void); /* of a record of no bytes; NULL: no memory */
 void record_decoded_free(struct decoded *decoded); /* NULL does nothing */
 
 #endif

@@ -1,0 +1,628 @@
+#include "replication/cluster_priv.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+
+/* The log's way to the disk, and what is committed in it into the index. */
+
+#define DATA_AGAIN_NS  (20 * NS_PER_MS)
+#define APPLY_AGAIN_NS (200 * NS_PER_MS)
+
+/* ---- records in memory ---- */
+
+struct entry *cluster__entry_new(struct cluster *cluster, struct bytes record,
+                                 const struct log_data *data, struct bytes inline_bytes)
+{
+    struct entry *entry = calloc(1, sizeof *entry);
+    if (entry == NULL)
+        return NULL;
+    entry->cluster = cluster;
+    entry->data = *data;
+    if (record.size > 0) {
+        entry->record = malloc(record.size);
+        if (entry->record != NULL)
+            memcpy(entry->record, record.data, record.size);
+        entry->record_size = record.size;
+    }
+    if (inline_bytes.size > 0) {
+        entry->inline_bytes = malloc(inline_bytes.size);
+        if (entry->inline_bytes != NULL)
+            memcpy(entry->inline_bytes, inline_bytes.data, inline_bytes.size);
+    }
+    bool has_all = (record.size == 0 || entry->record != NULL) &&
+                   (inline_bytes.size == 0 || entry->inline_bytes != NULL);
+    if (!has_all) {
+        cluster__entry_free(entry);
+        return NULL;
+    }
+    return entry;
+}
+
+void cluster__entry_free(struct entry *entry)
+{
+    if (entry == NULL)
+        return;
+    CHECK(entry->state != ENTRY_LOGGING && entry->state != ENTRY_APPLYING);
+    if (entry->inline_is_pending) { /* comes back to inline_written() */
+        entry->is_dropped = true;
+        return;
+    }
+    body_close(entry->body);
+    free(entry->record);
+    free(entry->inline_bytes);
+    free(entry);
+}
+
+/* Whether `psn` can be kept: its place is free, or of one that is applied. */
+bool cluster__has_room(const struct cluster *cluster, uint64_t psn)
+{
+    const struct entry *there = cluster->window[psn % CLUSTER_WINDOW];
+    return there == NULL || there->psn == psn || there->state == ENTRY_APPLIED;
+}
+
+static void keep(struct cluster *cluster, struct entry *entry)
+{
+    struct entry **place = &cluster->window[entry->psn % CLUSTER_WINDOW];
+    if (*place != NULL) {
+        CHECK((*place)->state == ENTRY_APPLIED);
+        cluster__entry_free(*place);
+    }
+    *place = entry;
+}
+
+/* ---- what pg asks for ---- */
+
+static struct log_item *item_new(struct cluster *cluster)
+{
+    struct log_item *item = calloc(1, sizeof *item);
+    if (item == NULL) { /* pg has no way back: without the effect it may not go on */
+        cluster__stop(cluster, ERR_NO_MEMORY, "remember what is to be written to the log");
+        return NULL;
+    }
+    item->cluster = cluster;
+    return item;
+}
+
+void cluster__append(struct cluster *cluster, uint64_t psn, uint64_t term, struct entry *entry)
+{
+    if (entry == NULL) /* the barrier of a term */
+        entry = cluster__entry_new(cluster, (struct bytes){0}, &(struct log_data){0},
+                                   (struct bytes){0});
+    struct log_item *item = item_new(cluster);
+    if (item == NULL || entry == NULL) {
+        free(item);
+        cluster__stop(cluster, ERR_NO_MEMORY, "append a record");
+        return;
+    }
+    entry->psn = psn;
+    entry->term = term;
+    keep(cluster, entry);
+    cluster->last_psn = psn;
+    item->entry = entry;
+    list_push_back(&cluster->to_log, &item->link);
+}
+
+/* Records behind `last` are gone by the primary's word. Those not given to the volume yet go here;
+ * the others it deletes. */
+static void forget_items(struct list *list, uint64_t last)
+{
+    LIST_EACH (list, node) {
+        struct log_item *item = LIST_ENTRY(node, struct log_item, link);
+        if (item->entry == NULL || item->entry->psn <= last)
+            continue;
+        list_remove(&item->link);
+        free(item);
+    }
+}
+
+static void forget_behind(struct cluster *cluster, uint64_t last)
+{
+    forget_items(&cluster->to_log, last);
+    forget_items(&cluster->refused, last);
+    for (uint64_t psn = last + 1; psn <= cluster->last_psn; psn++) {
+        struct entry *entry = cluster__entry(cluster, psn);
+        if (entry == NULL)
+            continue;
+        CHECK(entry->state < ENTRY_APPLYING); /* what is applied was committed, and is never cut */
+        cluster->window[psn % CLUSTER_WINDOW] = NULL;
+        if (entry->state == ENTRY_LOGGING)
+            entry->psn = 0; /* freed when the volume answers */
+        else
+            cluster__entry_free(entry);
+    }
+    cluster->last_psn = last;
+    if (cluster->done_psn > last)
+        cluster->done_psn = last;
+}
+
+void cluster__save(struct cluster *cluster, uint64_t last)
+{
+    struct log_item *item = item_new(cluster);
+    if (item == NULL)
+        return;
+    if (last < cluster->last_psn)
+        forget_behind(cluster, last);
+    uint8_t *state = malloc(CLUSTER_STATE_BYTES_MAX);
+    if (state == NULL) {
+        free(item);
+        cluster__stop(cluster, ERR_NO_MEMORY, "save the group's state");
+        return;
+    }
+    size_t size = cluster_state_encode(&(struct cluster_state){.has_pg = cluster->has_config,
+                                                               .pg = cluster->saved,
+                                                               .quorum = cluster->saved_quorum},
+                                       state);
+    item->state = state;
+    item->version = cluster->pg_version;
+    item->quorum_version = cluster->quorum_version;
+    item->save.state = bytes_of(state, size);
+    item->save.last = last;
+    list_push_back(&cluster->to_log, &item->link);
+}
+
+/* ---- durable ---- */
+
+static void tell_persisted(struct cluster *cluster)
+{
+    if (!cluster->persisted_is_due)
+        return;
+    cluster->persisted_is_due = false;
+    quorum_persisted(&cluster->quorum, cluster__now(cluster), cluster->done_quorum_version);
+    cluster__register_answered(cluster);
+    if (cluster->has_config)
+        pg_persisted(&cluster->pg, cluster__now(cluster), cluster->done_version, cluster->done_psn);
+}
+
+static void next_turn(struct loop_msg *msg)
+{
+    struct cluster *cluster = CONTAINER_OF(msg, struct cluster, turn_msg);
+    cluster->turn_is_posted = false;
+    if (cluster->is_stopped)
+        return;
+    tell_persisted(cluster);
+    cluster__after_step(cluster);
+}
+
+/*
+ * The rest of what is to be done follows once, after all that this turn of the loop brings: a batch
+ * of the volume answers many at once, and pg hears of all of them in one word and acknowledges with
+ * one.
+ */
+void cluster__turn_soon(struct cluster *cluster)
+{
+    if (cluster->turn_is_posted)
+        return;
+    cluster->turn_is_posted = true;
+    cluster->turn_msg.deliver = next_turn;
+    loop_post(cluster->loop, &cluster->turn_msg);
+}
+
+/*
+ * The volume took neither this nor anything behind it: space or memory is short, and what is
+ * missing is asked for again. In order, once everything that was given has come back.
+ */
+static void refused(struct cluster *cluster, struct log_item *item, enum err e,
+                    const struct err_trail *trail)
+{
+    struct volume_status status;
+    volume_status(cluster->volume, &status);
+    bool is_first = list_is_empty(&cluster->refused);
+    if (is_first && (status.state == VOLUME_FAILED || e == ERR_INVALID))
+        cluster__stop(cluster, e, "the log cannot be written: %s", err_trail_text(trail, e));
+    else if (is_first)
+        LOG_LIMITED(LOG_WARN, "replication", "the log waits: %s", err_trail_text(trail, e));
+    list_push_back(&cluster->refused, &item->link);
+    if (!list_is_empty(&cluster->in_log))
+        return;
+    list_splice_back(&cluster->refused, &cluster->to_log);
+    list_splice_back(&cluster->to_log, &cluster->refused);
+    cluster->log_due_ns = cluster__now(cluster) + APPLY_AGAIN_NS;
+}
+
+static struct log_item *take_answered(struct cluster *cluster)
+{
+    struct list *first = list_pop_front(&cluster->in_log);
+    CHECK(first != NULL);
+    return LIST_ENTRY(first, struct log_item, link);
+}
+
+static void appended(struct log_append *append)
+{
+    struct entry *entry = CONTAINER_OF(append, struct entry, append);
+    struct cluster *cluster = entry->cluster;
+    struct log_item *item = take_answered(cluster);
+    CHECK(item->entry == entry);
+    enum err e = append->err;
+    entry->state = e ? ENTRY_NEW : ENTRY_LOGGED;
+    entry->inline_is_written = false;
+    if (e && entry->psn != 0) {
+        refused(cluster, item, e, &append->trail);
+        return;
+    }
+    free(item);
+    if (entry->psn == 0) { /* cut meanwhile */
+        cluster__entry_free(entry);
+        return;
+    }
+    cluster->done_psn = entry->psn;
+    cluster->persisted_is_due = true;
+    cluster__turn_soon(cluster);
+}
+
+static void saved(struct log_save *save)
+{
+    struct log_item *item = CONTAINER_OF(save, struct log_item, save);
+    struct cluster *cluster = item->cluster;
+    CHECK(take_answered(cluster) == item);
+    if (save->err) {
+        refused(cluster, item, save->err, &save->trail);
+        return;
+    }
+    cluster->done_version = item->version;
+    cluster->done_quorum_version = item->quorum_version;
+    cluster->persisted_is_due = true;
+    cluster__turn_soon(cluster);
+    free(item->state);
+    free(item);
+}
+
+/* ---- a record's data ---- */
+
+static void inline_written(struct body_write *write, enum err e)
+{
+    struct entry *entry = CONTAINER_OF(write, struct entry, inline_write);
+    struct cluster *cluster = entry->cluster;
+    CHECK(e == ERR_OK); /* memory only */
+    entry->inline_is_pending = false;
+    entry->inline_is_written = true;
+    if (entry->is_dropped)
+        cluster__entry_free(entry);
+    else
+        cluster__pump_log(cluster);
+}
+
+/* Data of a record as a body: true when there is one to be logged with it, or none is needed. */
+static bool make_inline(struct cluster *cluster, struct entry *entry)
+{
+    if (entry->body != NULL)
+        return entry->inline_is_written;
+    struct err_trail trail = {0};
+    enum err e =
+        body_open(cluster->volume,
+                  &(struct body_options){
+                      .loop = cluster->loop, .size = entry->data.size, .id = entry->data.id},
+                  &entry->body, &trail);
+    if (e == ERR_OK)
+        e = body_write(entry->body, &entry->inline_write, entry->inline_bytes,
+                       (uint32_t)entry->data.size, true, inline_written, &trail);
+    entry->inline_is_pending = e == ERR_OK;
+    if (e) {
+        body_close(TAKE(entry->body));
+        LOG_LIMITED(LOG_WARN, "replication", "record %llu waits: %s",
+                    (unsigned long long)entry->psn, err_trail_text(&trail, e));
+    }
+    return false;
+}
+
+static void pulled(void *context, struct data_id id, enum pull_outcome outcome)
+{
+    struct cluster *cluster = context;
+    LIST_EACH (&cluster->to_log, node) {
+        struct log_item *item = LIST_ENTRY(node, struct log_item, link);
+        if (outcome == PULL_GONE && item->entry != NULL && data_id_equal(item->entry->data.id, id))
+            item->entry->is_gone = true;
+    }
+    cluster__pump_log(cluster);
+}
+
+/* Asks for what is missing, if it is not under way. */
+static void want_data(struct cluster *cluster, struct entry *entry)
+{
+    struct peer *peer = &cluster->peers[cluster->pg.d.config.primary];
+    /* Who has taken over with a record whose data had not come yet asks the others in turn. */
+    for (unsigned i = 0; i < cluster->node_count && (peer->link == NULL || !peer->is_up); i++)
+        peer = &cluster->peers[++cluster->pull_turn % cluster->node_count];
+    if (peer->link != NULL && peer->is_up)
+        pull_ask(cluster->pull, peer->link, &entry->data, entry->psn, pulled, cluster);
+}
+
+/* Whether the record can be given to the volume now. Puts its body into the append. */
+static bool has_data(struct cluster *cluster, struct entry *entry)
+{
+    if (data_id_is_none(entry->data.id) || entry->is_gone)
+        return true;
+    if (entry->inline_bytes != NULL)
+        return make_inline(cluster, entry);
+    switch (incoming_state(cluster->incoming, &entry->data)) {
+    case INCOMING_COMPLETE:
+        entry->body = incoming_take(cluster->incoming, entry->data.id);
+        return true;
+    case INCOMING_ARRIVING:
+        return false;
+    case INCOMING_NONE:
+        want_data(cluster, entry);
+        return false;
+    }
+    return false;
+}
+
+/* ---- giving to the volume, in order ---- */
+
+static void give_append(struct cluster *cluster, struct log_item *item)
+{
+    struct entry *entry = item->entry;
+    entry->state = ENTRY_LOGGING;
+    entry->append = (struct log_append){
+        .magic = LOG_APPEND_MAGIC,
+        .psn = entry->psn,
+        .term = entry->term,
+        .record = bytes_of(entry->record, entry->record_size),
+        .body = TAKE(entry->body),
+        .loop = cluster->loop,
+        .done = appended,
+    };
+    if (entry->is_gone)
+        entry->append.absent = entry->data;
+    volume_log_append(cluster->volume, &entry->append);
+}
+
+static void ask_ahead(struct cluster *cluster)
+{
+    unsigned count = 0;
+    LIST_EACH (&cluster->to_log, node) {
+        if (count++ == PULLS_MAX)
+            break;
+        struct entry *entry = LIST_ENTRY(node, struct log_item, link)->entry;
+        if (entry == NULL || data_id_is_none(entry->data.id) || entry->is_gone ||
+            entry->inline_bytes != NULL || entry->body != NULL)
+            continue;
+        if (incoming_state(cluster->incoming, &entry->data) == INCOMING_NONE)
+            want_data(cluster, entry);
+    }
+}
+
+void cluster__pump_log(struct cluster *cluster)
+{
+    bool may_give = !cluster->is_stopped && list_is_empty(&cluster->refused) &&
+                    cluster__now(cluster) >= cluster->log_due_ns;
+    while (may_give && !list_is_empty(&cluster->to_log)) {
+        struct log_item *item = LIST_ENTRY(list_first(&cluster->to_log), struct log_item, link);
+        if (item->entry != NULL && !has_data(cluster, item->entry)) {
+            cluster->data_due_ns = cluster__now(cluster) + DATA_AGAIN_NS;
+            ask_ahead(cluster);
+            break;
+        }
+        list_remove(&item->link);
+        list_push_back(&cluster->in_log, &item->link);
+        if (item->entry != NULL) {
+            give_append(cluster, item);
+            continue;
+        }
+        item->save.magic = LOG_SAVE_MAGIC;
+        item->save.loop = cluster->loop;
+        item->save.done = saved;
+        volume_log_save(cluster->volume, &item->save);
+    }
+    cluster__pump_apply(cluster);
+}
+
+/* ---- into the index ---- */
+
+static void setting_changed(struct cluster *cluster, const struct mutation *m)
+{
+    if (m->kind != MUTATION_SETTING_PUT && m->kind != MUTATION_SETTING_DELETE)
+        return;
+    pthread_mutex_lock(&cluster->lock);
+    struct setting_watch *watch = cluster->watches; /* only ever grows at its front */
+    pthread_mutex_unlock(&cluster->lock);
+    for (; watch != NULL; watch = watch->next)
+        if (bytes_start_with(m->key, watch->prefix))
+            watch->changed(watch->context, m->key);
+}
+
+static void trim(struct cluster *cluster)
+{
+    if (cluster->applied < cluster->trimmed_at + CLUSTER_TRIM_EVERY)
+        return;
+    cluster->trimmed_at = cluster->applied;
+    if (cluster->applied > CLUSTER_KEEP_RECORDS)
+        volume_log_trim(cluster->volume, cluster->applied - CLUSTER_KEEP_RECORDS);
+}
+
+/*
+ * What is wrong with this node alone is no outcome of the group's. The volume has applied nothing
+ * of it, nor of what came behind it: it is given again, from the first that is missing. A volume
+ * that has failed has done with it for good.
+ */
+static void not_applied(struct cluster *cluster, struct entry *entry, const struct mutation *m)
+{
+    struct volume_status status;
+    volume_status(cluster->volume, &status);
+    if (status.state == VOLUME_FAILED)
+        cluster__stop(cluster, m->err, "record %llu cannot be applied: %s",
+                      (unsigned long long)entry->psn, err_trail_text(&m->trail, m->err));
+    else if (m->err != ERR_CLOSED)
+        LOG_LIMITED(LOG_WARN, "replication", "record %llu cannot be applied yet: %s",
+                    (unsigned long long)entry->psn, err_trail_text(&m->trail, m->err));
+    entry->state = ENTRY_LOGGED;
+    record_decoded_free(TAKE(entry->decoded));
+    cluster->apply_due_ns = cluster__now(cluster) + APPLY_AGAIN_NS;
+    if (cluster->applies_pending == 0)
+        cluster->applying = cluster->applied;
+}
+
+static void applied(struct mutation *m)
+{
+    struct entry *entry = m->group_private;
+    struct cluster *cluster = entry->cluster;
+    CHECK(entry->state == ENTRY_APPLYING);
+    cluster->applies_pending--;
+    if (!mutation_is_outcome(m->err)) {
+        not_applied(cluster, entry, m);
+        return;
+    }
+    entry->state = ENTRY_APPLIED;
+    cluster->applied = entry->psn;
+    if (m->err == ERR_OK)
+        setting_changed(cluster, m);
+    cluster__outcome(cluster, entry, m);
+    record_decoded_free(TAKE(entry->decoded));
+    pg_applied(&cluster->pg, entry->psn);
+    trim(cluster);
+    cluster__pump_apply(cluster);
+    cluster__pump_reads(cluster);
+}
+
+static bool apply(struct cluster *cluster, struct entry *entry)
+{
+    struct decoded *decoded = NULL;
+    enum err e = ERR_OK;
+    if (entry->record != NULL)
+        e = record_decode(bytes_of(entry->record, entry->record_size), &decoded);
+    else
+        decoded = record_decoded_barrier();
+    if (decoded == NULL && e != ERR_CORRUPT && e != ERR_FORMAT_NEWER) { /* no memory: later */
+        cluster->apply_due_ns = cluster__now(cluster) + APPLY_AGAIN_NS;
+        return false;
+    }
+    if (e) {
+        cluster__stop(cluster, e, "record %llu of the log is not one",
+                      (unsigned long long)entry->psn);
+        return false;
+    }
+    entry->decoded = decoded;
+    entry->state = ENTRY_APPLYING;
+    struct mutation *m = &decoded->m;
+    m->magic = MUTATION_MAGIC;
+    m->is_logged = true;
+    m->psn = entry->psn;
+    m->term = entry->term;
+    m->loop = cluster->loop;
+    m->done = applied;
+    m->group_private = entry;
+    cluster->applies_pending++;
+    volume_commit(cluster->volume, m);
+    return true;
+}
+
+void cluster__committed(struct cluster *cluster, uint64_t psn, bool may_acknowledge)
+{
+    uint32_t copies = (uint32_t)__builtin_popcount(cluster->pg.d.config.in_sync);
+    for (uint64_t i = cluster->commit + 1; i <= psn; i++) {
+        struct entry *entry = cluster__entry(cluster, i);
+        if (entry == NULL)
+            continue;
+        entry->may_acknowledge = may_acknowledge;
+        entry->copies = copies;
+    }
+    cluster->commit = psn;
+}
+
+void cluster__pump_apply(struct cluster *cluster)
+{
+    if (cluster__now(cluster) < cluster->apply_due_ns || cluster->is_stopped)
+        return;
+    while (!cluster->is_stopped && cluster->applying < cluster->commit &&
+           cluster->applying - cluster->applied < CLUSTER_APPLY_MAX) {
+        struct entry *entry = cluster__entry(cluster, cluster->applying + 1);
+        CHECK(entry != NULL);
+        if (entry->state != ENTRY_LOGGED || !apply(cluster, entry))
+            break;
+        cluster->applying++;
+    }
+}
+
+/* ---- life ---- */
+
+/* A state of the disk from the life before: pg's as it was last saved, and the log, which has gone
+ * on since. */
+static enum err restore_log(struct cluster *cluster, const struct log_range *range,
+                            struct err_trail *trail)
+{
+    struct pg_durable *d = &cluster->saved;
+    for (uint64_t psn = d->log.last + 1; psn <= range->last; psn++) {
+        struct log_row row;
+        enum err e = volume_log_read(cluster->volume, psn, &row);
+        if (e)
+            return err_note(trail, e, "read record %llu of the log", (unsigned long long)psn);
+        pg_log_append(&d->log, row.term);
+        log_row_fini(&row);
+    }
+    if (d->log.last != range->last)
+        return err_say(trail, ERR_CORRUPT,
+                       "the log ends at record %llu, its state says %llu: the volume has lost part "
+                       "of it",
+                       (unsigned long long)range->last, (unsigned long long)d->log.last);
+    if (d->commit < range->applied)
+        d->commit = range->applied; /* nothing else is ever applied */
+    return ERR_OK;
+}
+
+/* What is in the log and not in the index yet waits in memory, as if it had just been logged. */
+static enum err restore_entries(struct cluster *cluster, const struct log_range *range,
+                                struct err_trail *trail)
+{
+    if (range->last - range->applied >= CLUSTER_WINDOW)
+        return err_say(trail, ERR_CORRUPT, "%llu records of the log are not applied",
+                       (unsigned long long)(range->last - range->applied));
+    for (uint64_t psn = range->applied + 1; psn <= range->last; psn++) {
+        struct log_row row;
+        enum err e = volume_log_read(cluster->volume, psn, &row);
+        if (e)
+            return err_note(trail, e, "read record %llu of the log", (unsigned long long)psn);
+        struct entry *entry = cluster__entry_new(cluster, row.record, &row.data, (struct bytes){0});
+        if (entry != NULL) {
+            entry->psn = psn;
+            entry->term = row.term;
+            entry->state = ENTRY_LOGGED;
+            keep(cluster, entry);
+        }
+        log_row_fini(&row);
+        if (entry == NULL)
+            return ERR_NO_MEMORY;
+    }
+    return ERR_OK;
+}
+
+enum err cluster__restore(struct cluster *cluster, struct err_trail *trail)
+{
+    uint8_t bytes[CLUSTER_STATE_BYTES_MAX];
+    size_t size = 0;
+    enum err e = volume_log_state(cluster->volume, bytes, sizeof bytes, &size);
+    if (e == ERR_NO_SUCH_OBJECT)
+        return ERR_OK; /* its first life */
+    struct cluster_state state;
+    if (e == ERR_OK)
+        e = cluster_state_decode(bytes_of(bytes, size), &state);
+    if (e)
+        return err_note(trail, e, "read the group's state");
+    cluster->saved_quorum = state.quorum;
+    cluster->has_state = true;
+    if (!state.has_pg)
+        return ERR_OK;
+    struct log_range range;
+    volume_log_range(cluster->volume, &range);
+    cluster->saved = state.pg;
+    e = restore_log(cluster, &range, trail);
+    if (e == ERR_OK)
+        e = restore_entries(cluster, &range, trail);
+    cluster->has_saved_pg = e == ERR_OK;
+    cluster->last_psn = cluster->done_psn = range.last;
+    cluster->applied = cluster->applying = cluster->trimmed_at = range.applied;
+    cluster->commit = range.applied;
+    return e;
+}
+
+void cluster__log_fini(struct cluster *cluster)
+{
+    list_splice_back(&cluster->to_log, &cluster->refused);
+    LIST_EACH (&cluster->to_log, node) {
+        struct log_item *item = LIST_ENTRY(node, struct log_item, link);
+        free(item->state);
+        free(item);
+    }
+    CHECK(list_is_empty(&cluster->in_log));
+    for (unsigned i = 0; i < CLUSTER_WINDOW; i++)
+        cluster__entry_free(TAKE(cluster->window[i]));
+}

@@ -1,0 +1,343 @@
+#include "replication/cluster_priv.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+
+/* What goes to peers and what comes from them. */
+
+static struct peer *peer_of(struct link *link)
+{
+    return link_user(link);
+}
+
+bool cluster__ctl(struct peer *peer, const void *data, size_t size)
+{
+    return peer->link != NULL && peer->is_up && link_ctl(peer->link, data, size) == ERR_OK;
+}
+
+bool cluster__message(struct peer *peer, uint8_t kind, const struct bytes *parts,
+                      unsigned part_count)
+{
+    return peer->link != NULL && peer->is_up &&
+           link_message(peer->link, kind, parts, part_count) == ERR_OK;
+}
+
+/* ---- out: pg's messages ---- */
+
+void cluster__send(struct cluster *cluster, uint8_t to, const struct pg_message *message)
+{
+    struct peer *peer = &cluster->peers[to];
+    if (!peer->is_up)
+        return;
+    if (message->type == PG_NEW_TERM) {
+        uint8_t bytes[MESSAGE_NEW_TERM_BYTES_MAX];
+        struct bytes part = bytes_of(bytes, message_new_term_encode(message, bytes));
+        cluster__message(peer, MESSAGE_NEW_TERM, &part, 1);
+        return;
+    }
+    uint8_t bytes[LINK_CTL_BYTES_MAX];
+    size_t size = message_pg_encode(message, bytes);
+    bool was_sent = cluster__ctl(peer, bytes, size);
+    bool tells = message->type == PG_BEACON || message->type == PG_COMMIT;
+    if (was_sent && tells && message->commit > peer->told_commit)
+        peer->told_commit = message->commit;
+}
+
+void cluster__tell_commit(struct cluster *cluster, uint8_t to)
+{
+    pg_tell_commit(&cluster->pg, to);
+}
+
+static bool send_append(struct cluster *cluster, struct peer *peer, uint64_t psn, uint64_t term,
+                        struct bytes record, struct bytes inline_bytes)
+{
+    struct pg_message message;
+    pg_append_message(&cluster->pg, psn, term, NULL, &message);
+    uint8_t head[MESSAGE_APPEND_BYTES];
+    message_append_encode(&message, record.size, inline_bytes.size, head);
+    struct bytes parts[] = {bytes_of(head, sizeof head), record, inline_bytes};
+    bool was_sent = cluster__message(peer, MESSAGE_APPEND, parts, 3);
+    if (was_sent && message.commit > peer->told_commit)
+        peer->told_commit = message.commit;
+    return was_sent;
+}
+
+static bool send_entry(struct cluster *cluster, struct peer *peer, const struct entry *entry)
+{
+    struct bytes inline_bytes = {0};
+    if (entry->inline_bytes != NULL)
+        inline_bytes = bytes_of(entry->inline_bytes, entry->data.size);
+    return send_append(cluster, peer, entry->psn, entry->term,
+                       bytes_of(entry->record, entry->record_size), inline_bytes);
+}
+
+/* ---- records that are no longer in memory: read on the pool, some at a time ---- */
+
+static void load_run(struct work *work)
+{
+    struct peer *peer = CONTAINER_OF(work, struct peer, load.work);
+    peer->load.row_count = 0;
+    peer->load.err = ERR_OK;
+    for (uint64_t psn = peer->load.next;
+         psn <= peer->load.upto && peer->load.row_count < CLUSTER_LOAD_ROWS; psn++) {
+        enum err e =
+            volume_log_read(peer->cluster->volume, psn, &peer->load.rows[peer->load.row_count]);
+        if (e) {
+            peer->load.err = e;
+            break;
+        }
+        peer->load.row_count++;
+    }
+}
+
+static void load_done(struct work *work);
+
+static void load_next(struct cluster *cluster, struct peer *peer)
+{
+    if (!peer->load.is_wanted || peer->load.is_running || !peer->is_up)
+        return;
+    peer->load.is_wanted = false;
+    peer->load.is_running = true;
+    peer->load.next = peer->load.from;
+    peer->load.upto = peer->load.to;
+    peer->load.work = (struct work){.run = load_run, .done = load_done, .loop = cluster->loop};
+    work_submit(cluster->work_pool, &peer->load.work);
+}
+
+static void load_done(struct work *work)
+{
+    struct peer *peer = CONTAINER_OF(work, struct peer, load.work);
+    struct cluster *cluster = peer->cluster;
+    peer->load.is_running = false;
+    bool may_send = peer->is_up && cluster->has_config && !cluster->is_stopped;
+    uint64_t sent = peer->load.next - 1;
+    for (unsigned i = 0; i < peer->load.row_count; i++) {
+        struct log_row *row = &peer->load.rows[i];
+        may_send = may_send &&
+                   send_append(cluster, peer, row->psn, row->term, row->record, (struct bytes){0});
+        if (may_send)
+            sent = row->psn;
+        log_row_fini(row);
+    }
+    if (peer->load.err)
+        LOG_LIMITED(LOG_WARN, "replication",
+                    "node %u lags and lacks record %llu, which the log here has not: %s",
+                    peer->node, (unsigned long long)(sent + 1), err_text(peer->load.err));
+    bool goes_on =
+        may_send && peer->load.err == ERR_OK && sent < peer->load.upto && !peer->load.is_wanted;
+    if (goes_on) {
+        peer->load.from = sent + 1;
+        peer->load.to = peer->load.upto;
+        peer->load.is_wanted = true;
+    }
+    load_next(cluster, peer);
+}
+
+void cluster__send_records(struct cluster *cluster, uint8_t to, uint64_t from_psn, uint64_t to_psn)
+{
+    struct peer *peer = &cluster->peers[to];
+    if (!peer->is_up)
+        return;
+    for (uint64_t psn = from_psn; psn <= to_psn; psn++) {
+        const struct entry *entry = cluster__entry(cluster, psn);
+        if (entry != NULL && !peer->load.is_running) {
+            if (!send_entry(cluster, peer, entry))
+                return; /* a gap, which it reports */
+            continue;
+        }
+        /* What is asked for last is what it lacks now. */
+        peer->load.from = psn;
+        peer->load.to = to_psn;
+        peer->load.is_wanted = true;
+        load_next(cluster, peer);
+        return;
+    }
+}
+
+/* ---- in ---- */
+
+static enum err admit(void *context, uint32_t node, const uint8_t disk[16], struct err_trail *trail)
+{
+    struct cluster *cluster = context;
+    (void)trail;
+    for (unsigned i = 0; i < cluster->node_count; i++) {
+        struct peer *peer = &cluster->peers[i];
+        if (peer->node != node)
+            continue;
+        if (memcmp(disk, cluster->disk, 16) == 0)
+            return err_say(trail, ERR_DENIED,
+                           "node %u has the very volume of this node: a copied directory?", node);
+        memcpy(peer->disk, disk, 16);
+        peer->has_disk = true;
+        hex_encode(disk, 16, peer->disk_text);
+        return ERR_OK;
+    }
+    return err_say(trail, ERR_DENIED, "node %u is not among the configured ones", node);
+}
+
+static void up(void *context, struct link *link)
+{
+    struct cluster *cluster = context;
+    struct peer *peer = peer_of(link);
+    peer->is_up = true;
+    peer->heard_ns = cluster__now(cluster);
+    peer->told_commit = 0;
+    peer->read.is_asked = false;
+    peer->load.is_wanted = false;
+    LOG(LOG_INFO, "replication", "node %u is there", peer->node);
+    if (cluster->has_config)
+        cluster__look_at_disks(cluster); /* before anything it says counts */
+    cluster__pump_proposals(cluster);
+    cluster__pump_reads(cluster);
+}
+
+static void down(void *context, struct link *link, const char *sentence)
+{
+    struct cluster *cluster = context;
+    struct peer *peer = peer_of(link);
+    if (!peer->is_up)
+        return;
+    peer->is_up = false;
+    LOG(LOG_WARN, "replication", "node %u is lost: %s", peer->node, sentence);
+    incoming_link_down(cluster->incoming, link);
+    pull_link_down(cluster->pull, link);
+    cluster__lost_peer(cluster, peer);
+    cluster__pump_log(cluster);
+}
+
+static void take_pg(struct cluster *cluster, struct peer *peer, const struct pg_message *message)
+{
+    if (!cluster->has_config || cluster->is_stopped)
+        return;
+    pg_receive(&cluster->pg, cluster__now(cluster), peer->index, message);
+    cluster__after_step(cluster);
+}
+
+static void ctl(void *context, struct link *link, const uint8_t *data, size_t size)
+{
+    struct cluster *cluster = context;
+    struct peer *peer = peer_of(link);
+    peer->heard_ns = cluster__now(cluster);
+    struct message message;
+    if (message_decode(bytes_of(data, size), cluster->node_count, &message) != ERR_OK) {
+        link_fence(link, "a message that is none");
+        return;
+    }
+    switch (message.type) {
+    case MESSAGE_PG:
+        take_pg(cluster, peer, &message.pg);
+        break;
+    case MESSAGE_QUORUM:
+        if (!cluster->is_stopped)
+            cluster__register_received(cluster, peer, &message.quorum);
+        break;
+    case MESSAGE_READ_INDEX:
+        cluster__read_asked(cluster, peer, &message.read_index);
+        break;
+    case MESSAGE_READ_INDEX_OK:
+        cluster__read_answered(cluster, peer, &message.read_index_ok);
+        break;
+    case MESSAGE_PULL:
+        pull_asked(cluster->pull, link, &message.pull, cluster->applied);
+        break;
+    case MESSAGE_PULL_ANSWER:
+        pull_answered(cluster->pull, link, &message.pull_answer);
+        break;
+    case MESSAGE_DROP:
+        incoming_drop(cluster->incoming, message.drop);
+        break;
+    case MESSAGE_PING:
+        break; /* it is there: that was all */
+    }
+}
+
+static void append(struct cluster *cluster, struct peer *peer, struct bytes body)
+{
+    struct pg_message message;
+    struct message_record record;
+    if (message_append_decode(body, cluster->node_count, &message, &record) != ERR_OK) {
+        link_fence(peer->link, "a record that is none");
+        return;
+    }
+    if (!cluster->has_config || cluster->is_stopped || !cluster__has_room(cluster, message.psn))
+        return; /* it comes again */
+    struct entry *entry =
+        cluster__entry_new(cluster, record.record, &record.head.data, record.inline_bytes);
+    if (entry == NULL)
+        return;
+    message.record = entry;
+    take_pg(cluster, peer, &message);
+    if (entry->psn == 0) /* not the next one, or not of our primary */
+        cluster__entry_free(entry);
+}
+
+static void message(void *context, struct link *link, uint8_t kind, struct bytes body)
+{
+    struct cluster *cluster = context;
+    struct peer *peer = peer_of(link);
+    struct pg_message pg;
+    peer->heard_ns = cluster__now(cluster);
+    switch (kind) {
+    case MESSAGE_APPEND:
+        append(cluster, peer, body);
+        break;
+    case MESSAGE_NEW_TERM:
+        if (message_new_term_decode(body, cluster->node_count, &pg) == ERR_OK)
+            take_pg(cluster, peer, &pg);
+        else
+            link_fence(link, "a new term that is none");
+        break;
+    case MESSAGE_PROPOSE:
+        cluster__proposed_by_peer(cluster, peer, body);
+        break;
+    case MESSAGE_RESULT:
+        cluster__result(cluster, peer, body);
+        break;
+    default:
+        link_fence(link, "a message of an unknown kind");
+    }
+}
+
+static void chunk(void *context, struct link *link, const struct link_chunk_head *head,
+                  uint8_t *payload, struct link_token token)
+{
+    struct cluster *cluster = context;
+    peer_of(link)->heard_ns = cluster__now(cluster);
+    if (cluster->is_stopped)
+        link_chunk_done(cluster->links, token, ERR_CLOSED);
+    else
+        incoming_chunk(cluster->incoming, link, head, payload, token);
+}
+
+const struct links_handlers cluster__handlers = {
+    .admit = admit,
+    .up = up,
+    .down = down,
+    .ctl = ctl,
+    .message = message,
+    .chunk = chunk,
+};
+
+/* ---- time ---- */
+
+/* A link that brings nothing is one whose other side is stopped or cut off: what waits for it must
+ * not wait for ever. */
+void cluster__watch_links(struct cluster *cluster)
+{
+    uint64_t now_ns = cluster->now_ns;
+    for (unsigned i = 0; i < cluster->node_count; i++) {
+        struct peer *peer = &cluster->peers[i];
+        if (!peer->is_up)
+            continue;
+        if (now_ns - peer->heard_ns > CLUSTER_SILENCE_NS) {
+            link_fence(peer->link, "it was silent for too long");
+            continue;
+        }
+        if (now_ns - peer->pinged_ns < CLUSTER_PING_NS)
+            continue;
+        peer->pinged_ns = now_ns;
+        uint8_t bytes[LINK_CTL_BYTES_MAX];
+        cluster__ctl(peer, bytes, message_ping_encode(bytes));
+    }
+}

@@ -1,0 +1,315 @@
+/*
+ * Between the files of the driver. All of it is the loop's, but where another owner is named.
+ *
+ * A record's way on one node:
+ *
+ *     pg asks to append -> NEW -> its data is here -> LOGGING -> LOGGED -> (committed) -> APPLYING
+ * -> APPLIED
+ *                           \--- data missing: arriving, or pulled from the primary
+ *
+ * Appends and saves reach the volume in the order in which pg asked for them: `to_log` holds those
+ * not given to the committer yet, and one whose data is missing holds up all behind it. So the
+ * volume's log never has a record without its data.
+ */
+#ifndef REPLICATION_CLUSTER_PRIV_H
+#define REPLICATION_CLUSTER_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "base/check.h"
+#include "base/list.h"
+#include "replication/cluster.h"
+#include "replication/cluster_state.h"
+#include "replication/group_priv.h"
+#include "replication/incoming.h"
+#include "replication/link.h"
+#include "replication/message.h"
+#include "replication/pull.h"
+#include "replication/record.h"
+#include "replication/register_quorum.h"
+#include "storage/log.h"
+
+#define CLUSTER_TICK_NS (10 * NS_PER_MS)
+#define CLUSTER_WINDOW                                                                             \
+    2048u /* records kept in memory: those not applied, and the last before them for peers that    \
+             lag a little */
+#define CLUSTER_APPLY_MAX 512u /* given to the committer and not answered */
+#define CLUSTER_KEEP_RECORDS                                                                       \
+    131072u /* of the log, behind what is applied: who was away for less catches up from it */
+#define CLUSTER_TRIM_EVERY    4096u
+#define CLUSTER_PROPOSALS_MAX 8192u                /* waiting here; more are refused at once */
+#define CLUSTER_WAIT_NS       (3 * NS_PER_SECOND)  /* a change waits so long for a primary */
+#define CLUSTER_ANSWER_NS     (10 * NS_PER_SECOND) /* and so long for its outcome */
+#define CLUSTER_SILENCE_NS    (3 * NS_PER_SECOND) /* a link that brings nothing for so long is cut */
+#define CLUSTER_PING_NS       (500 * NS_PER_MS)
+#define CLUSTER_LOAD_ROWS     64u /* read from the log at a time for a peer that lags */
+
+struct proposal;
+
+enum entry_state { ENTRY_NEW, ENTRY_LOGGING, ENTRY_LOGGED, ENTRY_APPLYING, ENTRY_APPLIED };
+
+/* One record of the log in memory. */
+struct entry {
+    uint64_t psn, term; /* psn 0: pg has not taken it yet */
+    uint8_t *record;    /* owned; NULL: a term's barrier */
+    size_t record_size;
+    struct log_data data;
+    uint8_t *inline_bytes; /* owned: data.size of them, when data is inline and they are at hand */
+    enum entry_state state;
+    bool is_gone; /* the primary said: its data was deleted since */
+    bool may_acknowledge;
+    uint32_t copies;           /* in sync when it was committed */
+    struct proposal *proposal; /* who waits for it here; NULL: nobody, or elsewhere */
+    uint8_t origin;            /* index of the node whose gateway proposed it */
+    uint64_t op;               /* that node's number for it */
+
+    struct body *body; /* owned until logged */
+    struct body_write inline_write;
+    bool inline_is_written, inline_is_pending;
+    bool is_dropped; /* cut while that was pending */
+    struct log_append append;
+    struct decoded *decoded; /* owned while APPLYING */
+    struct cluster *cluster;
+};
+
+/* A thing asked of the volume and not given to it yet, or not answered. */
+struct log_item {
+    struct list link;
+    struct cluster *cluster;
+    struct entry *entry; /* an append; else a save */
+    uint64_t version;    /* of pg's state; of the register's in quorum_version */
+    uint64_t quorum_version;
+    uint8_t *state; /* owned */
+    struct log_save save;
+};
+
+/* A change somebody here, or a peer's gateway, wants. */
+struct proposal {
+    struct list link;    /* waiting; of the peer it was sent to */
+    struct mutation *m;  /* borrowed until its done(); NULL: of a peer's gateway */
+    struct entry *entry; /* owned until pg has it */
+    uint8_t origin;
+    uint64_t op;
+    uint64_t deadline_ns;
+    bool is_sent; /* to another node; its outcome comes from there, or is unknown */
+    uint8_t sent_to;
+};
+
+struct peer {
+    struct cluster *cluster;
+    uint8_t index;
+    uint32_t node;
+    struct link *link; /* NULL: ourselves */
+    bool is_up;
+    uint64_t heard_ns, pinged_ns;
+    char disk_text[40];
+    uint8_t disk[16];
+    bool has_disk;
+    uint64_t told_commit; /* as of the last message that carried one */
+    /* a lagging peer is sent what is no longer in memory */
+    struct {
+        struct work work;
+        bool is_running, is_wanted;
+        uint64_t from, to; /* wanted */
+        uint64_t next;     /* being read */
+        struct log_row rows[CLUSTER_LOAD_ROWS];
+        unsigned row_count;
+        uint64_t upto;
+        enum err err;
+    } load;
+    struct list proposals; /* sent there, answer outstanding */
+    struct {
+        bool is_asked;
+        uint64_t id, asked_ns;
+    } read;
+    uint64_t landed_bytes;
+};
+
+struct setting_watch {
+    struct setting_watch *next;
+    struct bytes prefix;
+    group_setting_changed_fn *changed;
+    void *context;
+};
+
+struct cluster {
+    struct group *group; /* borrowed, as the next ones */
+    struct volume *volume;
+    struct work_pool *work_pool;
+    struct rand *rand;
+    struct group_peers_options options; /* a copy; nodes in order of their numbers */
+    struct loop *loop;
+    pthread_t thread;
+    bool has_thread;
+    uint8_t self; /* index in options.nodes */
+    uint8_t node_count;
+    uint8_t disk[16]; /* our volume's uuid */
+    struct peer peers[GROUP_NODES_MAX];
+    struct links *links; /* owned */
+    struct incoming *incoming;
+    struct pull *pull;
+    struct timer tick;
+    uint64_t now_ns;
+
+    /* the register */
+    struct quorum quorum;
+    bool has_config;              /* pg runs */
+    bool has_state, has_saved_pg; /* from a life before */
+    bool is_founding;
+    struct quorum_value value; /* as last read or swapped */
+    struct quorum_state saved_quorum;
+    struct quorum_value wanted; /* by the swap pg has asked for last */
+    uint8_t wanted_disks;
+    struct cluster_answer {
+        bool has_swapped, has_read;
+        uint64_t nonce;
+        enum pg_swap outcome;
+        struct quorum_value swapped, read;
+    } answer; /* of the register, not told to pg yet */
+    uint64_t read_due_ns;
+
+    struct pg pg;
+    struct pg_durable
+        saved;           /* what the state on the disk is made of, besides the register's part */
+    uint64_t pg_version; /* of the last save asked for */
+    uint64_t quorum_version;
+    bool has_lost_lead, is_pumping, links_are_closed;
+    bool is_stopped;    /* failed: takes no part any more */
+    char sentence[200]; /* what is waited for, or why it is stopped */
+
+    /* the log */
+    struct entry *window[CLUSTER_WINDOW];                 /* owned, by psn */
+    struct list to_log;                                   /* log_items */
+    struct list in_log;                                   /* given to the volume */
+    uint64_t done_psn, done_version, done_quorum_version; /* durable */
+    bool persisted_is_due; /* pg and the register are to hear of it */
+    struct loop_msg turn_msg;
+    bool turn_is_posted;
+    struct list
+        refused; /* log_items that the volume did not take: again, in order, from log_due_ns on */
+    uint64_t log_due_ns;
+    uint64_t last_psn; /* of the log, with what is in to_log */
+    uint64_t commit;   /* to be applied up to here */
+    bool commit_may_acknowledge;
+    uint64_t applying; /* given to the volume up to here */
+    uint64_t applied;
+    uint32_t applies_pending;
+    uint64_t apply_due_ns; /* the volume could not: again then */
+    uint64_t trimmed_at;
+    unsigned pull_turn;   /* which peer is asked for data next, when it is not the primary */
+    uint64_t data_due_ns; /* when to look again for data that is missing */
+
+    /* changes */
+    struct list waiting; /* proposals: for a primary, for room */
+    uint32_t waiting_count;
+    uint64_t op_count;
+    struct proposal *
+        *by_op; /* owned; sent or ours in the log, by op number modulo CLUSTER_PROPOSALS_MAX */
+
+    /* reads */
+    struct group_ask *fresh_first, *fresh_last; /* waiting for an index, oldest first */
+    uint64_t read_count;
+    _Atomic uint64_t
+        read_until_ns; /* reads here need not ask until then, by clock_system()'s mono */
+
+    /* watchers of settings, other threads', under `lock` */
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* status, readiness */
+    struct setting_watch *watches;
+    struct group_status status;
+    bool is_ready;
+    enum err start_err;
+    bool is_started, is_closed;
+    struct err_trail start_trail;
+    uint64_t status_due_ns;
+
+    /* what gateways on other loops use, under `gateway_lock` */
+    pthread_mutex_t gateway_lock;
+    struct gateway_write *gateway_free;
+    _Atomic uint64_t landed_bytes;
+};
+
+static inline struct entry *cluster__entry(const struct cluster *cluster, uint64_t psn)
+{
+    struct entry *entry = cluster->window[psn % CLUSTER_WINDOW];
+    return entry != NULL && entry->psn == psn ? entry : NULL;
+}
+static inline uint64_t cluster__now(struct cluster *cluster)
+{
+    return clock_mono_ns(loop_clock(cluster->loop));
+}
+
+/* cluster.c */
+void cluster__stop(struct cluster *cluster, enum err e, const char *format, ...) PRINTF_LIKE(3, 4);
+void cluster__after_step(
+    struct cluster *cluster); /* after each call into pg: what follows from it */
+extern const struct pg_ops cluster__pg_ops;
+
+/* cluster_log.c */
+struct entry *cluster__entry_new(struct cluster *cluster, struct bytes record,
+                                 const struct log_data *data, struct bytes inline_bytes);
+void cluster__entry_free(struct entry *entry);
+void cluster__append(struct cluster *cluster, uint64_t psn, uint64_t term, struct entry *entry);
+/* pg's state or the register's has changed; the log ends at `last`, and what is behind it is gone.
+ */
+void cluster__save(struct cluster *cluster, uint64_t last);
+void cluster__turn_soon(struct cluster *cluster);
+void cluster__pump_log(struct cluster *cluster); /* gives the volume what can be given */
+void cluster__committed(struct cluster *cluster, uint64_t psn, bool may_acknowledge);
+void cluster__pump_apply(struct cluster *cluster);
+bool cluster__has_room(const struct cluster *cluster, uint64_t psn); /* for a record in memory */
+enum err cluster__restore(struct cluster *cluster,
+                          struct err_trail *trail) MUST_USE; /* B, at start */
+void cluster__log_fini(struct cluster *cluster);
+
+/* cluster_peers.c */
+/* Best effort: what is lost comes again, or is given up by who waits for it. */
+bool cluster__ctl(struct peer *peer, const void *data, size_t size);
+bool cluster__message(struct peer *peer, uint8_t kind, const struct bytes *parts,
+                      unsigned part_count);
+void cluster__send(struct cluster *cluster, uint8_t to, const struct pg_message *message);
+void cluster__send_records(struct cluster *cluster, uint8_t to, uint64_t from_psn, uint64_t to_psn);
+void cluster__tell_commit(struct cluster *cluster, uint8_t to);
+extern const struct links_handlers cluster__handlers;
+void cluster__watch_links(struct cluster *cluster); /* each tick */
+
+/* cluster_propose.c */
+void cluster__pump_proposals(struct cluster *cluster);
+void cluster__expire_proposals(struct cluster *cluster);
+void cluster__proposed_by_peer(struct cluster *cluster, struct peer *peer, struct bytes body);
+void cluster__result(struct cluster *cluster, struct peer *peer, struct bytes body);
+void cluster__outcome(struct cluster *cluster, struct entry *entry,
+                      const struct mutation *applied); /* it is applied */
+void cluster__lost_lead(struct cluster *cluster);
+void cluster__lost_peer(struct cluster *cluster, struct peer *peer);
+void cluster__refuse_all(struct cluster *cluster, enum err e);
+
+/* cluster_read.c */
+void cluster__pump_reads(struct cluster *cluster);
+void cluster__publish_lease(struct cluster *cluster);
+void cluster__read_asked(struct cluster *cluster, struct peer *peer,
+                         const struct message_read_index *ask);
+void cluster__read_answered(struct cluster *cluster, struct peer *peer,
+                            const struct message_read_index_ok *answer);
+
+/* cluster_join.c */
+void cluster__join_tick(struct cluster *cluster);
+void cluster__swap(struct cluster *cluster, const struct pg_config *next);
+void cluster__read_config(struct cluster *cluster);
+void cluster__register_open(struct cluster *cluster);
+void cluster__register_received(struct cluster *cluster, struct peer *peer,
+                                const struct quorum_message *message);
+void cluster__register_answered(struct cluster *cluster);
+void cluster__look_at_disks(struct cluster *cluster);
+void cluster__resume(struct cluster *cluster); /* with what the life before left */
+extern const struct quorum_ops cluster__quorum_ops;
+
+/* cluster_body.c */
+void cluster__gateway_fini(struct cluster *cluster);
+
+/* cluster_status.c */
+void cluster__publish_status(struct cluster *cluster);
+
+#endif

@@ -1,0 +1,374 @@
+#include "replication/cluster_priv.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+
+/*
+ * A change on its way to its place in the log. Here it waits for a primary and for room; then it is
+ * in our own log, or with the primary, and its outcome comes by apply, or by RESULT. Whatever
+ * breaks in between leaves an unknown outcome, and the client is told to try again: the change may
+ * be there or not.
+ */
+
+/* ---- the end of one ---- */
+
+static void answer_local(struct cluster *cluster, struct mutation *m, enum err e,
+                         const char *sentence)
+{
+    m->err = e;
+    if (sentence != NULL)
+        (void)err_say(&m->trail, e, "%s", sentence);
+    m->receipt = (struct receipt){.replicas_wanted = cluster->node_count};
+    group__answer(m);
+}
+
+static void forget(struct cluster *cluster, struct proposal *proposal)
+{
+    list_remove(&proposal->link);
+    struct proposal **place = &cluster->by_op[proposal->op % CLUSTER_PROPOSALS_MAX];
+    if (*place == proposal)
+        *place = NULL;
+    if (proposal->entry != NULL && proposal->entry->psn == 0)
+        cluster__entry_free(proposal->entry);
+    free(proposal);
+}
+
+static void send_result(struct cluster *cluster, uint8_t to, uint64_t op, const struct mutation *m)
+{
+    uint8_t bytes[MESSAGE_RESULT_BYTES_MAX];
+    size_t size = message_result_encode(op, m, bytes);
+    struct bytes part = bytes_of(bytes, size);
+    cluster__message(&cluster->peers[to], MESSAGE_RESULT, &part,
+                     1); /* lost: its gateway does not know, and says so */
+}
+
+static void drop_data(struct cluster *cluster, const struct log_data *data)
+{
+    if (!data_id_is_none(data->id) && !data->is_inline)
+        incoming_drop(cluster->incoming, data->id);
+}
+
+static void fail(struct cluster *cluster, struct proposal *proposal, enum err e,
+                 const char *sentence)
+{
+    if (proposal->entry != NULL)
+        drop_data(cluster, &proposal->entry->data);
+    if (proposal->m != NULL) {
+        answer_local(cluster, proposal->m, e, sentence);
+    } else {
+        struct mutation m = {.err = e};
+        (void)err_say(&m.trail, e, "%s", sentence);
+        send_result(cluster, proposal->origin, proposal->op, &m);
+    }
+    forget(cluster, proposal);
+}
+
+/* ---- where it goes ---- */
+
+static bool is_open(const struct cluster *cluster)
+{
+    return cluster->has_config && !cluster->is_stopped && cluster->pg.role == PG_OPEN;
+}
+
+/* In the order they came: into our log. */
+static bool propose_here(struct cluster *cluster, struct proposal *proposal)
+{
+    struct entry *entry = proposal->entry;
+    if (!data_id_is_none(entry->data.id) && !entry->data.is_inline) {
+        enum incoming_state state = incoming_state(cluster->incoming, &entry->data);
+        if (state == INCOMING_ARRIVING)
+            return false;
+        if (state != INCOMING_COMPLETE) {
+            fail(cluster, proposal, ERR_BUSY, "the bytes of the object are not on the primary");
+            return true;
+        }
+    }
+    if (!cluster__has_room(cluster, cluster->pg.d.log.last + 2 * PG_WINDOW))
+        return false;
+    uint64_t psn;
+    record_stamp(entry->record, entry->record_size, clock_real_ns(clock_system()));
+    enum err e = pg_propose(&cluster->pg, cluster__now(cluster), entry, &psn);
+    if (e)
+        return false;
+    list_remove(&proposal->link);
+    cluster->waiting_count--;
+    entry->proposal = proposal;
+    proposal->deadline_ns = cluster__now(cluster) + CLUSTER_ANSWER_NS;
+    return true;
+}
+
+static bool propose_there(struct cluster *cluster, struct proposal *proposal, struct peer *peer)
+{
+    struct entry *entry = proposal->entry;
+    uint8_t head[MESSAGE_PROPOSE_BYTES];
+    struct bytes inline_bytes = {0};
+    if (entry->inline_bytes != NULL)
+        inline_bytes = bytes_of(entry->inline_bytes, entry->data.size);
+    message_propose_encode(entry->record_size, inline_bytes.size, head);
+    struct bytes parts[] = {bytes_of(head, sizeof head),
+                            bytes_of(entry->record, entry->record_size), inline_bytes};
+    if (link_message(peer->link, MESSAGE_PROPOSE, parts, 3) != ERR_OK)
+        return false;
+    proposal->is_sent = true;
+    proposal->sent_to = peer->index;
+    proposal->deadline_ns = cluster__now(cluster) + CLUSTER_ANSWER_NS;
+    list_remove(&proposal->link);
+    cluster->waiting_count--;
+    list_push_back(&peer->proposals, &proposal->link);
+    /* Our own copy of the inline bytes comes back with the record; a body waits as one without a
+     * name. */
+    cluster__entry_free(TAKE(proposal->entry));
+    return true;
+}
+
+void cluster__pump_proposals(struct cluster *cluster)
+{
+    if (!cluster->has_config || cluster->is_stopped)
+        return;
+    bool here = is_open(cluster);
+    struct peer *primary = &cluster->peers[cluster->pg.d.config.primary];
+    bool there = cluster->pg.role == PG_FOLLOWER && primary->link != NULL && primary->is_up;
+    LIST_EACH (&cluster->waiting, node) {
+        struct proposal *proposal = LIST_ENTRY(node, struct proposal, link);
+        if (here) {
+            bool is_full = !propose_here(cluster, proposal) &&
+                           cluster->pg.d.log.last - cluster->pg.d.commit >= PG_WINDOW;
+            if (is_full || !is_open(cluster))
+                break;
+        } else if (proposal->m == NULL) {
+            cluster->waiting_count--;
+            fail(cluster, proposal, ERR_BUSY, "this node is not the primary");
+        } else if (there && !propose_there(cluster, proposal, primary)) {
+            break;
+        }
+    }
+    cluster__after_step(cluster);
+}
+
+/* ---- from this node ---- */
+
+static void take(struct cluster *cluster, struct proposal *proposal)
+{
+    proposal->deadline_ns = cluster__now(cluster) + CLUSTER_WAIT_NS;
+    list_push_back(&cluster->waiting, &proposal->link);
+    cluster->waiting_count++;
+}
+
+/* The mutation as a record: its body's bytes stay behind as data without a name, or go along when
+ * they are few. */
+static struct entry *make_entry(struct cluster *cluster, struct mutation *m, uint64_t op,
+                                enum err *ret_err)
+{
+    struct log_data data = {0};
+    struct bytes inline_bytes = {0};
+    if (m->body != NULL && body_size(m->body) > 0) {
+        data = (struct log_data){.id = body_data_id(m->body),
+                                 .size = body_size(m->body),
+                                 .is_inline = body_is_inline(m->body)};
+        if (data.is_inline)
+            inline_bytes = body_inline_bytes(m->body);
+    }
+    uint8_t *record;
+    size_t size;
+    struct record_head head = {.kind = m->kind, .data = data, .origin = cluster->self, .op = op};
+    *ret_err = record_encode(m, &head, &record, &size, &m->trail);
+    if (*ret_err)
+        return NULL;
+    struct entry *entry = cluster__entry_new(cluster, bytes_of(record, size), &data, inline_bytes);
+    free(record);
+    *ret_err = ERR_NO_MEMORY;
+    if (entry == NULL)
+        return NULL;
+    *ret_err = ERR_OK;
+    entry->origin = cluster->self;
+    entry->op = op;
+    struct body *body = TAKE(m->body);
+    if (body == NULL)
+        return entry;
+    if (data_id_is_none(data.id) || data.is_inline)
+        body_close(body);
+    else
+        *ret_err = incoming_put(cluster->incoming, body);
+    return entry;
+}
+
+static void proposed(struct loop_msg *msg)
+{
+    struct mutation *m = CONTAINER_OF(msg, struct mutation, item.msg);
+    struct cluster *cluster = m->driver;
+    struct proposal *proposal = calloc(1, sizeof *proposal);
+    uint64_t op = ++cluster->op_count;
+    struct proposal **place = &cluster->by_op[op % CLUSTER_PROPOSALS_MAX];
+    bool fits = proposal != NULL && *place == NULL &&
+                cluster->waiting_count < CLUSTER_PROPOSALS_MAX && !cluster->is_stopped;
+    enum err e = ERR_BUSY;
+    struct entry *entry = fits ? make_entry(cluster, m, op, &e) : NULL;
+    if (entry == NULL || e) {
+        free(proposal);
+        cluster__entry_free(entry);
+        cluster_body_close(cluster, TAKE(m->body));
+        const char *why = cluster->is_stopped ? cluster->sentence : "too many changes are waiting";
+        answer_local(cluster, m, e, fits ? NULL : why);
+        return;
+    }
+    *place = proposal;
+    proposal->m = m;
+    proposal->entry = entry;
+    proposal->origin = cluster->self;
+    proposal->op = op;
+    take(cluster, proposal);
+    cluster__pump_proposals(cluster);
+}
+
+void cluster_propose(struct cluster *cluster, struct mutation *m)
+{
+    m->magic = MUTATION_MAGIC;
+    m->driver = cluster;
+    m->err = ERR_OK;
+    m->item.msg.deliver = proposed;
+    loop_post(cluster->loop, &m->item.msg);
+}
+
+/* ---- from a peer's gateway ---- */
+
+void cluster__proposed_by_peer(struct cluster *cluster, struct peer *peer, struct bytes body)
+{
+    struct message_record record;
+    enum err e = message_propose_decode(body, &record);
+    if (e) {
+        link_fence(peer->link, "a proposal that is none");
+        return;
+    }
+    struct proposal *proposal = calloc(1, sizeof *proposal);
+    struct entry *entry =
+        proposal != NULL && cluster->waiting_count < CLUSTER_PROPOSALS_MAX && !cluster->is_stopped
+            ? cluster__entry_new(cluster, record.record, &record.head.data, record.inline_bytes)
+            : NULL;
+    if (entry == NULL) {
+        free(proposal);
+        struct mutation m = {.err = ERR_BUSY};
+        send_result(cluster, peer->index, record.head.op, &m);
+        return;
+    }
+    entry->origin = peer->index;
+    entry->op = record.head.op;
+    proposal->entry = entry;
+    proposal->origin = peer->index;
+    proposal->op = record.head.op;
+    take(cluster, proposal);
+    cluster__pump_proposals(cluster);
+}
+
+/* ---- outcomes ---- */
+
+void cluster__outcome(struct cluster *cluster, struct entry *entry, const struct mutation *applied)
+{
+    struct proposal *proposal = TAKE(entry->proposal);
+    if (proposal == NULL)
+        return;
+    proposal->entry = NULL;
+    struct mutation result = *applied;
+    result.receipt = (struct receipt){
+        .synced = true, .replicas_synced = entry->copies, .replicas_wanted = cluster->node_count};
+    if (!entry->may_acknowledge) {
+        result.err = ERR_BUSY;
+        (void)err_say(&result.trail, ERR_BUSY,
+                      "too few replicas are in sync: the change is on %u nodes of at least %u",
+                      entry->copies, cluster->options.in_sync_min);
+    }
+    if (proposal->m != NULL) {
+        message_result_copy(proposal->m, &result);
+        group__answer(proposal->m);
+    } else {
+        send_result(cluster, proposal->origin, proposal->op, &result);
+    }
+    forget(cluster, proposal);
+}
+
+void cluster__result(struct cluster *cluster, struct peer *peer, struct bytes body)
+{
+    struct mutation result;
+    uint64_t op;
+    if (message_result_decode(body, &op, &result) != ERR_OK) {
+        link_fence(peer->link, "a result that is none");
+        return;
+    }
+    struct proposal *proposal = cluster->by_op[op % CLUSTER_PROPOSALS_MAX];
+    bool is_ours = proposal != NULL && proposal->op == op && proposal->is_sent &&
+                   proposal->sent_to == peer->index;
+    if (!is_ours)
+        return; /* answered meanwhile: too late */
+    message_result_copy(proposal->m, &result);
+    group__answer(proposal->m);
+    forget(cluster, proposal);
+}
+
+#define UNKNOWN "the primary was lost: the change may have been made or not; try again"
+
+/* What is in our log and not committed may yet be, by us or another primary. */
+static void give_up_in_log(struct cluster *cluster, uint64_t until_ns, const char *sentence)
+{
+    for (uint64_t psn = cluster->applied + 1; psn <= cluster->last_psn; psn++) {
+        struct entry *entry = cluster__entry(cluster, psn);
+        struct proposal *proposal = entry != NULL ? entry->proposal : NULL;
+        if (proposal == NULL || proposal->deadline_ns > until_ns)
+            continue;
+        entry->proposal = NULL;
+        proposal->entry = NULL; /* its data is the log's */
+        fail(cluster, proposal, ERR_BUSY, sentence);
+    }
+}
+
+void cluster__lost_lead(struct cluster *cluster)
+{
+    give_up_in_log(cluster, UINT64_MAX, UNKNOWN);
+}
+
+void cluster__lost_peer(struct cluster *cluster, struct peer *peer)
+{
+    LIST_EACH (&peer->proposals, node)
+        fail(cluster, LIST_ENTRY(node, struct proposal, link), ERR_BUSY, UNKNOWN);
+    LIST_EACH (&cluster->waiting, node) {
+        struct proposal *proposal = LIST_ENTRY(node, struct proposal, link);
+        if (proposal->m != NULL || proposal->origin != peer->index)
+            continue;
+        cluster->waiting_count--;
+        fail(cluster, proposal, ERR_BUSY, UNKNOWN);
+    }
+}
+
+static void expire(struct cluster *cluster, struct list *list, bool is_waiting,
+                   const char *sentence)
+{
+    uint64_t now_ns = cluster__now(cluster);
+    LIST_EACH (list, node) {
+        struct proposal *proposal = LIST_ENTRY(node, struct proposal, link);
+        if (proposal->deadline_ns > now_ns)
+            continue;
+        cluster->waiting_count -= is_waiting;
+        fail(cluster, proposal, ERR_BUSY, sentence);
+    }
+}
+
+void cluster__expire_proposals(struct cluster *cluster)
+{
+    expire(cluster, &cluster->waiting, true,
+           cluster->sentence[0] ? cluster->sentence : "no primary takes changes now");
+    for (unsigned i = 0; i < cluster->node_count; i++)
+        expire(cluster, &cluster->peers[i].proposals, false, UNKNOWN);
+    give_up_in_log(cluster, cluster__now(cluster),
+                   "the replicas in sync have not followed: the change may have been made or not");
+}
+
+void cluster__refuse_all(struct cluster *cluster, enum err e)
+{
+    LIST_EACH (&cluster->waiting, node) {
+        cluster->waiting_count--;
+        fail(cluster, LIST_ENTRY(node, struct proposal, link), e, "this node is closing");
+    }
+    for (unsigned i = 0; i < cluster->node_count; i++)
+        LIST_EACH (&cluster->peers[i].proposals, node)
+            fail(cluster, LIST_ENTRY(node, struct proposal, link), e, UNKNOWN);
+    cluster__lost_lead(cluster);
+}

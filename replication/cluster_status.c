@@ -1,0 +1,237 @@
+#include "replication/cluster_priv.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+/* What people and other threads are told: a copy that the loop refreshes. */
+
+static enum group_role role_of(const struct cluster *cluster)
+{
+    if (cluster->is_stopped)
+        return GROUP_STOPPED;
+    if (!cluster->has_config)
+        return GROUP_JOINING;
+    switch (cluster->pg.role) {
+    case PG_FOLLOWER:
+        return GROUP_REPLICA;
+    case PG_OPENING:
+        return GROUP_OPENING;
+    case PG_OPEN:
+        return GROUP_PRIMARY;
+    }
+    return GROUP_STOPPED;
+}
+
+static void describe_link(const struct cluster *cluster, const struct peer *peer,
+                          struct group_peer_status *status)
+{
+    struct link_status link;
+    link_status(peer->link, &link);
+    status->is_up = peer->is_up;
+    const struct link_counts *counts = &link.counts;
+    snprintf(status->address, sizeof status->address, "%s", link.address_text);
+    if (peer->is_up) {
+        snprintf(status->backend, sizeof status->backend, "%s",
+                 transport_backend_name(link.backend));
+        snprintf(status->device, sizeof status->device, "%s", link.device);
+        status->up_ns = cluster->now_ns > link.since_ns ? cluster->now_ns - link.since_ns : 0;
+    } else {
+        snprintf(status->sentence, sizeof status->sentence, "%s", link.sentence);
+    }
+    snprintf(status->disk, sizeof status->disk, "%s", peer->disk_text);
+    status->connects = counts->ups;
+    status->lanes[LANE_CTL] =
+        (struct transport_lane_counts){.sent = counts->ctl_out, .received = counts->ctl_in};
+    status->lanes[LANE_META] =
+        (struct transport_lane_counts){.sent = counts->messages_out,
+                                       .sent_bytes = counts->message_bytes_out,
+                                       .received = counts->messages_in,
+                                       .received_bytes = counts->message_bytes_in,
+                                       .in_flight = link.meta_in_flight};
+    status->lanes[LANE_BULK] =
+        (struct transport_lane_counts){.sent = counts->chunks_out,
+                                       .sent_bytes = counts->chunk_bytes_out,
+                                       .received = counts->chunks_in,
+                                       .received_bytes = counts->chunk_bytes_in,
+                                       .in_flight = link.bulk_in_flight};
+    status->landed_bytes = peer->landed_bytes;
+}
+
+static void describe_peer(struct cluster *cluster, unsigned index, struct group_peer_status *status)
+{
+    const struct peer *peer = &cluster->peers[index];
+    const struct pg *pg = &cluster->pg;
+    *status = (struct group_peer_status){
+        .node = peer->node,
+        .is_self = index == cluster->self,
+        .up_ns = UINT64_MAX,
+        .heard_ns = UINT64_MAX,
+        .acked_psn = UINT64_MAX,
+        .lag_records = UINT64_MAX,
+        .lag_ns = UINT64_MAX,
+    };
+    if (peer->link != NULL)
+        describe_link(cluster, peer, status);
+    if (peer->heard_ns != 0)
+        status->heard_ns = cluster->now_ns - peer->heard_ns;
+    if (status->is_self) {
+        status->is_up = true;
+        hex_encode(cluster->disk, sizeof cluster->disk, status->disk);
+    }
+    if (!cluster->has_config)
+        return;
+    status->is_primary = pg->d.config.primary == index;
+    status->is_in_sync = pg_mask_has(pg->d.config.in_sync, index);
+    status->is_armed = pg_mask_has(pg->armed, index);
+    if (pg->role == PG_FOLLOWER)
+        return;
+    bool is_known = status->is_self || pg->peers[index].is_synced;
+    if (!is_known)
+        return;
+    status->acked_psn = status->is_self ? pg->durable : pg->peers[index].acked;
+    status->lag_records =
+        pg->d.log.last > status->acked_psn ? pg->d.log.last - status->acked_psn : 0;
+    status->lag_ns = status->lag_records == 0 || status->is_self
+                         ? 0
+                         : cluster->now_ns - pg->peers[index].progress_ns;
+}
+
+/* What keeps this node from serving, in words. */
+static void say_why(struct cluster *cluster, char out[200])
+{
+    char missing[120] = "";
+    struct buf buf = {.data = missing, .capacity = sizeof missing - 1};
+    unsigned away = 0;
+    for (unsigned i = 0; i < cluster->node_count; i++) {
+        const struct peer *peer = &cluster->peers[i];
+        if (peer->link == NULL || peer->is_up)
+            continue;
+        struct link_status link;
+        link_status(peer->link, &link);
+        buf_printf(&buf, "%snode %u (%s)", away++ > 0 ? ", " : "", peer->node, link.address_text);
+    }
+    missing[buf.size] = '\0';
+    if (!cluster->has_config)
+        snprintf(out, 200, "no configuration of the group is known yet%s%s",
+                 away > 0 ? "; not there: " : "", missing);
+    else if (cluster->pg.role == PG_FOLLOWER &&
+             !cluster->peers[cluster->pg.d.config.primary].is_up &&
+             cluster->pg.d.config.primary != cluster->self)
+        snprintf(out, 200, "the primary is away%s%s", away > 0 ? "; not there: " : "", missing);
+    else if (cluster->pg.role == PG_FOLLOWER && cluster->pg.d.config.primary == cluster->self)
+        snprintf(out, 200, "this node is to take a new term%s%s", away > 0 ? "; not there: " : "",
+                 missing);
+    else if (cluster->pg.role == PG_OPENING)
+        snprintf(out, 200, "the others in sync have not followed into term %llu yet%s%s",
+                 (unsigned long long)cluster->pg.d.config.term, away > 0 ? "; not there: " : "",
+                 missing);
+    else
+        snprintf(out, 200, "this node catches up: record %llu of %llu",
+                 (unsigned long long)cluster->applied, (unsigned long long)cluster->pg.d.log.last);
+}
+
+/* A replica serves when its primary is there and what that has committed is in the index here. */
+static bool is_ready(struct cluster *cluster)
+{
+    if (cluster->is_stopped || !cluster->has_config)
+        return false;
+    const struct pg *pg = &cluster->pg;
+    if (pg->role == PG_OPEN)
+        return cluster->applied >= pg->barrier;
+    return pg->role == PG_FOLLOWER && pg_mask_has(pg->d.config.in_sync, cluster->self) &&
+           pg->d.config.primary != cluster->self && cluster->peers[pg->d.config.primary].is_up &&
+           pg->d.synced_term == pg->d.config.term &&
+           cluster->applied + CLUSTER_WINDOW > pg->d.commit;
+}
+
+void cluster__publish_status(struct cluster *cluster)
+{
+    struct group_status status = {
+        .members = cluster->node_count,
+        .in_sync_min = cluster->options.in_sync_min,
+        .config_register = "quorum",
+        .role = role_of(cluster),
+        .self = cluster->options.self,
+        .psn_applied = cluster->applied,
+        .waiting_proposals = cluster->waiting_count,
+        .peer_count = cluster->node_count,
+    };
+    struct log_range range;
+    volume_log_range(cluster->volume, &range);
+    status.psn_first = range.first;
+    status.psn_last = range.last;
+    if (cluster->has_config) {
+        const struct pg *pg = &cluster->pg;
+        status.epoch = pg->d.config.epoch;
+        status.term = pg->d.config.term;
+        status.psn_committed = pg->d.commit;
+        status.in_sync = (uint32_t)__builtin_popcount(pg->d.config.in_sync);
+        status.is_primary = pg->role == PG_OPEN;
+        status.primary = cluster->peers[pg->d.config.primary].node;
+    }
+    CHECK(cluster->node_count <= GROUP_NODES_MAX);
+    for (unsigned i = 0; i < cluster->node_count; i++)
+        describe_peer(cluster, i, &status.peers[i]);
+    struct transport_status transport;
+    links_transport_status(cluster->links, &transport);
+    snprintf(status.backend, sizeof status.backend, "%s",
+             transport_backend_name(transport.backend));
+    snprintf(status.device, sizeof status.device, "%s", transport.device);
+    snprintf(status.backend_reason, sizeof status.backend_reason, "%s", transport.reason);
+    struct incoming_counts incoming;
+    incoming_counts(cluster->incoming, &incoming);
+    status.refused_chunks = incoming.refused_chunks;
+    status.bad_sums = incoming.bad_sums;
+    struct pull_counts pull;
+    pull_counts(cluster->pull, &pull);
+    status.pulled_bytes = pull.pulled_bytes;
+    bool ready = is_ready(cluster);
+    if (cluster->is_stopped)
+        snprintf(status.sentence, sizeof status.sentence, "%s", cluster->sentence);
+    else if (!ready)
+        say_why(cluster, status.sentence);
+    if (!cluster->is_stopped)
+        memcpy(cluster->sentence, status.sentence, sizeof cluster->sentence);
+    pthread_mutex_lock(&cluster->lock);
+    cluster->status = status;
+    cluster->is_ready = ready;
+    pthread_cond_broadcast(&cluster->changed);
+    pthread_mutex_unlock(&cluster->lock);
+}
+
+void cluster_status(struct cluster *cluster, struct group_status *ret_status)
+{
+    pthread_mutex_lock(&cluster->lock);
+    *ret_status = cluster->status;
+    pthread_mutex_unlock(&cluster->lock);
+}
+
+enum err cluster_wait_ready(struct cluster *cluster, uint64_t timeout_ns, struct err_trail *trail)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    uint64_t until_ns =
+        (uint64_t)until.tv_sec * NS_PER_SECOND + (uint64_t)until.tv_nsec + timeout_ns;
+    until.tv_sec = (time_t)(until_ns / NS_PER_SECOND);
+    until.tv_nsec = (long)(until_ns % NS_PER_SECOND);
+    pthread_mutex_lock(&cluster->lock);
+    int error = 0;
+    while (!cluster->is_ready && error == 0)
+        error = pthread_cond_timedwait(&cluster->changed, &cluster->lock, &until);
+    enum err e =
+        cluster->is_ready ? ERR_OK : err_say(trail, ERR_TIMEOUT, "%s", cluster->status.sentence);
+    pthread_mutex_unlock(&cluster->lock);
+    return e;
+}
+
+void cluster_watch_settings(struct cluster *cluster, struct bytes prefix,
+                            group_setting_changed_fn *changed, void *context)
+{
+    struct setting_watch *watch = calloc(1, sizeof *watch);
+    CHECK(watch != NULL);
+    *watch = (struct setting_watch){.prefix = prefix, .changed = changed, .context = context};
+    pthread_mutex_lock(&cluster->lock);
+    watch->next = cluster->watches;
+    cluster->watches = watch;
+    pthread_mutex_unlock(&cluster->lock);
+}

@@ -1,0 +1,356 @@
+/*
+ * Several nodes of one group in this process: each with a volume in a scratch directory, an arena,
+ * a loop where requests run (the test's own thread) and one where its group does. They talk over
+ * loopback.
+ */
+#ifndef TESTS_UNIT_CLUSTER_FIXTURE_H
+#define TESTS_UNIT_CLUSTER_FIXTURE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <arpa/inet.h>
+#include <cmocka.h>
+#include <unistd.h>
+
+#include "replication/group.h"
+#include "replication/link.h"
+
+#define NODES               3u
+#define CLUSTER_ARENA_LARGE 12u
+
+struct cluster_node {
+    char dir[96];
+    struct arena *arena;
+    struct loop *loop, *group_loop;
+    struct work_pool *pool;
+    struct volume *volume;
+    struct group *group;
+    bool is_open;
+};
+
+struct cluster_fixture {
+    char dir[64];
+    struct cluster_node nodes[NODES];
+    struct group_peer peers[NODES];
+};
+
+static inline void fixture_open_node(struct cluster_fixture *f, unsigned index)
+{
+    struct cluster_node *node = &f->nodes[index];
+    struct err_trail trail = {0};
+    assert_int_equal(arena_open(&(struct arena_options){.large_count = CLUSTER_ARENA_LARGE,
+                                                        .small_count = 48,
+                                                        .share_count = 2,
+                                                        .landing_count = NODES - 1,
+                                                        .landing_bytes = LINK_AREA_BYTES_USUAL},
+                                &node->arena),
+                     ERR_OK);
+    assert_int_equal(loop_open(&(struct loop_options){.arena = node->arena, .name = "test"},
+                               &node->loop, &trail),
+                     ERR_OK);
+    assert_int_equal(
+        loop_open(&(struct loop_options){.arena = node->arena, .arena_share = 1, .name = "group"},
+                  &node->group_loop, &trail),
+        ERR_OK);
+    assert_int_equal(work_pool_open(2, "test", &node->pool), ERR_OK);
+    enum err e =
+        volume_open(&(struct volume_options){.dir = node->dir,
+                                             .direct = VOLUME_DIRECT_ANY,
+                                             .has_log = true,
+                                             .data_epoch = 1ull << 63 | rand_u64(rand_system())},
+                    &node->volume, &trail);
+    if (e)
+        fail_msg("%s", err_trail_text(&trail, e));
+    struct group_peers_options peers = {
+        .loop = node->group_loop,
+        .arena = node->arena,
+        .self = index + 1,
+        .node_count = NODES,
+        .choice = TRANSPORT_FORCE_TCP,
+        .cluster = "test-cluster-id",
+        .key = "a key that all of them know....",
+        .in_sync_min = 2,
+    };
+    memcpy(peers.nodes, f->peers, sizeof f->peers);
+    e = group_open(
+        &(struct group_options){.volume = node->volume, .work_pool = node->pool, .peers = &peers},
+        &node->group, &trail);
+    if (e)
+        fail_msg("%s", err_trail_text(&trail, e));
+    node->is_open = true;
+}
+
+static inline void fixture_close_node(struct cluster_fixture *f, unsigned index)
+{
+    struct cluster_node *node = &f->nodes[index];
+    if (!node->is_open)
+        return;
+    node->is_open = false;
+    group_close(node->group);
+    volume_close(node->volume);
+    work_pool_close(node->pool);
+    loop_close(node->group_loop);
+    loop_close(node->loop);
+    arena_close(node->arena);
+}
+
+static inline void fixture_wait_ready(struct cluster_fixture *f, unsigned index)
+{
+    struct err_trail trail = {0};
+    enum err e = group_wait_ready(f->nodes[index].group, 60 * NS_PER_SECOND, &trail);
+    if (e)
+        fail_msg("node %u: %s", index + 1, err_trail_text(&trail, e));
+}
+
+/* Until all open nodes are ready and somebody says that `count` are in sync. */
+static inline void fixture_wait_in_sync(struct cluster_fixture *f, unsigned count)
+{
+    for (unsigned tries = 0; tries < 6000; tries++) {
+        bool all_ready = true, in_sync = false;
+        for (unsigned i = 0; i < NODES; i++) {
+            struct err_trail trail = {0};
+            if (!f->nodes[i].is_open)
+                continue;
+            if (group_wait_ready(f->nodes[i].group, 0, &trail) != ERR_OK)
+                all_ready = false;
+            struct group_status status;
+            group_status(f->nodes[i].group, &status);
+            in_sync = in_sync || (status.is_primary && status.in_sync == count);
+        }
+        if (all_ready && in_sync)
+            return;
+        usleep(10000);
+    }
+    for (unsigned i = 0; i < NODES; i++) {
+        struct group_status status;
+        if (!f->nodes[i].is_open)
+            continue;
+        group_status(f->nodes[i].group, &status);
+        print_message("node %u: %s, epoch %llu, in sync %u: %s\n", i + 1,
+                      group_role_name(status.role), (unsigned long long)status.epoch,
+                      status.in_sync, status.sentence);
+    }
+    fail_msg("%u nodes are never in sync", count);
+}
+
+static inline unsigned fixture_primary(struct cluster_fixture *f)
+{
+    for (unsigned i = 0; i < NODES; i++) {
+        struct group_status status;
+        if (!f->nodes[i].is_open)
+            continue;
+        group_status(f->nodes[i].group, &status);
+        if (status.is_primary)
+            return i;
+    }
+    fail_msg("there is no primary");
+    return 0;
+}
+
+static inline int fixture_setup(void **state)
+{
+    struct cluster_fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    *state = f;
+    snprintf(f->dir, sizeof f->dir, "/var/tmp/sluice-cluster-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    int sockets[NODES]; /* held until all are chosen, so that they differ */
+    for (unsigned i = 0; i < NODES; i++) {
+        struct sockaddr_in *address = (struct sockaddr_in *)&f->peers[i].address;
+        socklen_t size = sizeof *address;
+        *address =
+            (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        sockets[i] = socket(AF_INET, SOCK_STREAM, 0);
+        assert_int_equal(bind(sockets[i], (struct sockaddr *)address, sizeof *address), 0);
+        assert_int_equal(getsockname(sockets[i], (struct sockaddr *)address, &size), 0);
+        f->peers[i].node = i + 1;
+        f->peers[i].address_size = sizeof *address;
+        struct err_trail trail = {0};
+        snprintf(f->nodes[i].dir, sizeof f->nodes[i].dir, "%s/%u", f->dir, i + 1);
+        enum err e = volume_format(&(struct volume_format_options){.dir = f->nodes[i].dir,
+                                                                   .segment_bytes = MIB(16),
+                                                                   .direct = VOLUME_DIRECT_ANY},
+                                   &trail);
+        if (e)
+            fail_msg("%s", err_trail_text(&trail, e));
+    }
+    for (unsigned i = 0; i < NODES; i++)
+        close(sockets[i]);
+    for (unsigned i = 0; i < NODES; i++)
+        fixture_open_node(f, i);
+    return 0;
+}
+
+static inline int fixture_teardown(void **state)
+{
+    struct cluster_fixture *f = *state;
+    for (unsigned i = 0; i < NODES; i++)
+        fixture_close_node(f, i);
+    char command[96];
+    snprintf(command, sizeof command, "rm -rf %s", f->dir);
+    int rc = system(command);
+    free(f);
+    return rc;
+}
+
+/* ---- requests, through one node ---- */
+
+struct fixture_put {
+    struct body_write write;
+    struct mutation m;
+    bool is_written, is_done;
+    enum err err;
+};
+
+static inline void fixture_put_written(struct body_write *write, enum err e)
+{
+    struct fixture_put *put = CONTAINER_OF(write, struct fixture_put, write);
+    put->is_written = true;
+    put->err = e;
+}
+
+static inline void fixture_put_done(struct mutation *m)
+{
+    CONTAINER_OF(m, struct fixture_put, m)->is_done = true;
+}
+
+static inline void fixture_fill(uint8_t *data, uint64_t offset, uint32_t size, uint32_t seed)
+{
+    for (uint32_t i = 0; i < size; i++)
+        data[i] = (uint8_t)((offset + i) * 2654435761u >> 13 ^ seed);
+}
+
+/* Stores `size` bytes; the outcome is the mutation's. ERR_CLOSED when the node takes no body. */
+static inline enum err fixture_store(struct cluster_node *node, struct bucket_id bucket,
+                                     const char *key, uint64_t size, uint32_t seed,
+                                     struct receipt *ret_receipt)
+{
+    struct fixture_put put = {0};
+    struct body *body;
+    struct slot *slot = slot_take(loop_arena(node->loop), SLOT_LARGE);
+    assert_non_null(slot);
+    enum err e = group_body_open(
+        node->group, &(struct body_options){.loop = node->loop, .size = size}, &body, &put.m.trail);
+    uint64_t offset = 0;
+    while (e == ERR_OK) {
+        uint32_t here =
+            size - offset < SLOT_LARGE_BYTES ? (uint32_t)(size - offset) : SLOT_LARGE_BYTES;
+        bool last = offset + here == size;
+        fixture_fill(slot->data, offset, here, seed);
+        put.is_written = false;
+        e = group_body_write(node->group, body, &put.write, slot->data, here, last,
+                             fixture_put_written, &put.m.trail);
+        while (e == ERR_OK && !put.is_written)
+            loop_run_once(node->loop, NS_PER_SECOND);
+        if (e == ERR_OK)
+            e = put.err;
+        offset += here;
+        if (last)
+            break;
+    }
+    slot_put(slot);
+    if (e)
+        return e;
+    put.m = (struct mutation){
+        .kind = MUTATION_OBJECT_PUT,
+        .bucket = bucket,
+        .key = bytes_of_string(key),
+        .body = body,
+        .size = size,
+        .loop = node->loop,
+        .done = fixture_put_done,
+    };
+    group_propose(node->group, &put.m);
+    while (!put.is_done)
+        loop_run_once(node->loop, NS_PER_SECOND);
+    if (put.m.err)
+        print_message("%s: %s\n", key, err_trail_text(&put.m.trail, put.m.err));
+    if (ret_receipt != NULL)
+        *ret_receipt = put.m.receipt;
+    return put.m.err;
+}
+
+struct fixture_ask {
+    struct group_ask ask;
+    bool is_done;
+};
+
+static inline void fixture_asked(struct group_ask *ask)
+{
+    CONTAINER_OF(ask, struct fixture_ask, ask)->is_done = true;
+}
+
+static inline enum err fixture_fresh(struct cluster_node *node)
+{
+    if (group_is_fresh(node->group))
+        return ERR_OK;
+    struct fixture_ask wait = {.ask = {.loop = node->loop, .done = fixture_asked}};
+    group_fresh(node->group, &wait.ask);
+    while (!wait.is_done)
+        loop_run_once(node->loop, NS_PER_SECOND);
+    return wait.ask.err;
+}
+
+/* Finds and reads the object through `node`, comparing each byte. ERR_NO_SUCH_OBJECT; ERR_BUSY */
+static inline enum err fixture_read(struct cluster_node *node, struct bucket_id bucket,
+                                    const char *key, uint64_t size, uint32_t seed)
+{
+    enum err e = fixture_fresh(node);
+    if (e)
+        return e;
+    struct fixture_ask wait = {.ask = {.loop = node->loop,
+                                       .done = fixture_asked,
+                                       .bucket = bucket,
+                                       .key = bytes_of_string(key)}};
+    group_lookup(node->group, &wait.ask);
+    while (!wait.is_done)
+        loop_run_once(node->loop, NS_PER_SECOND);
+    if (wait.ask.err)
+        return wait.ask.err;
+    struct object *object = wait.ask.object;
+    assert_int_equal(object_info(object)->size, size);
+    struct read_plan plan;
+    read_plan_open(&plan, object, 0, size);
+    object_put(object);
+    uint64_t offset = 0;
+    while (read_plan_left(&plan) > 0) {
+        struct read_span span;
+        assert_int_equal(read_plan_span(&plan, &span), ERR_OK);
+        uint8_t *got = malloc(span.size), *wanted = malloc(span.size);
+        if (span.inline_data != NULL)
+            memcpy(got, span.inline_data, span.size);
+        else
+            assert_int_equal(span.buffered->disk->ops->pread(span.buffered, got,
+                                                             (uint32_t)span.size, span.file_offset),
+                             ERR_OK);
+        fixture_fill(wanted, offset, (uint32_t)span.size, seed);
+        assert_memory_equal(got, wanted, span.size);
+        free(got);
+        free(wanted);
+        offset += span.size;
+        read_plan_advance(&plan, span.size);
+    }
+    read_plan_close(&plan);
+    return ERR_OK;
+}
+
+static inline struct bucket_id fixture_bucket(struct cluster_node *node, const char *name)
+{
+    struct mutation m = {
+        .kind = MUTATION_BUCKET_CREATE,
+        .bucket_name = bytes_of_string(name),
+        .owner = BYTES("somebody"),
+        .region = BYTES("us-east-1"),
+    };
+    enum err e = group_propose_wait(node->group, &m);
+    if (e)
+        fail_msg("make a bucket: %s", err_trail_text(&m.trail, e));
+    return m.new_bucket;
+}
+
+#endif

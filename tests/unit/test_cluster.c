@@ -1,0 +1,162 @@
+/* Three nodes of a group in one process, over loopback: everything but the kernel's death of a
+ * process. */
+#include "tests/unit/cluster_fixture.h"
+
+static const uint64_t sizes[] = {0,     1,      4096,    16384,           16385,
+                                 65536, 300001, 1048576, 5 * 1048576 + 77};
+
+static void what_one_took_each_gives(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[1], "photos");
+    for (unsigned through = 0; through < NODES; through++)
+        for (unsigned i = 0; i < COUNT_OF(sizes); i++) {
+            char key[32];
+            struct receipt receipt;
+            snprintf(key, sizeof key, "%u-%u", through, i);
+            assert_int_equal(fixture_store(&f->nodes[through], bucket, key, sizes[i], i, &receipt),
+                             ERR_OK);
+            assert_true(receipt.synced);
+            assert_int_equal(receipt.replicas_synced, 3);
+            assert_int_equal(receipt.replicas_wanted, 3);
+            for (unsigned at = 0; at < NODES; at++)
+                assert_int_equal(fixture_read(&f->nodes[at], bucket, key, sizes[i], i), ERR_OK);
+        }
+    for (unsigned i = 0; i < NODES; i++) {
+        struct group_status status;
+        group_status(f->nodes[i].group, &status);
+        assert_int_equal(status.pulled_bytes, 0); /* everything came by itself */
+        assert_int_equal(status.bad_sums, 0);
+    }
+}
+
+static void who_was_away_catches_up(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    assert_int_equal(fixture_store(&f->nodes[0], bucket, "before", 100000, 1, NULL), ERR_OK);
+    unsigned primary = fixture_primary(f), away = (primary + 1) % NODES;
+    fixture_close_node(f, away);
+    fixture_wait_in_sync(f, 2);
+    for (unsigned i = 0; i < 40; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "meanwhile-%u", i);
+        struct receipt receipt;
+        assert_int_equal(
+            fixture_store(&f->nodes[primary], bucket, key, i % 2 ? 300 : 70000 * i, i, &receipt),
+            ERR_OK);
+        assert_int_equal(receipt.replicas_synced, 2);
+    }
+    assert_int_equal(fixture_store(&f->nodes[primary], bucket, "meanwhile-3", 5, 99, NULL), ERR_OK);
+    assert_int_equal(fixture_store(&f->nodes[primary], bucket, "meanwhile-4", 80000, 98, NULL),
+                     ERR_OK);
+    fixture_open_node(f, away);
+    fixture_wait_in_sync(f, 3);
+    assert_int_equal(fixture_read(&f->nodes[away], bucket, "before", 100000, 1), ERR_OK);
+    assert_int_equal(fixture_read(&f->nodes[away], bucket, "meanwhile-3", 5, 99), ERR_OK);
+    assert_int_equal(fixture_read(&f->nodes[away], bucket, "meanwhile-4", 80000, 98), ERR_OK);
+    for (unsigned i = 5; i < 40; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "meanwhile-%u", i);
+        assert_int_equal(fixture_read(&f->nodes[away], bucket, key, i % 2 ? 300 : 70000 * i, i),
+                         ERR_OK);
+    }
+}
+
+static void the_primary_goes_and_nothing_is_lost(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    for (unsigned round = 0; round < NODES; round++) {
+        unsigned primary = fixture_primary(f);
+        char key[32];
+        snprintf(key, sizeof key, "round-%u", round);
+        assert_int_equal(
+            fixture_store(&f->nodes[(primary + round) % NODES], bucket, key, 90000, round, NULL),
+            ERR_OK);
+        fixture_close_node(f, primary);
+        fixture_wait_in_sync(f, 2);
+        assert_int_not_equal(fixture_primary(f), primary);
+        for (unsigned i = 0; i < NODES; i++)
+            if (f->nodes[i].is_open)
+                assert_int_equal(fixture_read(&f->nodes[i], bucket, key, 90000, round), ERR_OK);
+        fixture_open_node(f, primary);
+        fixture_wait_in_sync(f, 3);
+    }
+    for (unsigned round = 0; round < NODES; round++)
+        for (unsigned i = 0; i < NODES; i++) {
+            char key[32];
+            snprintf(key, sizeof key, "round-%u", round);
+            assert_int_equal(fixture_read(&f->nodes[i], bucket, key, 90000, round), ERR_OK);
+        }
+}
+
+static void all_go_and_come_again(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[2], "photos");
+    assert_int_equal(fixture_store(&f->nodes[2], bucket, "kept", 123456, 5, NULL), ERR_OK);
+    assert_int_equal(fixture_store(&f->nodes[1], bucket, "small", 123, 6, NULL), ERR_OK);
+    for (unsigned i = 0; i < NODES; i++)
+        fixture_close_node(f, i);
+    for (unsigned i = 0; i < NODES; i++)
+        fixture_open_node(f, i);
+    fixture_wait_in_sync(f, 3);
+    for (unsigned i = 0; i < NODES; i++) {
+        assert_int_equal(fixture_read(&f->nodes[i], bucket, "kept", 123456, 5), ERR_OK);
+        assert_int_equal(fixture_read(&f->nodes[i], bucket, "small", 123, 6), ERR_OK);
+    }
+}
+
+/* A condition has one outcome, whoever asks and wherever it is judged. */
+static void a_name_is_given_once(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    unsigned wins = 0;
+    for (unsigned i = 0; i < NODES; i++) {
+        struct mutation m = {.kind = MUTATION_SETTING_PUT,
+                             .key = BYTES("test/once"),
+                             .attrs = BYTES("value"),
+                             .must_be_new = true};
+        enum err e = group_propose_wait(f->nodes[i].group, &m);
+        wins += e == ERR_OK;
+        assert_true(e == ERR_OK || e == ERR_KEY_ID_EXISTS);
+    }
+    assert_int_equal(wins, 1);
+}
+
+static void one_alone_neither_writes_nor_reads(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    assert_int_equal(fixture_store(&f->nodes[0], bucket, "kept", 100, 5, NULL), ERR_OK);
+    fixture_close_node(f, 1);
+    fixture_close_node(f, 2);
+    assert_int_equal(fixture_store(&f->nodes[0], bucket, "late", 100, 5, NULL), ERR_BUSY);
+    assert_int_equal(fixture_read(&f->nodes[0], bucket, "kept", 100, 5), ERR_BUSY);
+    fixture_open_node(f, 2);
+    fixture_wait_in_sync(f, 2);
+    assert_int_equal(fixture_store(&f->nodes[0], bucket, "again", 100, 7, NULL), ERR_OK);
+    assert_int_equal(fixture_read(&f->nodes[2], bucket, "again", 100, 7), ERR_OK);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_one_took_each_gives, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(who_was_away_catches_up, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(the_primary_goes_and_nothing_is_lost, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(all_go_and_come_again, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_name_is_given_once, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(one_alone_neither_writes_nor_reads, fixture_setup,
+                                        fixture_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
