@@ -139,6 +139,7 @@ static void tick(struct timer *timer)
             pg_tick(&cluster->pg, now_ns);
         incoming_tick(cluster->incoming, now_ns);
         pull_tick(cluster->pull, now_ns);
+        repair_tick(cluster->repair, now_ns);
         if (!list_is_empty(&cluster->to_log) && now_ns >= cluster->data_due_ns)
             cluster__pump_log(cluster);
         cluster__pump_apply(cluster);
@@ -219,6 +220,21 @@ static void data_settled(void *context, struct data_id id, enum incoming_state s
     cluster__turn_soon(cluster);
 }
 
+static enum err open_repair(struct cluster *cluster)
+{
+    struct repair_options options = {
+        .loop = cluster->loop, .volume = cluster->volume, .work_pool = cluster->work_pool};
+    for (unsigned i = 0; i < cluster->node_count; i++)
+        if (cluster->peers[i].link != NULL)
+            options.peers[options.peer_count++] = cluster->peers[i].link;
+    return repair_open(&options, &cluster->repair);
+}
+
+void cluster_repair(struct cluster *cluster, struct group_repair *repair)
+{
+    repair_chunk(cluster->repair, repair);
+}
+
 static enum err start(struct cluster *cluster, struct err_trail *trail)
 {
     enum err e = incoming_open(&(struct incoming_options){.loop = cluster->loop,
@@ -235,6 +251,8 @@ static enum err start(struct cluster *cluster, struct err_trail *trail)
                                              .work_pool = cluster->work_pool,
                                              .incoming = cluster->incoming},
                       &cluster->pull);
+    if (e == ERR_OK)
+        e = open_repair(cluster);
     if (e)
         return e;
     cluster__register_open(cluster);
@@ -366,7 +384,8 @@ static bool is_idle(const struct cluster *cluster)
         if (cluster->peers[i].load.is_running)
             return false;
     return (cluster->incoming == NULL || incoming_is_idle(cluster->incoming)) &&
-           (cluster->pull == NULL || pull_is_idle(cluster->pull));
+           (cluster->pull == NULL || pull_is_idle(cluster->pull)) &&
+           (cluster->repair == NULL || repair_is_idle(cluster->repair));
 }
 
 static void wait_idle(struct timer *timer)
@@ -393,6 +412,8 @@ static void close_here(struct loop_msg *msg)
     atomic_store(&cluster->read_until_ns, 0);
     cluster__refuse_all(cluster, ERR_CLOSED);
     cluster__pump_reads(cluster);
+    if (cluster->repair != NULL)
+        repair_stop(cluster->repair);
     timer_start(cluster->loop, &cluster->tick, 0, wait_idle);
     if (cluster->links != NULL)
         links_close(cluster->links, links_closed);
@@ -409,6 +430,7 @@ void cluster_close(struct cluster *cluster)
         loop_post(cluster->loop, &message.msg);
         pthread_join(cluster->thread, NULL);
     }
+    repair_close(cluster->repair);
     pull_close(cluster->pull);
     incoming_close(cluster->incoming);
     links_free(cluster->links);

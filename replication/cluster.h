@@ -48,6 +48,7 @@ void cluster_body_close(struct cluster *cluster, struct body *body);
 void cluster_propose(struct cluster *cluster, struct mutation *m);
 bool cluster_is_fresh(const struct cluster *cluster);
 void cluster_fresh(struct cluster *cluster, struct group_ask *ask);
+void cluster_repair(struct cluster *cluster, struct group_repair *repair);
 void cluster_status(struct cluster *cluster, struct group_status *ret_status);
 enum err cluster_wait_ready(struct cluster *cluster, uint64_t timeout_ns,
                             struct err_trail *trail) MUST_USE;

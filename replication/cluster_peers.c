@@ -202,6 +202,7 @@ static void down(void *context, struct link *link, const char *sentence)
     LOG(LOG_WARN, "replication", "node %u is lost: %s", peer->node, sentence);
     incoming_link_down(cluster->incoming, link);
     pull_link_down(cluster->pull, link);
+    repair_link_down(cluster->repair, link);
     cluster__lost_peer(cluster, peer);
     cluster__pump_log(cluster);
 }
@@ -247,6 +248,9 @@ static void ctl(void *context, struct link *link, const uint8_t *data, size_t si
     case MESSAGE_DROP:
         incoming_drop(cluster->incoming, message.drop);
         break;
+    case MESSAGE_FETCH:
+        repair_asked(cluster->repair, link, &message.fetch);
+        break;
     case MESSAGE_PING:
         break; /* it is there: that was all */
     }
@@ -277,6 +281,7 @@ static void message(void *context, struct link *link, uint8_t kind, struct bytes
     struct cluster *cluster = context;
     struct peer *peer = peer_of(link);
     struct pg_message pg;
+    struct message_fetched fetched;
     peer->heard_ns = cluster__now(cluster);
     switch (kind) {
     case MESSAGE_APPEND:
@@ -293,6 +298,12 @@ static void message(void *context, struct link *link, uint8_t kind, struct bytes
         break;
     case MESSAGE_RESULT:
         cluster__result(cluster, peer, body);
+        break;
+    case MESSAGE_FETCHED:
+        if (message_fetched_decode(body, &fetched) == ERR_OK)
+            repair_answered(cluster->repair, link, &fetched);
+        else
+            link_fence(link, "fetched bytes that are none");
         break;
     default:
         link_fence(link, "a message of an unknown kind");

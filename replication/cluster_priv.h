@@ -29,6 +29,7 @@
 #include "replication/pull.h"
 #include "replication/record.h"
 #include "replication/register_quorum.h"
+#include "replication/repair.h"
 #include "storage/log.h"
 
 #define CLUSTER_TICK_NS (10 * NS_PER_MS)
@@ -150,6 +151,7 @@ struct cluster {
     struct links *links; /* owned */
     struct incoming *incoming;
     struct pull *pull;
+    struct repair *repair;
     struct timer tick;
     uint64_t now_ns;
 

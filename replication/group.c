@@ -285,7 +285,10 @@ static void repair_refused(struct loop_msg *msg)
 
 void group_repair(struct group *group, struct group_repair *repair)
 {
-    (void)group;
+    if (group->cluster != NULL) {
+        cluster_repair(group->cluster, repair);
+        return;
+    }
     err_trail_reset(&repair->trail);
     repair->err = err_say(&repair->trail, ERR_UNSUPPORTED,
                           "this node is alone, so there is no other copy");
