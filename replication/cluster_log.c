@@ -18,6 +18,7 @@ struct entry *cluster__entry_new(struct cluster *cluster, struct bytes record,
     if (entry == NULL)
         return NULL;
     entry->cluster = cluster;
+    entry->came_ns = cluster__now(cluster);
     entry->data = *data;
     if (record.size > 0) {
         entry->record = malloc(record.size);
@@ -319,6 +320,8 @@ static void pulled(void *context, struct data_id id, enum pull_outcome outcome)
 /* Asks for what is missing, if it is not under way. */
 static void want_data(struct cluster *cluster, struct entry *entry)
 {
+    if (cluster__now(cluster) - entry->came_ns < CLUSTER_PULL_AFTER_NS)
+        return;
     struct peer *peer = &cluster->peers[cluster->pg.d.config.primary];
     /* Who has taken over with a record whose data had not come yet asks the others in turn. */
     for (unsigned i = 0; i < cluster->node_count && (peer->link == NULL || !peer->is_up); i++)

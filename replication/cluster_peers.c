@@ -74,6 +74,28 @@ static bool send_entry(struct cluster *cluster, struct peer *peer, const struct 
 
 /* ---- records that are no longer in memory: read on the pool, some at a time ---- */
 
+/* Small data goes along, as it does with a new record: a question for each would make the way back
+ * a long one. */
+static void load_inline(struct volume *volume, const struct log_row *row, uint8_t **ret_bytes)
+{
+    struct object *object;
+    struct read_plan plan;
+    struct read_span span;
+    *ret_bytes = NULL;
+    if (!row->data.is_inline || volume_data_lookup(volume, row->data.id, &object) != ERR_OK)
+        return; /* gone, perhaps: the peer asks, and is told */
+    read_plan_open(&plan, object, 0, row->data.size);
+    object_put(object);
+    enum err e = read_plan_load(&plan);
+    if (e == ERR_OK)
+        e = read_plan_span(&plan, &span);
+    if (e == ERR_OK && span.inline_data != NULL && span.size == row->data.size)
+        *ret_bytes = malloc(row->data.size);
+    if (*ret_bytes != NULL)
+        memcpy(*ret_bytes, span.inline_data, row->data.size);
+    read_plan_close(&plan);
+}
+
 static void load_run(struct work *work)
 {
     struct peer *peer = CONTAINER_OF(work, struct peer, load.work);
@@ -87,6 +109,8 @@ static void load_run(struct work *work)
             peer->load.err = e;
             break;
         }
+        load_inline(peer->cluster->volume, &peer->load.rows[peer->load.row_count],
+                    &peer->load.inline_bytes[peer->load.row_count]);
         peer->load.row_count++;
     }
 }
@@ -114,10 +138,14 @@ static void load_done(struct work *work)
     uint64_t sent = peer->load.next - 1;
     for (unsigned i = 0; i < peer->load.row_count; i++) {
         struct log_row *row = &peer->load.rows[i];
-        may_send = may_send &&
-                   send_append(cluster, peer, row->psn, row->term, row->record, (struct bytes){0});
+        struct bytes inline_bytes = {0};
+        if (peer->load.inline_bytes[i] != NULL)
+            inline_bytes = bytes_of(peer->load.inline_bytes[i], row->data.size);
+        may_send =
+            may_send && send_append(cluster, peer, row->psn, row->term, row->record, inline_bytes);
         if (may_send)
             sent = row->psn;
+        free(peer->load.inline_bytes[i]);
         log_row_fini(row);
     }
     if (peer->load.err)

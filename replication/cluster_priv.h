@@ -45,7 +45,9 @@
 #define CLUSTER_ANSWER_NS     (10 * NS_PER_SECOND) /* and so long for its outcome */
 #define CLUSTER_SILENCE_NS    (3 * NS_PER_SECOND) /* a link that brings nothing for so long is cut */
 #define CLUSTER_PING_NS       (500 * NS_PER_MS)
-#define CLUSTER_LOAD_ROWS     64u /* read from the log at a time for a peer that lags */
+#define CLUSTER_PULL_AFTER_NS                                                                      \
+    (100 * NS_PER_MS)         /* data on its way from a gateway may come behind its record */
+#define CLUSTER_LOAD_ROWS 64u /* read from the log at a time for a peer that lags */
 
 struct proposal;
 
@@ -73,6 +75,7 @@ struct entry {
     struct log_append append;
     struct decoded *decoded; /* owned while APPLYING */
     struct cluster *cluster;
+    uint64_t came_ns;
 };
 
 /* A thing asked of the volume and not given to it yet, or not answered. */
@@ -116,6 +119,7 @@ struct peer {
         uint64_t from, to; /* wanted */
         uint64_t next;     /* being read */
         struct log_row rows[CLUSTER_LOAD_ROWS];
+        uint8_t *inline_bytes[CLUSTER_LOAD_ROWS]; /* owned; NULL: not small, or gone */
         unsigned row_count;
         uint64_t upto;
         enum err err;

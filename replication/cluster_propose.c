@@ -76,13 +76,9 @@ static bool propose_here(struct cluster *cluster, struct proposal *proposal)
 {
     struct entry *entry = proposal->entry;
     if (!data_id_is_none(entry->data.id) && !entry->data.is_inline) {
-        enum incoming_state state = incoming_state(cluster->incoming, &entry->data);
-        if (state == INCOMING_ARRIVING)
+        /* Lanes have no order between them: a body may come behind its proposal. */
+        if (incoming_state(cluster->incoming, &entry->data) != INCOMING_COMPLETE)
             return false;
-        if (state != INCOMING_COMPLETE) {
-            fail(cluster, proposal, ERR_BUSY, "the bytes of the object are not on the primary");
-            return true;
-        }
     }
     if (!cluster__has_room(cluster, cluster->pg.d.log.last + 2 * PG_WINDOW))
         return false;
