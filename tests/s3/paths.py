@@ -10,6 +10,7 @@ import threading
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 from checks import check, equal, finish, guarded  # noqa: E402
 from node import Node  # noqa: E402
+import no_pipe  # noqa: E402
 
 BUCKET = "paths"
 PATHS = ("sendfile", "splice", "ring-splice", "direct", "mmap", "copy")
@@ -175,6 +176,7 @@ def main():
             explained(node, client)
         with guarded("rewrites"):
             rewritten(node)
+    no_pipe.run()
     finish()
 
 
