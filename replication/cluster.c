@@ -292,6 +292,7 @@ static enum err init(struct cluster *cluster, const struct cluster_options *opti
 {
     pthread_condattr_t attr;
     CHECK(pthread_mutex_init(&cluster->lock, NULL) == 0);
+    CHECK(pthread_mutex_init(&cluster->watch_lock, NULL) == 0);
     CHECK(pthread_mutex_init(&cluster->gateway_lock, NULL) == 0);
     CHECK(pthread_condattr_init(&attr) == 0);
     CHECK(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0);
@@ -336,6 +337,7 @@ static void fini(struct cluster *cluster)
     }
     free(cluster->by_op);
     pthread_cond_destroy(&cluster->changed);
+    pthread_mutex_destroy(&cluster->watch_lock);
     pthread_mutex_destroy(&cluster->lock);
     free(cluster);
 }

@@ -416,12 +416,11 @@ static void setting_changed(struct cluster *cluster, const struct mutation *m)
 {
     if (m->kind != MUTATION_SETTING_PUT && m->kind != MUTATION_SETTING_DELETE)
         return;
-    pthread_mutex_lock(&cluster->lock);
-    struct setting_watch *watch = cluster->watches; /* only ever grows at its front */
-    pthread_mutex_unlock(&cluster->lock);
-    for (; watch != NULL; watch = watch->next)
+    pthread_mutex_lock(&cluster->watch_lock);
+    for (struct setting_watch *watch = cluster->watches; watch != NULL; watch = watch->next)
         if (bytes_start_with(m->key, watch->prefix))
             watch->changed(watch->context, m->key);
+    pthread_mutex_unlock(&cluster->watch_lock);
 }
 
 static void trim(struct cluster *cluster)

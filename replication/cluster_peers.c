@@ -196,6 +196,7 @@ static enum err admit(void *context, uint32_t node, const uint8_t disk[16], stru
         if (memcmp(disk, cluster->disk, 16) == 0)
             return err_say(trail, ERR_DENIED,
                            "node %u has the very volume of this node: a copied directory?", node);
+        peer->is_other_disk |= peer->has_disk && memcmp(peer->disk, disk, 16) != 0;
         memcpy(peer->disk, disk, 16);
         peer->has_disk = true;
         hex_encode(disk, 16, peer->disk_text);
@@ -214,6 +215,9 @@ static void up(void *context, struct link *link)
     peer->read.is_asked = false;
     peer->load.is_wanted = false;
     LOG(LOG_INFO, "replication", "node %u is there", peer->node);
+    if (cluster->has_config && peer->is_other_disk)
+        pg_peer_disk_changed(&cluster->pg, peer->index); /* in sync or not: what it had is gone */
+    peer->is_other_disk = false;
     if (cluster->has_config)
         cluster__look_at_disks(cluster); /* before anything it says counts */
     cluster__pump_proposals(cluster);

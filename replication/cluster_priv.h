@@ -43,8 +43,8 @@
 #define CLUSTER_PROPOSALS_MAX 8192u                /* waiting here; more are refused at once */
 #define CLUSTER_WAIT_NS       (3 * NS_PER_SECOND)  /* a change waits so long for a primary */
 #define CLUSTER_ANSWER_NS     (10 * NS_PER_SECOND) /* and so long for its outcome */
-#define CLUSTER_SILENCE_NS    (3 * NS_PER_SECOND) /* a link that brings nothing for so long is cut */
-#define CLUSTER_PING_NS       (500 * NS_PER_MS)
+#define CLUSTER_SILENCE_NS    (1500 * NS_PER_MS) /* a link that brings nothing for so long is cut */
+#define CLUSTER_PING_NS       (300 * NS_PER_MS)
 #define CLUSTER_PULL_AFTER_NS                                                                      \
     (100 * NS_PER_MS)         /* data on its way from a gateway may come behind its record */
 #define CLUSTER_LOAD_ROWS 64u /* read from the log at a time for a peer that lags */
@@ -110,8 +110,8 @@ struct peer {
     uint64_t heard_ns, pinged_ns;
     char disk_text[40];
     uint8_t disk[16];
-    bool has_disk;
-    uint64_t told_commit; /* as of the last message that carried one */
+    bool has_disk, is_other_disk; /* than the one it had before */
+    uint64_t told_commit;         /* as of the last message that carried one */
     /* a lagging peer is sent what is no longer in memory */
     struct {
         struct work work;
@@ -220,10 +220,12 @@ struct cluster {
     _Atomic uint64_t
         read_until_ns; /* reads here need not ask until then, by clock_system()'s mono */
 
-    /* watchers of settings, other threads', under `lock` */
+    pthread_mutex_t watch_lock; /* over watches, and held while they are called */
+    struct setting_watch *watches;
+
+    /* other threads', under `lock` */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* status, readiness */
-    struct setting_watch *watches;
     struct group_status status;
     bool is_ready;
     enum err start_err;

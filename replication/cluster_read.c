@@ -84,13 +84,12 @@ static void ask_primary(struct cluster *cluster, struct peer *peer, uint64_t now
 void cluster__read_answered(struct cluster *cluster, struct peer *peer,
                             const struct message_read_index_ok *answer)
 {
-    if (!peer->read.is_asked || answer->id != peer->read.id)
-        return;
+    if (!peer->read.is_asked || answer->id != peer->read.id || !answer->is_primary)
+        return; /* who is not, or not yet, is asked again after a while */
     peer->read.is_asked = false;
-    if (answer->is_primary)
-        for (struct group_ask *ask = cluster->fresh_first; ask; ask = ask->next)
-            if (ask->offset != 0 && ask->offset <= answer->id && ask->size == UINT64_MAX)
-                ask->size = answer->psn; /* to be applied here first */
+    for (struct group_ask *ask = cluster->fresh_first; ask; ask = ask->next)
+        if (ask->offset != 0 && ask->offset <= answer->id && ask->size == UINT64_MAX)
+            ask->size = answer->psn; /* to be applied here first */
     cluster__pump_reads(cluster);
 }
 

@@ -1,5 +1,6 @@
 #include "replication/cluster_priv.h"
 
+#include <netdb.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -22,6 +23,30 @@ static enum group_role role_of(const struct cluster *cluster)
     return GROUP_STOPPED;
 }
 
+static void text_of_address(const struct group_peer *node, char *out, size_t size)
+{
+    char host[64] = "?", port[8] = "?";
+    (void)!getnameinfo((const struct sockaddr *)&node->address, node->address_size, host,
+                       sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
+    snprintf(out, size, node->address.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+}
+
+/* What is still to come to a peer, in bytes of records and of the data they bring; UINT64_MAX: more
+ * than is in memory. */
+static uint64_t lag_bytes(const struct cluster *cluster, uint64_t acked)
+{
+    uint64_t bytes = 0;
+    if (cluster->pg.d.log.last - acked >= CLUSTER_WINDOW)
+        return UINT64_MAX;
+    for (uint64_t psn = acked + 1; psn <= cluster->pg.d.log.last; psn++) {
+        const struct entry *entry = cluster__entry(cluster, psn);
+        if (entry == NULL)
+            return UINT64_MAX;
+        bytes += entry->record_size + entry->data.size;
+    }
+    return bytes;
+}
+
 static void describe_link(const struct cluster *cluster, const struct peer *peer,
                           struct group_peer_status *status)
 {
@@ -29,7 +54,6 @@ static void describe_link(const struct cluster *cluster, const struct peer *peer
     link_status(peer->link, &link);
     status->is_up = peer->is_up;
     const struct link_counts *counts = &link.counts;
-    snprintf(status->address, sizeof status->address, "%s", link.address_text);
     if (peer->is_up) {
         snprintf(status->backend, sizeof status->backend, "%s",
                  transport_backend_name(link.backend));
@@ -68,8 +92,10 @@ static void describe_peer(struct cluster *cluster, unsigned index, struct group_
         .heard_ns = UINT64_MAX,
         .acked_psn = UINT64_MAX,
         .lag_records = UINT64_MAX,
+        .lag_bytes = UINT64_MAX,
         .lag_ns = UINT64_MAX,
     };
+    text_of_address(&cluster->options.nodes[index], status->address, sizeof status->address);
     if (peer->link != NULL)
         describe_link(cluster, peer, status);
     if (peer->heard_ns != 0)
@@ -91,6 +117,7 @@ static void describe_peer(struct cluster *cluster, unsigned index, struct group_
     status->acked_psn = status->is_self ? pg->durable : pg->peers[index].acked;
     status->lag_records =
         pg->d.log.last > status->acked_psn ? pg->d.log.last - status->acked_psn : 0;
+    status->lag_bytes = status->lag_records > 0 ? lag_bytes(cluster, status->acked_psn) : 0;
     status->lag_ns = status->lag_records == 0 || status->is_self
                          ? 0
                          : cluster->now_ns - pg->peers[index].progress_ns;
@@ -224,14 +251,31 @@ enum err cluster_wait_ready(struct cluster *cluster, uint64_t timeout_ns, struct
     return e;
 }
 
+static void unwatch(struct cluster *cluster, struct bytes prefix)
+{
+    for (struct setting_watch **at = &cluster->watches; *at != NULL; at = &(*at)->next) {
+        struct setting_watch *watch = *at;
+        if (!bytes_equal(watch->prefix, prefix))
+            continue;
+        *at = watch->next;
+        free(watch);
+        return;
+    }
+}
+
+/* The lock is held while a watcher is called, so one that was removed is not called any more. */
 void cluster_watch_settings(struct cluster *cluster, struct bytes prefix,
                             group_setting_changed_fn *changed, void *context)
 {
-    struct setting_watch *watch = calloc(1, sizeof *watch);
-    CHECK(watch != NULL);
-    *watch = (struct setting_watch){.prefix = prefix, .changed = changed, .context = context};
-    pthread_mutex_lock(&cluster->lock);
-    watch->next = cluster->watches;
-    cluster->watches = watch;
-    pthread_mutex_unlock(&cluster->lock);
+    struct setting_watch *watch = changed != NULL ? calloc(1, sizeof *watch) : NULL;
+    CHECK(watch != NULL || changed == NULL);
+    pthread_mutex_lock(&cluster->watch_lock);
+    if (watch == NULL) {
+        unwatch(cluster, prefix);
+    } else {
+        *watch = (struct setting_watch){
+            .next = cluster->watches, .prefix = prefix, .changed = changed, .context = context};
+        cluster->watches = watch;
+    }
+    pthread_mutex_unlock(&cluster->watch_lock);
 }

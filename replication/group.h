@@ -91,6 +91,7 @@ struct group_peer_status {
     uint64_t landed_bytes;        /* of bodies it has written, as it says */
     /* as the primary sees it; UINT64_MAX elsewhere */
     uint64_t acked_psn, lag_records, lag_ns;
+    uint64_t lag_bytes; /* of records and the data they bring; UINT64_MAX, too: more than can be told at once */
 };
 struct group_status {
     uint64_t epoch, term, psn_committed, psn_applied, psn_last, psn_first; /* the log: first..last */
@@ -194,7 +195,8 @@ void group_fresh(struct group *group, struct group_ask *ask);
 enum err group_setting(struct group *group, struct bytes name, uint8_t *out, size_t out_max, size_t *ret_size) MUST_USE;
 enum err group_settings(struct group *group, struct bytes prefix, setting_each_fn *each, void *context) MUST_USE;
 /* Settings whose name begins with `prefix` may be changed through another node: changed() is then called, on the group's own thread, after the change can
- * be read here. Watchers stay until group_close().
+ * be read here. `changed` NULL
+ * removes the watcher of that prefix, which is not called any more when this returns.
  * Alone nothing changes under anybody, and nothing is called. */
 typedef void group_setting_changed_fn(void *context, struct bytes name);
 void group_watch_settings(struct group *group, struct bytes prefix, group_setting_changed_fn *changed, void *context);
