@@ -195,7 +195,8 @@ void commit_drain(struct volume *volume)
     while (atomic_load(&commit->queue) != NULL || commit->first != NULL)
         (void)commit_step(volume);
     bool is_unsynced = atomic_load(&commit->seq) != atomic_load(&commit->synced_seq);
-    atomic_store(&commit->flush_wanted, commit->change_count > 0 || is_unsynced);
+    bool will_be = volume->has_log && commit__has_work(volume); /* without anybody who waits */
+    atomic_store(&commit->flush_wanted, commit->change_count > 0 || is_unsynced || will_be);
     (void)commit_step(volume);
 }
 

@@ -476,6 +476,10 @@ static enum err become_dirty(struct volume *volume, struct err_trail *trail)
     volume->superblock.mount_epoch++;
     volume->superblock.state = SUPERBLOCK_DIRTY;
     volume->superblock.durable_commit_seq = atomic_load(&volume->commit.seq);
+    /* What a process that was killed wrote without a sync was read, but may not be durable. */
+    enum err e = volume->has_log ? claim_index(volume, trail) : ERR_OK;
+    if (e)
+        return e;
     return superblock_write(volume->superblock_file, &volume->superblock, trail);
 }
 

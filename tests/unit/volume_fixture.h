@@ -213,16 +213,16 @@ static inline void fixture_finish_writes(struct fixture *f, struct write_wait *w
     fail_msg("a write never ended");
 }
 
-/* Writes a body of `size` bytes made from `seed`, several slots in flight. On an error it is
- * closed. */
-static inline enum err fixture_body(struct fixture *f, uint64_t size, bool is_known, uint64_t seed,
-                                    struct body **ret_body)
+/* Writes a body of `size` bytes made from `seed` under the id given, if any, several slots in
+ * flight. On an error it is closed. */
+static inline enum err fixture_body_as(struct fixture *f, struct data_id id, uint64_t size,
+                                       bool is_known, uint64_t seed, struct body **ret_body)
 {
     struct body *body;
     struct write_wait waits[FIXTURE_SLOTS];
-    enum err e =
-        body_open(f->volume, &(struct body_options){f->loop, is_known ? size : BODY_SIZE_UNKNOWN},
-                  &body, &f->trail);
+    struct body_options options = {
+        .loop = f->loop, .size = is_known ? size : BODY_SIZE_UNKNOWN, .id = id};
+    enum err e = body_open(f->volume, &options, &body, &f->trail);
     if (e)
         return e;
     uint64_t offset = 0;
@@ -253,6 +253,12 @@ static inline enum err fixture_body(struct fixture *f, uint64_t size, bool is_kn
     assert_int_equal(body_size(body), size);
     *ret_body = body;
     return ERR_OK;
+}
+
+static inline enum err fixture_body(struct fixture *f, uint64_t size, bool is_known, uint64_t seed,
+                                    struct body **ret_body)
+{
+    return fixture_body_as(f, (struct data_id){0}, size, is_known, seed, ret_body);
 }
 
 static inline void fixture_put_mutation(struct fixture *f, struct commit_wait *wait,
