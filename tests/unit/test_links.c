@@ -326,25 +326,46 @@ static void messages_of_every_size_come_whole_and_in_order_both_ways(void **stat
     assert_int_equal(link_message(link_to(cluster, 0, 1), 0, parts, 2), ERR_TOO_LARGE);
 }
 
-/* `sizes` in turn, as many as are taken, until `count` are through. */
-static void stream(struct cluster *cluster, uint32_t count, const uint32_t *sizes, unsigned rows)
+/* `sizes` in turn, as many as are taken, until `count` are through; false: the link went down. */
+static bool stream_once(struct cluster *cluster, uint32_t count, const uint32_t *sizes,
+                        unsigned rows)
 {
     struct link *link = link_to(cluster, 0, 1);
-    struct seen *from = &cluster->nodes[0].seen[1];
-    unsigned busy = 0;
-    for (uint32_t n = 0; n < count;) {
+    const struct seen *from = &cluster->nodes[0].seen[1], *to = &cluster->nodes[1].seen[0];
+    unsigned busy = 0, downs = from->downs;
+    for (uint32_t n = 0; n < count && from->downs == downs;) {
         enum err e = send_message(link, n, sizes[n % rows]);
         if (e == ERR_OK) {
             n++;
-            continue;
+        } else if (e == ERR_CLOSED) {
+            AWAIT(cluster, from->downs > downs);
+        } else {
+            assert_int_equal(e, ERR_BUSY);
+            busy++;
+            unsigned rooms = from->rooms;
+            AWAIT(cluster, from->rooms > rooms || from->downs > downs);
         }
-        assert_int_equal(e, ERR_BUSY);
-        busy++;
-        unsigned rooms = from->rooms;
-        AWAIT(cluster, from->rooms > rooms);
     }
-    AWAIT(cluster, cluster->nodes[1].seen[0].messages_in == count);
+    AWAIT(cluster, to->messages_in == count || from->downs > downs);
+    if (from->downs > downs)
+        return false;
     assert_true(busy > 0);
+    return true;
+}
+
+/*
+ * Over soft-RoCE in an emulated guest a few MB on their way outlast the time for an
+ * acknowledgement; the kernel (6.1) then sends them again, and now and then its other end calls
+ * that an invalid request. So there, and only there, a link may break, and another try is made.
+ */
+static void stream(struct cluster *cluster, uint32_t count, const uint32_t *sizes, unsigned rows)
+{
+    unsigned tries = links_case.choice == TRANSPORT_FORCE_VERBS ? 5 : 1;
+    while (!stream_once(cluster, count, sizes, rows)) {
+        assert_int_not_equal(--tries, 0);
+        AWAIT(cluster, all_up(cluster));
+        forget(cluster);
+    }
 }
 
 static void a_full_queue_says_busy_and_then_room(void **state)
