@@ -64,9 +64,11 @@ static struct path_flight *flight_take(struct path_send *send)
 
 /* ---- results ---- */
 
-static void body_sent(struct path_send *send, enum err e, uint32_t count)
+static void was_sent(struct path_send *send, enum err e, uint32_t count)
 {
-    send->body = bytes_slice(send->body, count, SIZE_MAX);
+    size_t of_head = count < send->head.size ? count : send->head.size;
+    send->head = bytes_slice(send->head, of_head, SIZE_MAX);
+    send->body = bytes_slice(send->body, count - of_head, SIZE_MAX);
     send->has_sent |= count > 0;
     if (!send->err && (e || count == 0))
         send->err = e ? e : ERR_PEER_CLOSED;
@@ -75,11 +77,16 @@ static void body_sent(struct path_send *send, enum err e, uint32_t count)
     flights_go(send);
 }
 
+static void head_sent(struct ring_op *op, enum err e, uint32_t count)
+{
+    was_sent(CONTAINER_OF(op, struct path_send, op), e, count);
+}
+
 static void flight_sent(struct ring_zero_copy *op, enum err e, uint32_t count)
 {
     struct path_flight *flight = CONTAINER_OF(op, struct path_flight, op);
     flight->count = count;
-    body_sent(flight->send, e, count);
+    was_sent(flight->send, e, count);
 }
 
 static void flight_released(struct ring_zero_copy *op, enum ring_usage usage)
@@ -105,18 +112,6 @@ static void flight_released(struct ring_zero_copy *op, enum ring_usage usage)
 }
 
 /* ---- sending ---- */
-
-static void head_sent(struct ring_op *op, enum err e, uint32_t count)
-{
-    struct path_send *send = CONTAINER_OF(op, struct path_send, op);
-    send->head = bytes_slice(send->head, count, SIZE_MAX);
-    send->has_sent |= count > 0;
-    if (!send->err && (e || count == 0))
-        send->err = e ? e : ERR_PEER_CLOSED;
-    if (!send->err && !path_progress(send, count))
-        send->err = ERR_TIMEOUT;
-    flights_go(send);
-}
 
 static void flights_go(struct path_send *send)
 {

@@ -9,7 +9,7 @@ import socket
 
 from checks import check, equal, finish, guarded, note
 from node import Node
-from probes import Copies
+from probes import Copies, Ubufs, zero_copy_over_loopback
 import lab
 import sigv4
 
@@ -109,6 +109,31 @@ def count(copies, node):
     put_in_chunks(copies, node, client, body)
 
 
+def zero_copy_sends(copies, ubufs, node):
+    """Sends that are not to copy: on loopback they do not, and the kernel copies for the receiver what they left alone (skb_copy_ubufs)."""
+    ubufs.clear()
+    sent = zero_copy_over_loopback(50000)
+    equal(ubufs.bytes(), sent, f"the counter: a zero-copy send of {sent} bytes")
+    lab.warm(node.pid)
+    client, size = node.client(), SIZES[-1]
+    body = random.Random(size).randbytes(size)
+    client.make_bucket(BUCKET)
+    client.put(BUCKET, "direct", body, payload=sigv4.UNSIGNED)
+    for path, theory in (("direct", 1), ("sendfile", 0), ("copy", 2)):
+        client.get(BUCKET, "direct", headers={"x-sluice-path": path})       # what it brings into the page cache is there
+        copies.clear()
+        ubufs.clear()
+        answer = client.get(BUCKET, "direct", headers={"x-sluice-path": path})
+        by_node, after_all = sum(copies.of(node.pid).values()), ubufs.bytes()
+        text = f"zero-copy = on, {path}: GET of {size} bytes"
+        check(answer.body == body and answer.headers.get("x-sluice-copies") == str(theory), f"{text}: the bytes, and {theory} copies told", repr(answer))
+        if path == "direct":                            # a packet that TCP sends again is copied again
+            check(by_node <= BESIDE and size <= after_all <= size + size // 4, f"{text}: no send copied, and the receiver's side did all of it",
+                  f"{by_node} and {after_all}")
+        else:
+            check(0 <= by_node - theory * size <= BESIDE and after_all == 0, f"{text}: as without", f"{by_node} and {after_all}")
+
+
 def main():
     directory = lab.format_and_mount("/dev/vda", "ext4", "/mnt/ext4")
     with Copies() as copies:
@@ -117,6 +142,9 @@ def main():
             calibrate(copies)
         with Node("lab-copies", directory=f"{directory}/data") as node, guarded("counting"):
             count(copies, node)
+        with Ubufs() as ubufs, Node("lab-copies-on", directory=f"{directory}/on", args=["--set", "get.zero-copy=on"]) as node, \
+                guarded("zero-copy sends"):
+            zero_copy_sends(copies, ubufs, node)
     finish()
 
 

@@ -5,11 +5,10 @@ reads by Direct I/O into the arena and sends from there is not copied by any CPU
 On loopback it is (skb_copy_ubufs), and it says that, too: both are held against what the kernel did.
 """
 import random
-import socket
 
 from checks import check, equal, finish, guarded, note, wait_until
 from node import Node
-from probes import Copies, Ubufs
+from probes import Copies, Ubufs, zero_copy_over_loopback
 import lab
 import netns
 import sigv4
@@ -54,15 +53,9 @@ class Here:
 
 
 def calibrate(ubufs):
-    """The counter counts: MSG_ZEROCOPY of a known amount over loopback, by this very process."""
-    so_zerocopy, msg_zerocopy = 60, 0x4000000
-    data = random.randbytes(50000)
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as one, server.accept()[0] as other:
-        one.setsockopt(socket.SOL_SOCKET, so_zerocopy, 1)
-        ubufs.clear()
-        sent = one.send(data, msg_zerocopy)
-        got = other.recv(sent, socket.MSG_WAITALL)
-        equal((got == data[:sent], ubufs.bytes()), (True, sent), f"the counter: a zero-copy send of {sent} bytes over loopback")
+    ubufs.clear()
+    sent = zero_copy_over_loopback(50000)
+    equal(ubufs.bytes(), sent, f"the counter: a zero-copy send of {sent} bytes over loopback, by this very process")
 
 
 def by_cards(here):
