@@ -47,7 +47,12 @@ static void print_status(const json_t *status)
                 json_text(volume, "reason")[0] != '\0' ? ": " : "", json_text(volume, "reason"));
     print_field("used", "%s", used);
     print_field("room for", "%s", capacity);
-    print_field("durability", "%s", json_text(volume, "durability"));
+    if (json_number(group, "members") > 1)
+        print_field("durability",
+                    "an acknowledged PUT is on the disk of every node in sync, %llu at least",
+                    (unsigned long long)json_number(group, "in_sync_min"));
+    else
+        print_field("durability", "%s", json_text(volume, "durability"));
     print_field("copies", "%llu node%s, %llu in sync, term %llu%s%s",
                 (unsigned long long)json_number(group, "members"),
                 json_number(group, "members") == 1 ? "" : "s",

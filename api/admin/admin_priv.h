@@ -74,6 +74,8 @@ void admin_reply_json(struct admin_reply *reply, int status, json_t *json); /* t
 
 /* So that what follows reads what any node acknowledged before. False: the reply says why it cannot be made sure of. */
 bool admin_freshen(struct admin *admin, struct admin_reply *reply);
+/* The same for what looks at this node's own disk, which is worth seeing also when it cannot be made sure of. */
+void admin_try_freshen(struct admin *admin);
 
 /* Gauges of the group and its peers, likewise of admin_metrics_open(). */
 void admin_group_metrics_open(struct admin *admin);

@@ -39,23 +39,34 @@ static void waiting_done(struct group_ask *ask)
 
 CLEANUP_DEFINE(loop_close, struct loop *)
 
-bool admin_freshen(struct admin *admin, struct admin_reply *reply)
+static enum err freshen(struct admin *admin, struct err_trail *trail)
 {
     if (group_is_fresh(admin->group))
-        return true;
+        return ERR_OK;
     CLEANUP(loop_close) struct loop *loop = NULL;
-    struct err_trail trail = {0};
     /* The poll backend: one eventfd is all this loop ever waits for. */
     enum err e =
         loop_open(&(struct loop_options){.name = "admin-fresh", .ring_choice = RING_FORCE_POLL},
-                  &loop, &trail);
-    if (e == ERR_OK) {
-        struct waiting waiting = {.ask = {.loop = loop, .done = waiting_done}};
-        group_fresh(admin->group, &waiting.ask); /* has a deadline of its own */
-        while (!waiting.is_done)
-            loop_run_once(loop, UINT64_MAX);
-        e = waiting.ask.err;
-    }
+                  &loop, trail);
+    if (e)
+        return e;
+    struct waiting waiting = {.ask = {.loop = loop, .done = waiting_done}};
+    group_fresh(admin->group, &waiting.ask); /* has a deadline of its own */
+    while (!waiting.is_done)
+        loop_run_once(loop, UINT64_MAX);
+    return waiting.ask.err;
+}
+
+void admin_try_freshen(struct admin *admin)
+{
+    enum err e = freshen(admin, NULL);
+    (void)e; /* what there is, is shown */
+}
+
+bool admin_freshen(struct admin *admin, struct admin_reply *reply)
+{
+    struct err_trail trail = {0};
+    enum err e = freshen(admin, &trail);
     if (e == ERR_OK)
         return true;
     struct group_status status;

@@ -85,6 +85,7 @@ static void show(struct admin *admin, const struct admin_request *request,
     struct bytes bucket, key;
     if (!object_names(request, reply, &bucket, &key))
         return;
+    admin_try_freshen(admin);
     json_t *json = NULL;
     enum err e = describe_object(admin->volume, bucket, key, depth, &json);
     reply_with(reply, e, json);
@@ -137,6 +138,7 @@ void admin_explain(struct admin *admin, const struct admin_request *request,
     json_t *json = NULL, *paths = NULL;
     if (!object_names(request, reply, &bucket_name, &key))
         return;
+    admin_try_freshen(admin);
     enum err e = admin->s3 != NULL ? ERR_OK : ERR_UNSUPPORTED;
     if (!e)
         e = describe_object(admin->volume, bucket_name, key, DESCRIBE_RECORD, &json);
