@@ -104,13 +104,16 @@ class Cluster:
             return f"127.0.0.1:{self.proxies.ports[seen_from, number]}"
         return f"127.0.0.1:{self.ports[number]}"
 
-    def member_config(self, number, more="", **instead):
-        """The configuration of one node; `instead`: keys of [cluster] that say something else (a test's lie)."""
+    def section(self, number, **instead):
+        """[cluster] of one node; `instead`: keys that say something else (a test's lie)."""
         keys = {"name": "test", "key-file": self.key, "node": number, "backend": "tcp", "listen": f"127.0.0.1:{self.ports[number]}",
                 "peers": ", ".join(f"{peer}={self.address(number, peer)}" for peer in self.numbers)}
         keys.update({key.replace("_", "-"): value for key, value in instead.items()})
         lines = "\n".join(f"{key} = {value}" for key, value in keys.items())
-        return f"[memory]\narena = 64MiB\n[log]\nlevel = info\n[cluster]\n{lines}\n{more}"
+        return f"[cluster]\n{lines}\n"
+
+    def member_config(self, number, more="", **instead):
+        return f"[memory]\narena = 64MiB\n[log]\nlevel = info\n{self.section(number, **instead)}{more}"
 
     def __getitem__(self, number):
         return self.members[number]
@@ -169,6 +172,13 @@ class Cluster:
 
     def heal(self):
         self.proxies.set("pass", self.proxies.pairs)
+
+    # ---- company for a node of another suite ----
+
+    def keep_company(self):
+        """Node 2 is that suite's; the other two run as long as it is used."""
+        del self.members[2]
+        return self
 
     # ---- the end ----
 

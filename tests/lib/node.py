@@ -4,6 +4,7 @@
         node.s3, node.access_key, node.secret_key
     # stopped by SIGTERM, exit code 0 and `sluice fsck --data` are checks of their own
 
+With SLUICE_CLUSTER=1 every node is a replica in a cluster of three: the other two run beside it, unseen by the suite.
 With SLUICE_TLS=1 the S3 port of every node speaks TLS, by a certificate made for the purpose that the suites' clients trust
 (`node.ca`); so each suite can be run either way.
 
@@ -27,6 +28,7 @@ OUT = os.environ.get("SLUICE_TEST_OUT", os.path.join(ROOT, "tests/out"))
 WORK = os.environ.get("SLUICE_TEST_DIR", os.path.join(OUT, "work"))
 BUILD = os.path.join(ROOT, os.environ.get("SLUICE_BUILD", "build"))
 TLS = bool(os.environ.get("SLUICE_TLS"))
+CLUSTER = bool(os.environ.get("SLUICE_CLUSTER"))
 ACCESS_KEY, SECRET_KEY = "AKIDTESTROOTKEY00001", "testSecretKey/with+signs=0123456789abcdef"
 READY_S, DRAIN_S = 60, 60
 
@@ -77,10 +79,19 @@ class Node:
         self.access_key, self.secret_key = ACCESS_KEY, SECRET_KEY
         self.creds = (ACCESS_KEY, SECRET_KEY)
         self.process, self.pid, self.s3, self.admin, self.log_start = None, 0, "", "", 0
+        self.is_asked = False           # to end; a second SIGTERM would cut what runs
+        self.company = self.find_company() if CLUSTER and type(self) is Node else None
         os.makedirs(os.path.join(OUT, "nodes"), exist_ok=True)
         self.log_path = os.path.join(OUT, "nodes", f"{name}.log")
         if directory is None and os.path.exists(self.log_path):
             os.unlink(self.log_path)
+
+    def find_company(self):
+        """Two more nodes of the same configuration, so that this one is a replica of their cluster."""
+        from cluster import Cluster  # pylint: disable=import-outside-toplevel, cyclic-import
+        company = Cluster(self.name, proxied=False)
+        self.config += "\n" + company.section(2)
+        return company.keep_company()
 
     @property
     def url(self):
@@ -101,11 +112,17 @@ class Node:
 
     def start(self, timeout_s=READY_S):
         """Returns when /readyz says 200; raises NotReady with the daemon's own words otherwise."""
+        for member in self.company or ():
+            if not member.is_running():
+                member.launch()
         self.launch()
-        return self.wait_ready(timeout_s)
+        self.wait_ready(timeout_s)
+        for member in self.company or ():
+            member.wait_ready(timeout_s)
+        return self
 
     def launch(self):
-        self.pid = 0
+        self.pid, self.is_asked = 0, False
         endpoint = os.path.join(self.dir, "endpoint.json")
         if os.path.exists(endpoint):
             os.unlink(endpoint)
@@ -186,7 +203,8 @@ class Node:
         self.process.wait()
 
     def ask_to_end(self):
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and self.process.poll() is None and not self.is_asked:
+            self.is_asked = True
             os.kill(self.pid or self.process.pid, signal.SIGTERM)
 
     def terminate(self, timeout_s=DRAIN_S):
@@ -211,6 +229,8 @@ class Node:
         check(code == 0, f"{self.name}: SIGTERM drains and exits 0", lambda: f"exit code {code}\n{self.log()[-3000:]}")
         code, text = self.fsck("--data")
         good = check(code == 0, f"{self.name}: fsck --data finds nothing", lambda: text[-3000:])
+        if self.company:
+            self.company.stop()
         if good and not self.keep and not os.environ.get("SLUICE_KEEP"):
             shutil.rmtree(self.base, ignore_errors=True)
 
@@ -227,5 +247,7 @@ class Node:
             self.stop()
         else:
             self.kill()
+            if self.company:
+                self.company.kill_all()
         return False
 
