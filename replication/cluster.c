@@ -235,6 +235,11 @@ void cluster_repair(struct cluster *cluster, struct group_repair *repair)
     repair_chunk(cluster->repair, repair);
 }
 
+static void repair_for_pull(void *context, struct group_repair *repair)
+{
+    cluster_repair(context, repair);
+}
+
 static enum err start(struct cluster *cluster, struct err_trail *trail)
 {
     enum err e = incoming_open(&(struct incoming_options){.loop = cluster->loop,
@@ -249,7 +254,9 @@ static enum err start(struct cluster *cluster, struct err_trail *trail)
         e = pull_open(&(struct pull_options){.loop = cluster->loop,
                                              .volume = cluster->volume,
                                              .work_pool = cluster->work_pool,
-                                             .incoming = cluster->incoming},
+                                             .incoming = cluster->incoming,
+                                             .repair = repair_for_pull,
+                                             .context = cluster},
                       &cluster->pull);
     if (e == ERR_OK)
         e = open_repair(cluster);

@@ -3,7 +3,8 @@
  *
  *     here: pull_ask --PULL--> there: pull_asked -> volume_data_lookup -> COMING, NOT_YET, GONE
  *           incoming <--chunks-- disk, by O_DIRECT into slots, each chunk checked against its sum
- *           done(COMPLETE)                                     nothing is sent that does not match
+ *           done(COMPLETE)                                     nothing is sent that does not match:
+ *                                                              it is repaired first, or not sent
  *
  * The asking side asks again while nothing comes: messages may be lost, and the other side may have
  * the record before its data. GONE is the word of a node that has applied the record and holds the
@@ -18,6 +19,7 @@
 #define REPLICATION_PULL_H
 
 #include "base/work.h"
+#include "replication/group.h"
 #include "replication/incoming.h"
 #include "replication/message.h"
 
@@ -51,6 +53,9 @@ struct pull_options {
     struct work_pool *work_pool;
     struct incoming *incoming;
     const struct pull_links *links; /* NULL: link_ctl(), link_chunk_send() */
+    /* As group_repair(): for a chunk that is to be sent and is damaged here. NULL: nobody can. */
+    void (*repair)(void *context, struct group_repair *repair);
+    void *context;
 };
 enum err pull_open(const struct pull_options *options, struct pull **ret_pull) MUST_USE;
 bool pull_is_idle(const struct pull *pull); /* nothing is read, looked up or being sent */

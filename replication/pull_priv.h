@@ -27,6 +27,11 @@ struct pull_chunk {
     struct slot *slot; /* ours until written() */
     struct disk_io io;
     bool is_used, is_read, is_sent;
+    struct disk_file *file; /* where its bytes lie */
+    uint64_t file_offset;
+    uint32_t repairs;
+    struct group_repair repair; /* of one of its sum chunks */
+    enum err damage;            /* what for */
 };
 
 struct pull_serve {

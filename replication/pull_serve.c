@@ -10,7 +10,8 @@
  *
  *     lookup on the pool --> for each chunk in turn: slot, read, check --> sent in that order -->
  * end ^                     |                   |
- *            `--- records of the next shard, on the pool     mismatch: DAMAGED, and no more is sent
+ *            `--- records of the next shard, on the pool     mismatch: repaired, and read again;
+ *                                                            else DAMAGED, and no more is sent
  *
  * Chunks are as long as the extent allows, at most a slot: an extent but the last of some data
  * holds whole sum chunks, so each chunk has the sums of exactly its bytes.
@@ -126,29 +127,22 @@ static void send_ready(struct pull_serve *serve)
 
 /* ---- reading ---- */
 
-static bool sums_match(const struct pull_chunk *c)
+/* The first of its sum chunks that does not match; sum_count: all do. */
+static uint32_t first_bad(const struct pull_chunk *c)
 {
     const struct link_chunk_head *head = &c->chunk.head;
     for (uint32_t i = 0; i < head->sum_count; i++) {
         uint32_t at = i * SUM_CHUNK_BYTES, left = head->size - at;
         uint32_t size = left < SUM_CHUNK_BYTES ? left : SUM_CHUNK_BYTES;
         if (xxh3_64(c->slot->data + at, size) != head->sums[i])
-            return false;
+            return i;
     }
-    return true;
+    return head->sum_count;
 }
 
-static void was_read(struct disk_io *io, enum err e, uint32_t count)
+static void chunk_is_read(struct pull_chunk *c, enum err e)
 {
-    struct pull_chunk *c = CONTAINER_OF(io, struct pull_chunk, io);
-    CHECK_MAGIC(c, PULL_CHUNK_MAGIC);
     struct pull_serve *serve = c->serve;
-    if (e == ERR_OK && count < c->chunk.head.size)
-        e = ERR_CORRUPT;
-    if (e == ERR_OK && !sums_match(c)) {
-        serve->pull->counts.damaged++;
-        e = ERR_CORRUPT;
-    }
     c->is_read = true;
     if (serve->is_over) {
         chunk_end(c);
@@ -158,6 +152,61 @@ static void was_read(struct disk_io *io, enum err e, uint32_t count)
     } else {
         serve_go(serve);
     }
+}
+
+static void submit_read(struct pull_chunk *c);
+
+static void chunk_repaired(struct group_repair *repair)
+{
+    struct pull_chunk *c = CONTAINER_OF(repair, struct pull_chunk, repair);
+    CHECK_MAGIC(c, PULL_CHUNK_MAGIC);
+    if (repair->err || c->serve->is_over)
+        chunk_is_read(c, c->damage);
+    else
+        submit_read(c);
+}
+
+/* Each of its sum chunks once; what the disk does not give back at all may be any of them. */
+static bool repairs(struct pull_chunk *c, uint32_t bad, enum err e)
+{
+    struct pull *pull = c->serve->pull;
+    if (pull->options.repair == NULL || c->serve->is_over || c->repairs >= c->chunk.head.sum_count)
+        return false;
+    uint32_t which = bad < c->chunk.head.sum_count ? bad : c->repairs;
+    c->repairs++;
+    c->damage = e;
+    c->repair = (struct group_repair){
+        .data = c->serve->id,
+        .offset = c->chunk.head.offset + (uint64_t)which * SUM_CHUNK_BYTES,
+        .loop = pull->options.loop,
+        .done = chunk_repaired,
+    };
+    pull->options.repair(pull->options.context, &c->repair);
+    return true;
+}
+
+static void was_read(struct disk_io *io, enum err e, uint32_t count)
+{
+    struct pull_chunk *c = CONTAINER_OF(io, struct pull_chunk, io);
+    CHECK_MAGIC(c, PULL_CHUNK_MAGIC);
+    uint32_t sums = c->chunk.head.sum_count, bad = sums;
+    if (e == ERR_OK && count < c->chunk.head.size)
+        e = ERR_IO; /* the file ends before the data does */
+    if (e == ERR_OK)
+        bad = first_bad(c);
+    if (bad < sums) {
+        c->serve->pull->counts.damaged++;
+        e = ERR_CORRUPT;
+    }
+    if (e == ERR_OK || !repairs(c, bad, e))
+        chunk_is_read(c, e);
+}
+
+static void submit_read(struct pull_chunk *c)
+{
+    uint32_t aligned = (c->chunk.head.size + DISK_ALIGN - 1) / DISK_ALIGN * DISK_ALIGN;
+    c->file->disk->ops->read(c->file, c->serve->pull->options.loop, &c->io, c->slot->data, aligned,
+                             c->file_offset, was_read);
 }
 
 static void slot_ready(struct arena_waiter *waiter, struct slot *slot)
@@ -209,9 +258,9 @@ static void read_chunk(struct pull_serve *serve, struct pull_chunk *c, struct sl
         return;
     }
     memcpy(c->chunk.head.sums, span->sums, c->chunk.head.sum_count * sizeof *span->sums);
-    uint32_t aligned = (size + DISK_ALIGN - 1) / DISK_ALIGN * DISK_ALIGN;
-    span->direct->disk->ops->read(span->direct, serve->pull->options.loop, &c->io, slot->data,
-                                  aligned, span->file_offset, was_read);
+    c->file = span->direct;
+    c->file_offset = span->file_offset;
+    submit_read(c);
 }
 
 static void load(struct pull_serve *serve);

@@ -5,6 +5,8 @@
 #include "volume_fixture.h"
 
 #include "replication/pull.h"
+#include "storage/log.h"
+#include "storage/repair.h"
 
 #define ITEMS 256u
 
@@ -29,6 +31,8 @@ struct node {
     unsigned lose; /* so many messages get lost */
     bool is_down;
     bool damages; /* a byte of each chunk on its way */
+    bool may_repair;
+    unsigned repairs_asked;
     unsigned done_runs;
     enum pull_outcome outcome;
     struct data_id done_id;
@@ -82,6 +86,34 @@ static enum err send_chunk(struct link *link, struct link_chunk *chunk)
     chunk->magic = LINK_CHUNK_MAGIC;
     push(node)->chunk = chunk;
     return ERR_OK;
+}
+
+static void repaired(struct loop_msg *msg)
+{
+    struct group_repair *repair = CONTAINER_OF(msg, struct group_repair, msg);
+    repair->done(repair);
+}
+
+/* Brings the seed's bytes, as a third node would. */
+#define SEED 5u
+static void fake_repair(void *context, struct group_repair *repair)
+{
+    struct node *node = context;
+    static _Alignas(DISK_ALIGN) uint8_t memory[SUM_CHUNK_BYTES];
+    struct object *object;
+    node->repairs_asked++;
+    repair->err = ERR_CORRUPT;
+    if (node->may_repair) {
+        assert_int_equal(volume_data_lookup(node->f.volume, repair->data, &object), ERR_OK);
+        uint64_t left = object_info(object)->size - repair->offset;
+        uint32_t size = left < SUM_CHUNK_BYTES ? (uint32_t)left : SUM_CHUNK_BYTES;
+        object_put(object);
+        fixture_fill(memory, SEED, repair->offset, size);
+        repair->err = volume_chunk_rewrite(node->f.volume, repair->data, repair->offset, memory,
+                                           size, &repair->trail);
+    }
+    repair->msg.deliver = repaired;
+    loop_post(repair->loop, &repair->msg);
 }
 
 static const struct pull_links links = {.ctl = send_ctl, .chunk_send = send_chunk};
@@ -216,7 +248,9 @@ static void node_up(struct node *node)
                                                       .volume = node->f.volume,
                                                       .work_pool = world->pool,
                                                       .incoming = node->incoming,
-                                                      .links = &links},
+                                                      .links = &links,
+                                                      .repair = fake_repair,
+                                                      .context = node},
                                &node->pull),
                      ERR_OK);
 }
@@ -386,21 +420,26 @@ static void bytes_damaged_on_the_way_are_pulled_again(void **state)
     expect_pulled(&data);
 }
 
-static void bytes_damaged_on_its_disk_are_not_sent(void **state)
+static void damage_at(struct node *node, const char *key, uint64_t offset)
 {
-    struct node *there = &world->nodes[1];
-    struct log_data data = put("k", MIB(3));
     struct object *object;
     struct read_plan plan;
     struct read_span span;
     char path[SEGMENT_PATH_BYTES_MAX];
-    assert_int_equal(fixture_lookup(&there->f, "k", &object), ERR_OK);
-    read_plan_open(&plan, object, MIB(2), 1);
+    assert_int_equal(fixture_lookup(&node->f, key, &object), ERR_OK);
+    read_plan_open(&plan, object, offset, 1);
     assert_int_equal(read_plan_span(&plan, &span), ERR_OK);
     segment_path(FIXTURE_DIR, span.segment, path);
-    assert_int_equal(disk_sim_flip_bit(there->f.sim, path, span.file_offset + 3, 2), ERR_OK);
+    assert_int_equal(disk_sim_flip_bit(node->f.sim, path, span.file_offset + 3, 2), ERR_OK);
     read_plan_close(&plan);
     object_put(object);
+}
+
+static void bytes_damaged_on_its_disk_are_not_sent(void **state)
+{
+    struct node *there = &world->nodes[1];
+    struct log_data data = put("k", MIB(3));
+    damage_at(there, "k", MIB(2));
     ask(&data);
     settle();
     assert_int_equal(world->nodes[0].done_runs, 0);
@@ -410,7 +449,23 @@ static void bytes_damaged_on_its_disk_are_not_sent(void **state)
     struct pull_counts counts;
     pull_counts(there->pull, &counts);
     assert_int_equal(counts.damaged, 1);
+    assert_int_equal(there->repairs_asked, 1);
     incoming_drop(world->nodes[0].incoming, data.id);
+}
+
+static void bytes_damaged_on_its_disk_are_repaired_and_sent(void **state)
+{
+    static const uint64_t at[] = {5, SUM_CHUNK_BYTES, MIB(2) - 4000, MIB(3) - 10};
+    struct node *there = &world->nodes[1];
+    struct log_data data = put("k", MIB(3));
+    there->may_repair = true;
+    for (size_t i = 0; i < COUNT_OF(at); i++)
+        damage_at(there, "k", at[i]);
+    ask(&data);
+    settle();
+    expect_outcome(1, PULL_COMPLETE);
+    assert_int_equal(there->repairs_asked, COUNT_OF(at));
+    expect_pulled(&data);
 }
 
 static void a_cut_at_any_moment_leaves_nothing_behind(void **state)
@@ -495,6 +550,7 @@ int main(void)
         TEST(lost_messages_are_sent_again),
         TEST(bytes_damaged_on_the_way_are_pulled_again),
         TEST(bytes_damaged_on_its_disk_are_not_sent),
+        TEST(bytes_damaged_on_its_disk_are_repaired_and_sent),
         TEST(a_cut_at_any_moment_leaves_nothing_behind),
         TEST(too_many_at_once_wait_their_turn),
         TEST(a_disk_error_on_either_side_is_got_over),
