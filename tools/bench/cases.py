@@ -5,6 +5,7 @@ import re
 import time
 
 from bench import MIB, Bare, Sluice, Table, fio, fio_clean, median, run
+from cases_cluster import CASES as CLUSTER
 from cases_get import GETS, hold, may_open
 
 def md5_rate(cores):
@@ -136,5 +137,5 @@ def rest(settings):
     return [table]
 
 
-CASES = {**GETS, "put-large": put_large, "put-small": put_small, "list": listing, "rest": rest}
+CASES = {**GETS, "put-large": put_large, "put-small": put_small, "list": listing, "rest": rest, **CLUSTER}
 GROUPS = {"gets": list(GETS), "put": ["put-large", "put-small"]}
