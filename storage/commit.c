@@ -122,23 +122,54 @@ void volume_log_trim(struct volume *volume, uint64_t below_psn)
         commit_wake(volume);
 }
 
+/* Whether it only applies what the log holds: its batch needs no sync. */
+bool commit__is_replay(const struct commit_item *item)
+{
+    return item->kind == COMMIT_MUTATION && CONTAINER_OF(item, struct mutation, item)->is_logged;
+}
+
+/*
+ * What only applies goes first, in an order of its own: it is written without a sync, so it is answered before the batch behind it waits for
+ * the disk. The two kinds do not depend on each other: a record is applied only after its row is durable, and rows that are cut are not applied.
+ */
+static void put_in_line(struct commit *commit, struct commit_item *oldest)
+{
+    struct commit_item **replays = &commit->first, **rest;
+    while (*replays != NULL && commit__is_replay(*replays))
+        replays = &(*replays)->next;
+    rest = *replays != NULL ? &commit->last->next : replays;
+    struct commit_item *behind = NULL, **end_of_behind = &behind; /* the new ones that wait for a sync */
+    for (struct commit_item *item = oldest, *next; item != NULL; item = next) {
+        next = item->next;
+        item->next = NULL;
+        if (!commit__is_replay(item)) {
+            *end_of_behind = item;
+            end_of_behind = &item->next;
+            continue;
+        }
+        item->next = *replays;
+        *replays = item;
+        if (rest == replays)
+            rest = &item->next;
+        replays = &item->next;
+    }
+    *rest = behind;
+    for (struct commit_item *item = commit->first; item != NULL; item = item->next)
+        commit->last = item;
+}
+
 void commit__take_queue(struct commit *commit)
 {
     if (atomic_load_explicit(&commit->queue, memory_order_relaxed) == NULL)
         return;
-    struct commit_item *newest = atomic_exchange(&commit->queue, NULL), *oldest = NULL,
-                       *last = newest;
+    struct commit_item *newest = atomic_exchange(&commit->queue, NULL), *oldest = NULL;
     while (newest != NULL) {
         struct commit_item *next = newest->next;
         newest->next = oldest;
         oldest = newest;
         newest = next;
     }
-    if (commit->last != NULL)
-        commit->last->next = oldest;
-    else
-        commit->first = oldest;
-    commit->last = last;
+    put_in_line(commit, oldest);
 }
 
 struct commit_item *commit__pop(struct commit *commit)

@@ -64,8 +64,11 @@ static enum err sync_segment(struct volume *volume, struct segment *segment,
 static enum err sync_bodies(struct volume *volume, struct err_trail *trail)
 {
     uint32_t count = 0;
+    bool is_replay =
+        volume->commit.first != NULL && commit__is_replay(volume->commit.first);
     for (struct commit_item *item = volume->commit.first;
-         item != NULL && count < COMMIT_MUTATIONS_MAX; item = item->next, count++) {
+         item != NULL && count < COMMIT_MUTATIONS_MAX && commit__is_replay(item) == is_replay;
+         item = item->next, count++) {
         commit__judge(volume, item);
         const struct body *body = commit__body(item);
         if (item->err || body == NULL)
@@ -86,7 +89,9 @@ static enum err sync_bodies(struct volume *volume, struct err_trail *trail)
 static void gather(struct volume *volume, struct commit_round *round)
 {
     struct commit *commit = &volume->commit;
-    while (commit->first != NULL && round->count < COMMIT_MUTATIONS_MAX &&
+    bool is_replay = commit->first != NULL && commit__is_replay(commit->first);
+    while (commit->first != NULL && commit__is_replay(commit->first) == is_replay &&
+           round->count < COMMIT_MUTATIONS_MAX &&
            kv_batch_size_bytes(commit->batch) < COMMIT_BATCH_BYTES_MAX) {
         struct commit_item *item = commit__pop(commit);
         commit__apply(volume, round, item);

@@ -30,6 +30,7 @@ struct commit_round {
 };
 
 /* ---- commit.c ---- */
+bool commit__is_replay(const struct commit_item *item);
 void commit__take_queue(struct commit *commit);
 struct commit_item *commit__pop(struct commit *commit); /* there is one */
 

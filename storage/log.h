@@ -10,9 +10,9 @@
  * when the mutation is refused, it is dropped. So data is never without an owner, whatever crashes
  * when. Rows that are applied stay for nodes that are behind, until volume_log_trim().
  *
- * The committer does all of it in the order of the calls, appends, saves and mutations alike, as
- * many in one synced write as are waiting. A batch of nothing but applied mutations is not synced:
- * after a crash the volume may be some numbers behind, and whoever keeps the group has the rows
+ * The committer does appends and saves in the order of the calls, as many in one synced write as
+ * are waiting. A record is applied after its append was answered, and what is applied goes before
+ * whatever waits for a sync. A batch of applied mutations is not synced itself: after a crash the volume may be some numbers behind, and whoever keeps the group has the rows
  * behind `applied` applied again, those that are committed; volume_open() cannot know which. Space
  * that such a batch frees is used again only after the next synced one.
  *

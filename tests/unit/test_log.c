@@ -153,7 +153,7 @@ static bool is_synced(struct fixture *f)
     return atomic_load(&f->volume->commit.seq) == atomic_load(&f->volume->commit.synced_seq);
 }
 
-static void appends_and_mutations_share_one_synced_write(void **state)
+static void appends_share_a_synced_write_and_what_is_applied_goes_before_it(void **state)
 {
     enum { COUNT = 8 };
     struct fixture f;
@@ -172,9 +172,6 @@ static void appends_and_mutations_share_one_synced_write(void **state)
         appends[i] =
             (struct append_wait){.a = {.psn = psn, .term = 7, .record = BYTES("r"), .body = body}};
         log_submit_append(&f, &appends[i]);
-        snprintf(keys[i], sizeof keys[i], "k%u", i);
-        log_put_mutation(&f, &puts[i], psn, keys[i], &pieces[i]);
-        fixture_submit(&f, &puts[i]);
         if (i == COUNT / 2)
             log_submit_save(&f, &save);
     }
@@ -183,6 +180,19 @@ static void appends_and_mutations_share_one_synced_write(void **state)
     assert_int_equal(fixture_status(&f).commits, commits + 1);
     assert_true(is_synced(&f));
     assert_true(save.is_done && save.s.err == ERR_OK);
+
+    struct append_wait next = {.a = {.psn = 2 + COUNT, .term = 7, .record = BYTES("r")}};
+    for (unsigned i = 0; i < COUNT; i++) {
+        if (i == COUNT / 2)
+            log_submit_append(&f, &next);
+        snprintf(keys[i], sizeof keys[i], "k%u", i);
+        log_put_mutation(&f, &puts[i], 2 + i, keys[i], &pieces[i]);
+        fixture_submit(&f, &puts[i]);
+    }
+    log_step(&f);
+    assert_int_equal(fixture_status(&f).commits, commits + 3);
+    assert_true(is_synced(&f));
+    assert_true(next.is_done && next.a.err == ERR_OK);
     log_crash(&f);
     assert_int_equal(log_range(&f).applied, 1 + COUNT);
     for (unsigned i = 0; i < COUNT; i++) {
@@ -765,7 +775,7 @@ int main(void)
         cmocka_unit_test(what_a_refused_record_brought_is_let_go_of),
         cmocka_unit_test(pieces_are_taken_only_from_a_source_that_is_still_there),
         cmocka_unit_test(errors_are_outcomes_or_this_nodes_own),
-        cmocka_unit_test(appends_and_mutations_share_one_synced_write),
+        cmocka_unit_test(appends_share_a_synced_write_and_what_is_applied_goes_before_it),
         cmocka_unit_test(a_crash_forgets_what_is_applied_and_not_what_is_appended),
         cmocka_unit_test(closing_syncs_what_is_applied),
         cmocka_unit_test(space_that_is_needed_is_not_held_back),
