@@ -303,8 +303,8 @@ void read_plan_advance(struct read_plan *plan, uint64_t size)
 
 /* ---- the shape of what is to come ---- */
 
-/* Records looked up to tell it, a microsecond or a few each: enough for 16 GiB in one piece or as many
- * parts as a client uploads at once. */
+/* Records looked up to tell it, a microsecond or a few each: enough for 16 GiB in one piece or as
+ * many parts as a client uploads at once. */
 #define SHAPE_LOOKUPS_MAX 64u
 
 bool read_plan_has_inline(const struct read_plan *plan)
@@ -316,15 +316,16 @@ bool read_plan_has_inline(const struct read_plan *plan)
         return true;
     for (uint32_t i = plan->piece_index; i < object->piece_count; i++) {
         const struct object_piece *piece = &object->pieces[i];
-        bool is_touched = piece->start < plan->end &&
-                          piece->start + piece->stored.piece.size > plan->offset;
+        bool is_touched =
+            piece->start < plan->end && piece->start + piece->stored.piece.size > plan->offset;
         if (is_touched && piece->stored.is_inline)
             return true;
     }
     return false;
 }
 
-/* Extents among these that hold bytes of [from, from + size), counted from the first one's start. */
+/* Extents among these that hold bytes of [from, from + size), counted from the first one's start.
+ */
 static uint32_t extents_touched(const struct extent *extents, uint32_t count, uint64_t from,
                                 uint64_t size)
 {
@@ -358,31 +359,49 @@ void read_plan_shape(const struct read_plan *plan, struct read_plan_shape *ret_s
             read_plan_advance(&walk, place.size);
             continue;
         }
-        shape.is_known = lookups++ < SHAPE_LOOKUPS_MAX &&
-                         load_window(&walk, &place, KV_MEMORY_ONLY) == ERR_OK;
+        shape.is_known =
+            lookups++ < SHAPE_LOOKUPS_MAX && load_window(&walk, &place, KV_MEMORY_ONLY) == ERR_OK;
         if (!shape.is_known)
             break;
         uint64_t shard_start = (uint64_t)walk.window->shard * DATA_SHARD_BYTES;
         uint64_t from = place.data_offset - shard_start;
         uint64_t size = min(place.size, DATA_SHARD_BYTES - from);
-        shape.extents += extents_touched(walk.window->extents, walk.window->extent_count, from, size);
+        shape.extents +=
+            extents_touched(walk.window->extents, walk.window->extent_count, from, size);
         read_plan_advance(&walk, size);
     }
     free(walk.window);
     *ret_shape = shape;
 }
 
+/* SPAN_TOO_LONG: `size` is not that of whole chunks of the span. */
+#define SPAN_TOO_LONG UINT32_MAX
+
+static uint32_t first_bad(const struct read_span *span, const uint8_t *data, uint64_t size)
+{
+    uint32_t i = 0;
+    for (uint64_t done = 0; done < size; i++) {
+        if (i >= span->chunk_count)
+            return SPAN_TOO_LONG;
+        uint64_t chunk = i + 1 == span->chunk_count ? span->last_chunk_size : SUM_CHUNK_BYTES;
+        if (chunk > size - done)
+            return SPAN_TOO_LONG;
+        if (xxh3_64(data + done, chunk) != span->sums[i])
+            return i;
+        done += chunk;
+    }
+    return span->chunk_count;
+}
+
+uint32_t read_span_first_bad(const struct read_span *span, const uint8_t *data, uint64_t size)
+{
+    uint32_t bad = span->inline_data != NULL ? span->chunk_count : first_bad(span, data, size);
+    return bad == SPAN_TOO_LONG ? span->chunk_count : bad;
+}
+
 enum err read_span_verify(const struct read_span *span, const uint8_t *data, uint64_t size)
 {
     if (span->inline_data != NULL)
         return ERR_OK; /* was judged when it was looked up */
-    for (uint64_t done = 0, i = 0; done < size; i++) {
-        if (i >= span->chunk_count)
-            return ERR_CORRUPT;
-        uint64_t chunk = i + 1 == span->chunk_count ? span->last_chunk_size : SUM_CHUNK_BYTES;
-        if (chunk > size - done || xxh3_64(data + done, chunk) != span->sums[i])
-            return ERR_CORRUPT;
-        done += chunk;
-    }
-    return ERR_OK;
+    return first_bad(span, data, size) == span->chunk_count ? ERR_OK : ERR_CORRUPT;
 }

@@ -28,7 +28,7 @@ struct read_plan {
 
 struct read_span {
     const uint8_t *inline_data; /* not NULL: the bytes themselves (inline object) */
-    int fd;                     /* buffered descriptor for sendfile; -1: none (no real Direct I/O, or no real disk) */
+    int fd; /* buffered descriptor for sendfile; -1: none (no real Direct I/O, or no real disk) */
     struct disk_file *buffered; /* borrowed, valid while the plan is open */
     struct disk_file *direct;
     uint64_t file_offset; /* where the next byte lies */
@@ -41,7 +41,7 @@ struct read_span {
     uint32_t chunk_count;
     uint32_t last_chunk_size;
     uint32_t segment, unit; /* where the extent begins, for receipts and errors */
-    struct data_id data;    /* whose bytes these are, and where in them chunk 0 begins: for repair */
+    struct data_id data; /* whose bytes these are, and where in them chunk 0 begins: for repair */
     uint64_t chunk_data_offset;
 };
 
@@ -73,5 +73,7 @@ void read_plan_shape(const struct read_plan *plan, struct read_plan_shape *ret_s
  */
 enum err read_span_verify(const struct read_span *span, const uint8_t *data,
                           uint64_t size) MUST_USE;
+/* Of the same bytes: the first chunk that does not match; chunk_count when all do. Pure. */
+uint32_t read_span_first_bad(const struct read_span *span, const uint8_t *data, uint64_t size);
 
 #endif

@@ -260,8 +260,6 @@ void path__window_cut(struct path_window *window, const struct read_span *span, 
 enum err path__window_check(const struct path_window *window, enum err e, uint32_t count) MUST_USE;
 uint32_t path__window_read_size(const struct path_window *window); /* whole units */
 enum slot_size path__slot_size(const struct path_send *send, uint64_t bytes);
-/* The first of its chunks that does not match. Pure. */
-uint32_t path__window_bad_chunk(const struct path_window *window);
 /* Says which bytes of the disk are bad, once they are known to be. */
 void path__log_corrupt(const struct path_window *window);
 /* Counts the extent the span lies in, when it is another than before. */

@@ -155,20 +155,6 @@ enum err path__window_check(const struct path_window *window, enum err e, uint32
     return read_span_verify(&window->span, window->slot->data, window->checked_size);
 }
 
-uint32_t path__window_bad_chunk(const struct path_window *window)
-{
-    struct read_span one = window->span;
-    uint32_t last = window->span.chunk_count - 1;
-    one.chunk_count = 1;
-    for (uint32_t i = 0; i < last; i++) {
-        one.sums = &window->sums[i];
-        one.last_chunk_size = SUM_CHUNK_BYTES;
-        if (read_span_verify(&one, window->slot->data + i * SUM_CHUNK_BYTES, SUM_CHUNK_BYTES))
-            return i;
-    }
-    return last;
-}
-
 enum slot_size path__slot_size(const struct path_send *send, uint64_t bytes)
 {
     const struct arena_share *share = loop_arena(send->loop);

@@ -59,13 +59,16 @@ static void window_was_repaired(struct group_repair *repair)
 /* Each chunk once. What the disk does not give back at all may be any of them. */
 static void window_repair(struct path_window *window, enum err e)
 {
-    uint32_t chunk =
-        e == ERR_CORRUPT ? path__window_bad_chunk(window) : window->repairs;
+    const struct read_span *span = &window->span;
+    uint32_t chunk = window->repairs;
+    if (e == ERR_CORRUPT)
+        chunk = read_span_first_bad(span, window->slot->data, window->checked_size);
+    CHECK(chunk < span->chunk_count);
     window->repairs++;
     window->damage = e;
     window->repair = (struct group_repair){
-        .data = window->span.data,
-        .offset = window->span.chunk_data_offset + (uint64_t)chunk * SUM_CHUNK_BYTES,
+        .data = span->data,
+        .offset = span->chunk_data_offset + (uint64_t)chunk * SUM_CHUNK_BYTES,
         .loop = window->send->loop,
         .done = window_was_repaired,
     };

@@ -80,19 +80,59 @@ static void rehash_update(struct s3_rehash *rehash, const uint8_t *data, uint32_
     s3_lane_add(&rehash->lane, &rehash->job);
 }
 
+static void rehash_submit(struct s3_rehash *rehash);
+
+static void rehash_repaired(struct group_repair *repair)
+{
+    struct s3_rehash *rehash = CONTAINER_OF(repair, struct s3_rehash, repair);
+    CHECK_MAGIC(rehash, REHASH_MAGIC);
+    if (repair->err)
+        rehash_over(rehash, rehash->damage);
+    else
+        rehash_submit(rehash);
+}
+
+/* Each chunk once; what the disk does not give back at all may be any of them. */
+static void rehash_repair(struct s3_rehash *rehash, enum err e)
+{
+    const struct read_span *span = &rehash->span;
+    uint32_t bad = rehash->repairs++;
+    if (e == ERR_CORRUPT)
+        bad = read_span_first_bad(span, rehash->slot->data, rehash->read_size);
+    rehash->damage = e;
+    rehash->repair = (struct group_repair){
+        .data = span->data,
+        .offset = span->chunk_data_offset + (uint64_t)bad * SUM_CHUNK_BYTES,
+        .loop = rehash->r->op.loop,
+        .done = rehash_repaired,
+    };
+    group_repair(s3_group(rehash->r), &rehash->repair);
+}
+
 static void rehash_was_read(struct disk_io *io, enum err e, uint32_t count)
 {
     struct s3_rehash *rehash = CONTAINER_OF(io, struct s3_rehash, io);
     CHECK_MAGIC(rehash, REHASH_MAGIC);
+    uint32_t chunks = (uint32_t)((rehash->read_size + SUM_CHUNK_BYTES - 1) / SUM_CHUNK_BYTES);
     if (!e && count < rehash->read_size)
-        e = ERR_CORRUPT;
+        e = ERR_IO; /* the file ends before the data does */
     if (!e)
         e = read_span_verify(&rehash->span, rehash->slot->data, rehash->read_size);
-    if (e) {
+    bool is_damaged = e == ERR_CORRUPT || err_family(e) == FAM_IO;
+    if (is_damaged && rehash->repairs < chunks)
+        rehash_repair(rehash, e);
+    else if (e)
         rehash_over(rehash, e);
-        return;
-    }
-    rehash_update(rehash, rehash->slot->data + rehash->skip, rehash->size);
+    else
+        rehash_update(rehash, rehash->slot->data + rehash->skip, rehash->size);
+}
+
+static void rehash_submit(struct s3_rehash *rehash)
+{
+    uint32_t aligned = (uint32_t)((rehash->read_size + DISK_ALIGN - 1) / DISK_ALIGN * DISK_ALIGN);
+    struct disk_file *file = rehash->span.direct;
+    file->disk->ops->read(file, rehash->r->op.loop, &rehash->io, rehash->slot->data, aligned,
+                          rehash->span.chunk_file_offset, rehash_was_read);
 }
 
 /* As many whole chunks of the span as the slot holds. */
@@ -107,10 +147,8 @@ static void rehash_read(struct s3_rehash *rehash)
     rehash->skip = (uint32_t)(span->file_offset - span->chunk_file_offset);
     uint64_t left = rehash->read_size - rehash->skip;
     rehash->size = (uint32_t)(left < span->size ? left : span->size);
-    uint32_t aligned = (uint32_t)((rehash->read_size + DISK_ALIGN - 1) / DISK_ALIGN * DISK_ALIGN);
-    struct disk_file *file = span->direct;
-    file->disk->ops->read(file, rehash->r->op.loop, &rehash->io, rehash->slot->data, aligned,
-                          span->chunk_file_offset, rehash_was_read);
+    rehash->repairs = 0;
+    rehash_submit(rehash);
 }
 
 static void rehash_go(struct s3_rehash *rehash)

@@ -1,7 +1,8 @@
 /*
  * Reading stored bytes to hash them, for copies that must tell a hash nobody has: the MD5 of a
  * slice, a checksum of another kind. One slot at a time by O_DIRECT, each chunk checked against its
- * stored sum before it counts; the worker serves others in between.
+ * stored sum before it counts, and repaired from another node when it differs; the worker serves
+ * others in between.
  *
  *     rehash_begin --> (span, read, verify, hash) ... --> r->op is woken; rehash_end
  */
@@ -25,7 +26,10 @@ struct s3_rehash {
     struct read_span span; /* being read */
     uint64_t read_size;    /* whole chunks of it */
     uint32_t skip, size;   /* of what was read: the bytes wanted */
-    uint8_t algorithm;     /* checksum wanted; 0: none */
+    uint32_t repairs;      /* of what is being read */
+    struct group_repair repair;
+    enum err damage;   /* what for */
+    uint8_t algorithm; /* checksum wanted; 0: none */
     struct digest md5, sum;
     struct s3_lane lane; /* the MD5's */
     struct s3_lane_job job;

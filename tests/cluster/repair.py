@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Bytes that go bad on the disk of a node among peers: a GET that meets them has them repaired and serves them, scrub repairs what nobody asks
 for, on the primary and on replicas, and what no node has whole is said."""
+import base64
+import hashlib
 import json
 import os
 import random
@@ -41,6 +43,19 @@ def by_reading(cluster, body):
         answer = node.client().get("disk", "read", headers={"range": f"bytes=0-{CHUNK - 1}"})
         equal((answer.status, answer.body == body[:CHUNK], repaired(node) - before), (206, True, len(offsets)),
               f"node {number}: read again, nothing is left to repair")
+
+
+def by_copying(cluster, body):
+    """A copy with a checksum that nobody has reads the source."""
+    node = cluster.replicas()[-1]
+    damage(node, "disk", "read", 4 * CHUNK, 30 * CHUNK + 1)
+    before = repaired(node)
+    answer = node.client().request("PUT", "/disk/copy", headers={"x-amz-copy-source": "/disk/read", "x-amz-checksum-algorithm": "SHA256"})
+    equal(answer.status, 200, "CopyObject with another checksum, of a source that is damaged on this node")
+    equal(repaired(node) - before, 2, "repaired both chunks")
+    answer = node.client().get("disk", "copy", headers={"x-amz-checksum-mode": "ENABLED"})
+    equal((answer.body == body, answer.headers.get("x-amz-checksum-sha256")),
+          (True, base64.b64encode(hashlib.sha256(body).digest()).decode()), "the copy has the right bytes and their SHA-256")
 
 
 def by_scrubbing(cluster):
@@ -96,7 +111,8 @@ def main():
         for key in ("read", "rest", "lost"):
             equal(client.put("disk", key, body).status, 200, f"PUT {key}")
         check(cluster.wait_in_sync() is not None, "all nodes are in sync")
-        for text, run in (("by reading", lambda: by_reading(cluster, body)), ("by scrubbing", lambda: by_scrubbing(cluster)),
+        for text, run in (("by reading", lambda: by_reading(cluster, body)),
+                          ("by copying", lambda: by_copying(cluster, body)), ("by scrubbing", lambda: by_scrubbing(cluster)),
                           ("everywhere", lambda: everywhere(cluster, body)), ("one away", lambda: while_one_is_away(cluster, body))):
             with guarded(text):
                 run()

@@ -141,17 +141,23 @@ void read_plan_advance(struct read_plan *plan, uint64_t size)
     plan->offset += size;
 }
 
-enum err read_span_verify(const struct read_span *span, const uint8_t *data, uint64_t size)
+uint32_t read_span_first_bad(const struct read_span *span, const uint8_t *data, uint64_t size)
 {
+    uint32_t bad = span->chunk_count;
     for (uint32_t i = 0; i < span->chunk_count; i++) {
         uint32_t chunk = i + 1 < span->chunk_count ? SUM_CHUNK_BYTES : span->last_chunk_size;
         CHECK(chunk <= size);
-        if (xxh3_64(data, chunk) != span->sums[i])
-            return ERR_CORRUPT;
+        if (bad == span->chunk_count && xxh3_64(data, chunk) != span->sums[i])
+            bad = i;
         data += chunk, size -= chunk;
     }
     CHECK(size == 0);
-    return ERR_OK;
+    return bad;
+}
+
+enum err read_span_verify(const struct read_span *span, const uint8_t *data, uint64_t size)
+{
+    return read_span_first_bad(span, data, size) == span->chunk_count ? ERR_OK : ERR_CORRUPT;
 }
 
 struct late_ask {
