@@ -83,9 +83,10 @@ class Member(Node):
 
 
 class Cluster:
-    def __init__(self, name, count=3, proxied=True, config="", directories=None, env=None):
-        """config: lines added to each node's; directories: {number: where its volume lies}."""
+    def __init__(self, name, count=3, proxied=True, config="", directories=None, env=None, hosts=None, backend="tcp"):
+        """config: lines added to each node's; directories: {number: where its volume lies}; hosts: {number: its address for the others}."""
         self.name, self.numbers = name, range(1, count + 1)
+        self.hosts, self.backend = hosts or {}, backend
         self.base = scratch(f"{name}-cluster")
         self.key = os.path.join(self.base, "cluster.key")
         with open(self.key, "w", encoding="ascii", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
@@ -102,11 +103,14 @@ class Cluster:
     def address(self, seen_from, number):
         if self.proxies and seen_from < number:
             return f"127.0.0.1:{self.proxies.ports[seen_from, number]}"
-        return f"127.0.0.1:{self.ports[number]}"
+        return self.own_address(number)
+
+    def own_address(self, number):
+        return f"{self.hosts.get(number, '127.0.0.1')}:{self.ports[number]}"
 
     def section(self, number, **instead):
         """[cluster] of one node; `instead`: keys that say something else (a test's lie)."""
-        keys = {"name": "test", "key-file": self.key, "node": number, "backend": "tcp", "listen": f"127.0.0.1:{self.ports[number]}",
+        keys = {"name": "test", "key-file": self.key, "node": number, "backend": self.backend, "listen": self.own_address(number),
                 "peers": ", ".join(f"{peer}={self.address(number, peer)}" for peer in self.numbers)}
         keys.update({key.replace("_", "-"): value for key, value in instead.items()})
         lines = "\n".join(f"{key} = {value}" for key, value in keys.items())
