@@ -14,7 +14,8 @@
 #include "base/cleanup.h"
 #include "base/ring_priv.h"
 
-#define TIMERS_FIRST 1024u /* the heap's size at start; it doubles */
+#define TIMERS_FIRST  1024u   /* the heap's size at start; it doubles */
+#define SPIN_FIRST_NS 10000ull /* about what a short answer takes between CPUs that are awake */
 
 /*
  * A turn of the loop: wait on the ring (its callbacks run), deliver messages, fire timers.
@@ -36,6 +37,7 @@ struct loop {
     char name[16];             /* what the kernel takes as a thread's name */
     uint64_t now_ns;
     bool is_in_turn;
+    uint64_t spin_ns, spin_max_ns; /* see adapt_spin() */
 
     /* Owned array of borrowed timers; [0] is unused, so that index 0 means "not running". */
     struct timer **heap;
@@ -322,17 +324,38 @@ static void loop_woken(void *context)
     loop->now_ns = clock_mono_ns(loop->clock);
 }
 
+/* As KVM polls before it halts: longer while events come soon, not at all once one has not. */
+static void adapt_spin(struct loop *loop, uint64_t waited_ns)
+{
+    if (waited_ns > loop->spin_max_ns)
+        loop->spin_ns = 0;
+    else if (waited_ns > loop->spin_ns)
+        loop->spin_ns = loop->spin_ns == 0 ? SPIN_FIRST_NS : 2 * loop->spin_ns;
+    if (loop->spin_ns > loop->spin_max_ns)
+        loop->spin_ns = loop->spin_max_ns;
+    ring_set_spin(loop->ring, loop->spin_ns);
+}
+
+void loop_stay_awake(struct loop *loop, uint64_t max_ns)
+{
+    loop->spin_max_ns = max_ns;
+    adapt_spin(loop, 0);
+}
+
 static void turn(struct loop *loop, uint64_t timeout_ns)
 {
     CHECK(!loop->is_in_turn); /* loop_run_once() from a callback */
     loop->is_in_turn = true;
     timeout_ns = timeout_until_timer(loop, timeout_ns);
+    uint64_t began_ns = loop->spin_max_ns > 0 ? clock_mono_ns(loop->clock) : 0;
     if (timeout_ns > 0) {
         atomic_store(&loop->is_asleep, true);
         if (atomic_load(&loop->mailbox) != NULL || atomic_load(&loop->is_stopping))
             timeout_ns = 0;
     }
     ring_wait(loop->ring, timeout_ns);
+    if (loop->spin_max_ns > 0)
+        adapt_spin(loop, loop->now_ns - began_ns);
     deliver_messages(loop);
     fire_timers(loop);
     loop->is_in_turn = false;

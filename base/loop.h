@@ -38,6 +38,13 @@ void loop_run(struct loop *loop);                           /* until loop_stop()
 void loop_run_once(struct loop *loop, uint64_t timeout_ns); /* one wait at most; for embedding and tests */
 void loop_stop(struct loop *loop);                          /* thread-safe */
 
+/*
+ * For a loop whose next event mostly comes sooner than a sleeping CPU wakes up (a peer's answer): it stays awake for it, at most
+ * max_ns, once two events have come so close together, and sleeps at once again when one has not. So an idle loop costs nothing,
+ * and one with traffic up to a core. 0, as at first: never.
+ */
+void loop_stay_awake(struct loop *loop, uint64_t max_ns);
+
 /* Monotonic time as of this turn of the loop: no system call. */
 uint64_t loop_now_ns(const struct loop *loop);
 struct clock *loop_clock(const struct loop *loop);

@@ -199,6 +199,11 @@ uint32_t ring_wait(struct ring *ring, uint64_t timeout_ns)
     return ran;
 }
 
+void ring_set_spin(struct ring *ring, uint64_t spin_ns)
+{
+    ring->spin_ns = spin_ns;
+}
+
 void ring_flush(struct ring *ring)
 {
     ring->ops->flush(ring);

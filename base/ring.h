@@ -131,6 +131,8 @@ bool ring_op_is_pending(const struct ring_op *op);
 /* Submits what is queued, waits at most timeout_ns (0: do not wait, UINT64_MAX: no limit) for something to end, runs callbacks.
  * Returns how many ran. */
 uint32_t ring_wait(struct ring *ring, uint64_t timeout_ns);
+/* The next waits look for results for so long before they sleep (0, as at first: they do not). On epoll it does nothing. */
+void ring_set_spin(struct ring *ring, uint64_t spin_ns);
 void ring_flush(struct ring *ring);
 
 #endif

@@ -34,6 +34,7 @@ struct ring_backend_ops {
 struct ring {
     const struct ring_backend_ops *ops;
     uint32_t pending; /* operations submitted and not ended */
+    uint64_t spin_ns; /* io_uring: to look for results before sleeping */
     bool is_waiting;  /* inside ring_wait() */
     bool has_fixed_buffers;
     bool has_splice;

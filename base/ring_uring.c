@@ -3,6 +3,7 @@
 #include <liburing.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -488,29 +489,48 @@ static uint32_t end_dropped(struct uring *uring)
     return ran;
 }
 
+/* ETIME, EINTR: nothing came. EAGAIN, EBUSY: the kernel wants its results taken first, and they
+ * will be. Anything else means that operations are lost (EBADR) or that a second thread uses the
+ * ring (EEXIST). */
+static void check_entered(int result)
+{
+    CHECK(result >= 0 || result == -ETIME || result == -EINTR || result == -EAGAIN ||
+          result == -EBUSY);
+}
+
+/* Awake for a while, because waking up would take longer than what is awaited. Whoever else wants
+ * this CPU may have it. */
+static void spin(struct uring *uring, uint64_t spin_ns)
+{
+    uint64_t until_ns = clock_mono_ns(clock_system()) + spin_ns;
+    do {
+        check_entered(io_uring_submit_and_get_events(&uring->io));
+        if (io_uring_cq_ready(&uring->io) > 0)
+            return;
+        (void)sched_yield(); /* cannot fail */
+    } while (clock_mono_ns(clock_system()) < until_ns);
+}
+
 /* Submits and waits with one system call; with none when results are there and nothing is to be
  * submitted. */
 static void enter(struct uring *uring, uint64_t timeout_ns)
 {
-    int result;
     struct __kernel_timespec timeout = {
         .tv_sec = (int64_t)(timeout_ns / NS_PER_SECOND),
         .tv_nsec = (long long)(timeout_ns % NS_PER_SECOND),
     };
     struct __kernel_timespec *limit = timeout_ns == UINT64_MAX ? NULL : &timeout;
+    if (uring->ring.spin_ns > 0 && timeout_ns > uring->ring.spin_ns &&
+        io_uring_cq_ready(&uring->io) == 0)
+        spin(uring, uring->ring.spin_ns);
     if (timeout_ns == 0 || io_uring_cq_ready(&uring->io) > 0) {
         if (io_uring_sq_ready(&uring->io) == 0 && io_uring_cq_ready(&uring->io) > 0)
             return;
-        result = io_uring_submit_and_get_events(&uring->io);
+        check_entered(io_uring_submit_and_get_events(&uring->io));
     } else {
         struct io_uring_cqe *cqe;
-        result = io_uring_submit_and_wait_timeout(&uring->io, &cqe, 1, limit, NULL);
+        check_entered(io_uring_submit_and_wait_timeout(&uring->io, &cqe, 1, limit, NULL));
     }
-    /* ETIME, EINTR: nothing came. EAGAIN, EBUSY: the kernel wants its results taken first, and they
-     * will be. Anything else means that operations are lost (EBADR) or that a second thread uses
-     * the ring (EEXIST). */
-    CHECK(result >= 0 || result == -ETIME || result == -EINTR || result == -EAGAIN ||
-          result == -EBUSY);
 }
 
 /* By the system call itself: liburing 2.3 declares io_uring_enable_rings() and its shared library

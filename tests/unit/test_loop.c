@@ -373,6 +373,47 @@ static void an_idle_loop_takes_no_processor_time(void **state)
     assert_in_range(after - before, 0, 3); /* on its way to sleep yet, on a busy machine */
 }
 
+static uint64_t thread_cpu_ns(void)
+{
+    struct timespec time;
+    assert_int_equal(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time), 0);
+    return (uint64_t)time.tv_sec * NS_PER_SECOND + (uint64_t)time.tv_nsec;
+}
+
+static void do_nothing(struct loop_msg *msg)
+{
+}
+
+/* Turns that follow each other at once make it stay awake; the first in which nothing comes makes
+ * it sleep again. With epoll it never stays awake, and nothing else changes. */
+static void a_loop_that_stays_awake_for_the_next_event_sleeps_when_none_comes(void **state)
+{
+    struct fixture *f = *state;
+    enum { MAX_MS = 20, IDLE = 10 };
+    loop_stay_awake(f->loop, MAX_MS * NS_PER_MS);
+    for (unsigned i = 0; i < 100; i++) {
+        struct loop_msg msg = {.deliver = do_nothing};
+        loop_post(f->loop, &msg);
+        loop_run_once(f->loop, UINT64_MAX);
+    }
+    uint64_t before = thread_cpu_ns();
+    for (unsigned i = 0; i < IDLE; i++)
+        loop_run_once(f->loop, 2 * MAX_MS * NS_PER_MS);
+    /* Once all of it, and not ten times. */
+    assert_in_range(thread_cpu_ns() - before, 0, 3 * MAX_MS * NS_PER_MS);
+    loop_stay_awake(f->loop, 0);
+    before = thread_cpu_ns();
+    loop_run_once(f->loop, 2 * MAX_MS * NS_PER_MS);
+    assert_in_range(thread_cpu_ns() - before, 0, MAX_MS * NS_PER_MS / 2);
+}
+
+static void each_single_message_to_a_loop_that_stays_awake_is_delivered(void **state)
+{
+    struct fixture *f = *state;
+    loop_stay_awake(f->loop, 100000);
+    each_single_message_to_a_sleeping_loop_wakes_it(state);
+}
+
 /* ---- the ring in the loop ---- */
 
 struct late {
@@ -444,6 +485,8 @@ int main(void)
         TEST(each_single_message_to_a_sleeping_loop_wakes_it),
         TEST(stopping_works_before_during_and_again),
         TEST(an_idle_loop_takes_no_processor_time),
+        TEST(a_loop_that_stays_awake_for_the_next_event_sleeps_when_none_comes),
+        TEST(each_single_message_to_a_loop_that_stays_awake_is_delivered),
         TEST(callbacks_see_the_time_after_the_wait_not_before),
         TEST(a_loop_has_its_share_of_the_arena),
     };
