@@ -139,8 +139,9 @@ struct transport_options {
     uint8_t cluster_key[32];
     uint32_t peers_max; /* connections with peers; strangers in the handshake have their own small
                            number */
-    uint64_t busy_poll_ns; /* how long to look for completions before sleeping; 0: not at all. Costs
-                              a core while there is traffic */
+    uint64_t busy_poll_ns; /* how long to stay awake for the next event while there is traffic, which
+                              may then cost a core; 0: not at all. On TCP by loop_stay_awake(), on
+                              verbs by looking for completions so long after the last one */
     const struct transport_handlers *handlers; /* borrowed */
     void *context;
     struct transport_faults *faults; /* borrowed */

@@ -32,42 +32,12 @@ struct tcp_stranger {
 
 struct tcp {
     struct transport *transport;
-    struct loop_msg spin;
-    bool spin_posted;
-    uint64_t active_ns; /* when bytes last came */
     int listen_fd;      /* owned */
     struct ring_op accept_op;
     struct timer accept_again;
     struct tcp_peer *peers; /* owned: the pool's */
     struct tcp_stranger strangers[STRANGERS_MAX];
 };
-
-/* ---- busy polling ---- */
-
-/* A message to itself keeps the loop from sleeping: the next turn looks at the sockets again. */
-static void spun(struct loop_msg *msg)
-{
-    struct tcp *tcp = CONTAINER_OF(msg, struct tcp, spin);
-    struct transport *t = tcp->transport;
-    tcp->spin_posted = !t->is_closing && tcp->active_ns + t->busy_poll_ns > loop_now_ns(t->loop);
-    if (tcp->spin_posted)
-        loop_post(t->loop, msg);
-    else
-        transport__turn_later(t);
-}
-
-void tcp__is_active(struct transport *t)
-{
-    struct tcp *tcp = t->backend;
-    if (t->busy_poll_ns == 0 || t->is_closing)
-        return;
-    tcp->active_ns = loop_now_ns(t->loop);
-    if (tcp->spin_posted)
-        return;
-    tcp->spin_posted = true;
-    tcp->spin.deliver = spun;
-    loop_post(t->loop, &tcp->spin);
-}
 
 static void set_options(int fd)
 {
@@ -352,6 +322,7 @@ static void accepted(struct ring_op *op, enum err e, uint32_t count)
 static void tcp_stop_listening(struct transport *t)
 {
     struct tcp *tcp = t->backend;
+    loop_stay_awake(t->loop, 0);
     timer_stop(t->loop, &tcp->accept_again);
     ring_cancel(loop_ring(t->loop), &tcp->accept_op);
     for (unsigned i = 0; i < STRANGERS_MAX; i++)
@@ -362,7 +333,7 @@ static void tcp_stop_listening(struct transport *t)
 static bool tcp_is_quiet(const struct transport *t)
 {
     const struct tcp *tcp = t->backend;
-    bool quiet = !ring_op_is_pending(&tcp->accept_op) && !tcp->spin_posted;
+    bool quiet = !ring_op_is_pending(&tcp->accept_op);
     for (unsigned i = 0; i < STRANGERS_MAX; i++)
         quiet = quiet && tcp->strangers[i].fd < 0;
     return quiet;
@@ -421,6 +392,7 @@ static enum err tcp_open(struct transport *t, struct err_trail *trail)
         return e;
     transport__interface_of((struct sockaddr *)&t->address, t->device, sizeof t->device);
     t->is_registered = ring_has_fixed_buffers(loop_ring(t->loop));
+    loop_stay_awake(t->loop, t->busy_poll_ns);
     accept_next(tcp);
     return ERR_OK;
 }

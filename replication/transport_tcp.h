@@ -56,7 +56,6 @@ static inline struct tcp_lane *tcp_lane_of(const struct transport_peer *peer, en
 }
 
 /* ---- transport_tcp.c ---- */
-void tcp__is_active(struct transport *t); /* bytes came: more may be near */
 
 /* ---- transport_tcp_lane.c ---- */
 void tcp__lane_init(struct tcp_lane *lane, struct transport_peer *peer, enum transport_lane id);

@@ -158,7 +158,6 @@ static void received(struct ring_op *op, enum err e, uint32_t count)
         tcp__lane_failed(lane, e ? e : ERR_PEER_CLOSED);
         return;
     }
-    tcp__is_active(lane->peer->transport);
     if (lane->lane == LANE_CTL)
         take_messages(lane, count);
     else

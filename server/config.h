@@ -124,9 +124,10 @@ typedef bool config_switch;       /* yes or no */
     X("cluster", "landing", cluster_landing, size, "auto", MIB(4), GIB(1), "auto",                                       \
       "Memory of the arena that one peer may write into, for each peer: what can be on its way.\n"                       \
       "auto: 32MiB.")                                                                                                    \
-    X("cluster", "busy-poll", cluster_busy_poll, duration, "0ms", 0, NS_PER_SECOND, "",                                  \
-      "How long the replication thread looks for traffic before it sleeps: lower latency while\n"                        \
-      "there is some, for a core. 0: it sleeps at once.")                                                                \
+    X("cluster", "busy-poll", cluster_busy_poll, duration, "50us", 0, NS_PER_SECOND, "",                                 \
+      "How long the replication thread stays awake for the next event while they come so close\n"                        \
+      "together: a peer's answer is there sooner than a sleeping processor. Without traffic it\n"                        \
+      "sleeps at once. 0: always.")                                                                                      \
     X("memory", "arena", memory_arena, size, "auto", MIB(8), TIB(1), "auto",                                             \
       "Memory that object bytes pass through, registered with the kernel once.\n"                                        \
       "auto: a sixteenth of the RAM, from 64MiB to 1GiB.")                                                               \

@@ -77,7 +77,7 @@ static enum exit_code options_parse(struct cli *cli, int argc, char *argv[],
                                     struct bench_transport_options *options, bool *serves)
 {
     const char *backend = "auto", *from = "127.0.0.1", *to = "127.0.0.1", *seconds = "3",
-               *busy_poll = NULL, *words[1];
+               *busy_poll = "50", *words[1];
     unsigned count;
     uint32_t busy_poll_us = 0;
     bool from_has_port, to_has_port;

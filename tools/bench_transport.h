@@ -28,7 +28,7 @@ enum exit_code bench_transport(struct cli *cli, int argc, char *argv[]);
     "  --to ADDRESS     the other side's; without a port it is started here, as a second thread\n" \
     "  --serve          be the other side, at --from ADDRESS:PORT, for one visitor\n" \
     "  --seconds N      for each of the three; 3 by default\n" \
-    "  --busy-poll US   look for completions so long before sleeping; 0 by default\n" \
+    "  --busy-poll US   stay awake so long for the next event while there is traffic; 50 by default, as in sluiced\n" \
     "\n" \
     "  sluice bench transport\n" \
     "  sluice bench transport --backend verbs --from 10.0.0.1 --to 10.0.0.2\n" \
