@@ -768,6 +768,92 @@ static void a_volume_gets_its_log_when_it_is_first_wanted(void **state)
     assert_int_equal(system(command), 0);
 }
 
+/* ---- with its own threads ---- */
+
+#define LIVE_ROWS 300u
+
+struct reader {
+    struct volume *volume;
+    pthread_t thread;
+    atomic_bool ends;
+    unsigned read;
+};
+
+/* Another thread looks at what is there while it changes. */
+static void *read_rows(void *context)
+{
+    struct reader *reader = context;
+    while (!atomic_load(&reader->ends)) {
+        struct log_range range;
+        struct log_row row;
+        volume_log_range(reader->volume, &range);
+        CHECK(range.applied <= range.last && range.first <= range.last + 1);
+        if (range.last > 0 && volume_log_read(reader->volume, range.last, &row) == ERR_OK) {
+            CHECK(bytes_equal(row.record, BYTES("a record")));
+            log_row_fini(&row);
+            reader->read++;
+        }
+    }
+    return NULL;
+}
+
+static void wait_for(struct fixture *f, const bool *is_done)
+{
+    for (unsigned turns = 0; !*is_done; turns++) {
+        assert_true(turns < 100000);
+        loop_run_once(f->loop, NS_PER_MS);
+    }
+}
+
+static void wait_until_synced(struct fixture *f)
+{
+    for (unsigned turns = 0; !is_synced(f); turns++) {
+        assert_true(turns < 60000);
+        loop_run_once(f->loop, NS_PER_MS);
+    }
+}
+
+static void threads_keep_a_log(void **state)
+{
+    struct fixture f;
+    fixture_init(&f, MIB(256));
+    assert_int_equal(fixture_format(&f, MIB(16)), ERR_OK);
+    struct volume_options options = {
+        .dir = FIXTURE_DIR, .disk = f.disk, .kv = f.kv, .has_log = true};
+    assert_int_equal(volume_open(&options, &f.volume, &f.trail), ERR_OK);
+    struct reader reader = {.volume = f.volume};
+    assert_int_equal(pthread_create(&reader.thread, NULL, read_rows, &reader), 0);
+    for (uint64_t psn = 1; psn <= LIVE_ROWS; psn++) {
+        struct append_wait append = {.a = {.psn = psn, .term = 7, .record = BYTES("a record")}};
+        struct commit_wait apply = {.m = {.kind = MUTATION_BUCKET_CREATE,
+                                          .bucket_name = BYTES("photos"),
+                                          .owner = BYTES("me"),
+                                          .region = BYTES("here")}};
+        log_submit_append(&f, &append);
+        wait_for(&f, &append.is_done);
+        assert_int_equal(append.a.err, ERR_OK);
+        log_mutation(&apply, psn);
+        fixture_submit(&f, &apply);
+        if (psn % 50 == 0)
+            volume_log_trim(f.volume, psn - 20);
+        wait_for(&f, &apply.is_done);
+        assert_int_equal(apply.m.err, psn == 1 ? ERR_OK : ERR_BUCKET_OWNED);
+    }
+    wait_until_synced(&f); /* without anybody who asks for it */
+    atomic_store(&reader.ends, true);
+    pthread_join(reader.thread, NULL);
+    assert_true(reader.read > 0);
+    struct log_range range = log_range(&f);
+    assert_int_equal(range.applied, LIVE_ROWS);
+    assert_int_equal(range.first, LIVE_ROWS - 20);
+    fixture_close_volume(&f);
+    kv_sim_crash(f.kv);
+    assert_int_equal(log_open(&f), ERR_OK);
+    assert_int_equal(log_range(&f).applied, LIVE_ROWS);
+    (void)log_check(&f);
+    fixture_fini(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -793,6 +879,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_appended_leaves_nothing),
         cmocka_unit_test(a_full_disk_takes_records_without_bodies),
         cmocka_unit_test(a_volume_gets_its_log_when_it_is_first_wanted),
+        cmocka_unit_test(threads_keep_a_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,14 +10,15 @@
  */
 #include "log_fixture.h"
 
-#define RECORDS   260u
-#define TAIL_MAX  3u
-#define PINS_MAX  3u
-#define UPLOADS   5u
-#define PIECES    3u
-#define DISK      MIB(512)
-#define TERM      7u
-#define TAIL_TERM 6u /* of records that were never committed */
+#define RECORDS         260u
+#define TAIL_MAX        3u
+#define PINS_MAX        3u
+#define UPLOADS         5u
+#define PIECES          3u
+#define DISK            MIB(512)
+#define B_SEGMENT_BYTES MIB(32)
+#define TERM            7u
+#define TAIL_TERM       6u /* of records that were never committed */
 
 /* ---- records ---- */
 
@@ -310,13 +311,51 @@ static void cut_tail(struct world *w)
     cut_to(w, last);
 }
 
+/* Which units of the second volume nobody may have, as of now. */
+struct used_units {
+    bool is_used[DISK / B_SEGMENT_BYTES][B_SEGMENT_BYTES / UNIT_BYTES];
+};
+
+static void note_used(struct world *w, struct used_units *used)
+{
+    clock_manual_advance(&w->b.clock, 1);
+    volume_step(w->b.volume); /* the keeper frees what it may */
+    for (uint32_t segment = 0; segment < DISK / B_SEGMENT_BYTES; segment++)
+        for (uint32_t unit = 0; unit < B_SEGMENT_BYTES / UNIT_BYTES; unit++)
+            used->is_used[segment][unit] = alloc_unit_is_used(w->b.volume->alloc, segment, unit);
+}
+
+/* What the crash brought back lies where nothing could have been written meanwhile. */
+static void check_used(struct world *w, const struct used_units *used)
+{
+    struct kv_iter *iter;
+    const struct kv_ops *ops = w->b.kv->ops;
+    struct kv_iter_options options = {.family = KV_EXTENT};
+    assert_int_equal(ops->iter_open(w->b.kv, &options, &iter), ERR_OK);
+    for (ops->iter_seek(iter, (struct bytes){0}); ops->iter_valid(iter); ops->iter_next(iter)) {
+        uint32_t segment, unit;
+        struct extent_record record;
+        assert_int_equal(key_extent_parse(ops->iter_key(iter), &segment, &unit), ERR_OK);
+        assert_int_equal(record_extent_get(ops->iter_value(iter), &record), ERR_OK);
+        for (uint32_t i = 0; i < record.units; i++)
+            assert_true(used->is_used[segment][unit + i]);
+    }
+    ops->iter_close(iter);
+}
+
 static void recover(struct world *w, bool is_crash)
 {
+    static struct used_units used;
+    bool is_noted = is_crash && !has_failed(w);
     drop_pins(w);
+    if (is_noted)
+        note_used(w, &used);
     if (is_crash)
         log_crash(&w->b);
     else
         log_reopen(&w->b);
+    if (is_noted)
+        check_used(w, &used);
     w->crashes += is_crash;
     struct log_range range = log_range(&w->b);
     assert_true(range.last >= w->b_last);
@@ -611,7 +650,7 @@ static void run(uint64_t seed, struct world *w)
     rand_seeded_init(&w->chances, seed);
     w->rand = &w->chances.rand;
     log_up(&w->a, DISK, MIB(16));
-    log_up(&w->b, DISK, MIB(32));
+    log_up(&w->b, DISK, B_SEGMENT_BYTES);
     clock_manual_advance(&w->b.clock, 77 * NS_PER_SECOND);
     while (w->committed < RECORDS) {
         commit_one(w);
