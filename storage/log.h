@@ -18,8 +18,8 @@
  *
  * An applied mutation has the same outcome on every node. What is wrong with this node alone is no
  * outcome: mutation_is_outcome() tells them apart. Then nothing of it was applied, its number
- * stays the next one, and what was queued behind it is refused as well (ERR_CLOSED): apply again,
- * from range.applied + 1. A node's own disk or index that refuses fails the volume.
+ * stays the next one, and what was queued behind it is refused as well (ERR_CANCELLED): apply
+ * again, from range.applied + 1. A node's own disk or index that refuses fails the volume.
  *
  * A volume has a log when it was once opened with volume_options.has_log; a build that does not
  * know logs can then only read it. One without has no trace of it.
