@@ -143,6 +143,9 @@ typedef bool config_switch;       /* yes or no */
       "auto: from the disk's size. A volume that is there keeps its own.")                                               \
     X("storage", "threads", storage_threads, number, "4", 1, 256, "",                                                    \
       "Threads for what waits for the disk: index reads that miss the caches, listings.")                                \
+    X("storage", "scrub-every", storage_scrub_every, duration, "28d", 0, 3650 * 86400 * NS_PER_SECOND, "",               \
+      "So often everything stored is read and held against its checksums by itself, 32MiB a\n"                         \
+      "second, or as `sluice scrub start --rate` said last. 0s: only when told to.")                                     \
     X("server", "drain-timeout", server_drain_timeout, duration, "30s", 0, 3600 * NS_PER_SECOND, "",                     \
       "How long running requests may take after SIGTERM before they are cut off.")                                       \
     X("log", "level", log_level, choice, "info", 0, 0, "error|warn|info|debug",                                          \

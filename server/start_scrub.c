@@ -10,9 +10,11 @@ static enum err repair(void *context, const struct damage *damage, struct err_tr
 enum err start__scrub(void *context, struct err_trail *trail)
 {
     struct node *node = context;
-    return scrub_open(
-        &(struct scrub_options){.volume = node->volume, .repair = repair, .context = node},
-        &node->scrub, trail);
+    return scrub_open(&(struct scrub_options){.volume = node->volume,
+                                              .repair = repair,
+                                              .context = node,
+                                              .every_ns = node->config.storage_scrub_every},
+                      &node->scrub, trail);
 }
 
 void start__scrub_stop(void *context)

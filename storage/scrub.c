@@ -50,6 +50,30 @@ static void write_note(struct scrub *scrub)
                     err_text(e));
 }
 
+/* ---- beginning a pass; under the lock ---- */
+
+static void begin_pass(struct scrub *scrub)
+{
+    struct scrub_status *status = &scrub->note.status;
+    *status = (struct scrub_status){
+        .state = SCRUB_RUNNING, .rate_bytes = status->rate_bytes, .started_ns = real_now(scrub)};
+    scrub->note.place = (struct scrub_place){.phase = SCRUB_EXTENTS};
+    scrub->is_anew = true;
+}
+
+/* Until a pass begins by itself; UINT64_MAX: none does. */
+static uint64_t due_in_ns(const struct scrub *scrub)
+{
+    const struct scrub_status *status = &scrub->note.status;
+    bool may = status->state == SCRUB_NEVER || status->state == SCRUB_DONE;
+    if (scrub->options.every_ns == 0 || !may)
+        return UINT64_MAX; /* one that somebody paused stays so */
+    uint64_t from_ns =
+        status->started_ns > scrub->note.since_ns ? status->started_ns : scrub->note.since_ns;
+    uint64_t now_ns = real_now(scrub), gone_ns = now_ns > from_ns ? now_ns - from_ns : 0;
+    return gone_ns < scrub->options.every_ns ? scrub->options.every_ns - gone_ns : 0;
+}
+
 /* ---- a step ---- */
 
 static void count(const struct scrub_result *result)
@@ -85,6 +109,9 @@ static bool take_in(struct scrub *scrub, const struct scrub_result *result)
 static bool step(struct scrub *scrub, uint64_t *ret_bytes)
 {
     pthread_mutex_lock(&scrub->lock);
+    bool is_due = due_in_ns(scrub) == 0;
+    if (is_due)
+        begin_pass(scrub);
     bool is_running = scrub->note.status.state == SCRUB_RUNNING && !scrub->is_stopping;
     struct scrub_place place = scrub->note.place;
     if (scrub->is_anew) {
@@ -101,10 +128,10 @@ static bool step(struct scrub *scrub, uint64_t *ret_bytes)
     scrub__walk(scrub, &place, &result);
     count(&result);
     pthread_mutex_lock(&scrub->lock);
-    bool is_due = !scrub->is_anew && take_in(scrub, &result);
+    bool is_noted = !scrub->is_anew && take_in(scrub, &result);
     struct scrub_status status = scrub->note.status;
     pthread_mutex_unlock(&scrub->lock);
-    if (is_due)
+    if (is_noted || is_due)
         write_note(scrub);
     if (result.ended_pass)
         LOG(LOG_INFO, "storage",
@@ -125,22 +152,33 @@ bool scrub_step(struct scrub *scrub)
 
 /* ---- the thread ---- */
 
-/* Until told something, for the time that so many bytes may take, or for ever. */
+#define LOOK_NS (3600 * NS_PER_SECOND) /* the clock on the wall may be set */
+
+/* Until told something, or for the time that so many bytes may take. UINT64_MAX: for as long as
+ * there is nothing to do. */
 static void rest(struct scrub *scrub, uint64_t for_ns)
 {
+    bool is_idle = for_ns == UINT64_MAX;
+    pthread_mutex_lock(&scrub->lock);
+    if (is_idle)
+        for_ns = due_in_ns(scrub);
+    pthread_mutex_unlock(&scrub->lock);
+    bool is_timed = for_ns != UINT64_MAX;
+    if (is_idle && is_timed && for_ns > LOOK_NS)
+        for_ns = LOOK_NS;
     struct timespec until;
     (void)clock_gettime(CLOCK_MONOTONIC, &until); /* what the condition variable counts in */
-    uint64_t until_ns = (uint64_t)until.tv_sec * NS_PER_SECOND + (uint64_t)until.tv_nsec + for_ns;
+    uint64_t until_ns =
+        (uint64_t)until.tv_sec * NS_PER_SECOND + (uint64_t)until.tv_nsec + (is_timed ? for_ns : 0);
     until.tv_sec = (time_t)(until_ns / NS_PER_SECOND);
     until.tv_nsec = (long)(until_ns % NS_PER_SECOND);
     pthread_mutex_lock(&scrub->lock);
     int rc = 0;
     while (rc == 0 && !scrub->is_stopping) {
-        bool is_resting = scrub->note.status.state != SCRUB_RUNNING;
-        if (for_ns == UINT64_MAX && !is_resting)
+        if (is_idle && scrub->note.status.state == SCRUB_RUNNING)
             break;
-        rc = for_ns == UINT64_MAX ? pthread_cond_wait(&scrub->wake, &scrub->lock)
-                                  : pthread_cond_timedwait(&scrub->wake, &scrub->lock, &until);
+        rc = is_timed ? pthread_cond_timedwait(&scrub->wake, &scrub->lock, &until)
+                      : pthread_cond_wait(&scrub->wake, &scrub->lock);
     }
     pthread_mutex_unlock(&scrub->lock);
 }
@@ -271,6 +309,10 @@ enum err scrub_open(const struct scrub_options *options, struct scrub **ret_scru
     metric_register(&repaired_chunks);
     metric_register(&passes);
     restore(scrub);
+    if (scrub->note.since_ns == 0 && options->every_ns > 0) {
+        scrub->note.since_ns = real_now(scrub);
+        write_note(scrub);
+    }
     bool wants_thread = options->volume->threads == VOLUME_THREADS;
     bool has_memory = scrub->memory != NULL;
     if (has_memory && wants_thread)

@@ -5,7 +5,7 @@
  *
  *     NEVER --start--> RUNNING --all was read--> DONE --start--> RUNNING ...
  *                       |   ^
- *                     pause start
+ *                     pause start                     `-- or by itself, when it is time
  *                       v   |
  *                      PAUSED
  *
@@ -41,6 +41,7 @@ struct scrub_options {
     struct volume *volume;   /* borrowed */
     scrub_repair_fn *repair; /* NULL: nobody can */
     void *context;
+    uint64_t every_ns; /* a pass begins by itself so long after the last one began; 0: never */
 };
 /* B. Goes on with a pass that was running. */
 enum err scrub_open(const struct scrub_options *options, struct scrub **ret_scrub,

@@ -35,6 +35,7 @@ void scrub__note_encode(const struct scrub_note *note, uint8_t out[SCRUB_NOTE_LE
     put_le64(out + 80, status->data_count);
     put_le64(out + 88, status->damaged);
     put_le64(out + 96, status->repaired);
+    put_le64(out + 104, note->since_ns);
     put_le64(out + SUM_OFFSET, xxh3_64(out, SUM_OFFSET));
 }
 
@@ -64,6 +65,7 @@ enum err scrub__note_decode(const uint8_t in[SCRUB_NOTE_LENGTH], struct scrub_no
                 .data = {get_le64(in + 24), get_le64(in + 32)},
                 .offset = get_le64(in + 40),
             },
+        .since_ns = get_le64(in + 104),
     };
     bool is_good =
         state <= SCRUB_DONE && phase <= SCRUB_INLINE && note.status.rate_bytes >= SCRUB_RATE_MIN &&

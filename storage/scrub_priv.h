@@ -29,6 +29,7 @@ struct scrub_place {
 struct scrub_note {
     struct scrub_status status; /* sentence and total_bytes are not kept */
     struct scrub_place place;
+    uint64_t since_ns; /* real time: the first pass is due from then; 0: nobody counted yet */
 };
 void scrub__note_encode(const struct scrub_note *note, uint8_t out[SCRUB_NOTE_LENGTH]);
 enum err scrub__note_decode(const uint8_t in[SCRUB_NOTE_LENGTH],

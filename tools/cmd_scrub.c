@@ -144,7 +144,8 @@ const struct command cmd_scrub = {
         "its log and here. (sluice fsck --data does the same to a volume that nobody serves.)\n"
         "\n"
         "start goes on where the last pass was paused, or begins a new one; --anew always\n"
-        "begins. A pass that was running goes on by itself when the node is started again.\n"
+        "begins. A pass that was running goes on by itself when the node is started again, and\n"
+        "one begins by itself every four weeks, or as [storage] scrub-every says.\n"
         "\n"
         "  --rate SIZE   so much a second: 1MiB to 16GiB; 32MiB to begin with, then as before\n"
         "  --wait        until the pass has ended\n"
@@ -152,7 +153,5 @@ const struct command cmd_scrub = {
         "Exit code 4: there are damaged chunks that were not repaired.\n"
         "\n"
         "  sluice scrub start --rate 100MiB\n"
-        "  sluice scrub status --json\n"
-        "  0 3 * * 0  root  sluice --dir /srv/sluice scrub start --anew --wait   # weekly, by "
-        "cron\n",
+        "  sluice scrub status --json\n",
 };

@@ -309,6 +309,49 @@ static void a_note_is_judged(void **state)
     assert_int_equal(scrub__note_decode(bytes, &note), ERR_FORMAT_NEWER);
 }
 
+/* Begun by hand or by itself, the next is due so long after; a pause holds, being closed does not.
+ */
+static void a_pass_begins_by_itself_when_it_is_time(void **state)
+{
+    const uint64_t every_ns = 3600 * NS_PER_SECOND;
+    struct world w;
+    struct scrub_status status;
+    world_up(&w);
+    assert_int_equal(fixture_put(&w.f, "k", MIB(2), SEED), ERR_OK);
+    scrub_close(w.scrub);
+    struct scrub_options options = {.volume = w.f.volume, .every_ns = every_ns};
+    assert_int_equal(scrub_open(&options, &w.scrub, &w.f.trail), ERR_OK);
+    assert_false(scrub_step(w.scrub));
+    for (unsigned pass = 0; pass < 3; pass++) {
+        clock_manual_advance(&w.f.clock, every_ns - 1);
+        assert_false(scrub_step(w.scrub));
+        scrub_close(w.scrub);
+        assert_int_equal(scrub_open(&options, &w.scrub, &w.f.trail), ERR_OK);
+        assert_false(scrub_step(w.scrub));
+        clock_manual_advance(&w.f.clock, 1);
+        assert_true(scrub_step(w.scrub));
+        while (scrub_step(w.scrub))
+            ;
+        scrub_status(w.scrub, &status);
+        assert_int_equal(status.state, SCRUB_DONE);
+        assert_int_equal(status.verified_bytes, MIB(2));
+    }
+    clock_manual_advance(&w.f.clock, every_ns);
+    assert_true(scrub_step(w.scrub));
+    scrub_pause(w.scrub);
+    clock_manual_advance(&w.f.clock, 10 * every_ns);
+    assert_false(scrub_step(w.scrub));
+    scrub_close(w.scrub);
+    options.every_ns = 0;
+    assert_int_equal(scrub_open(&options, &w.scrub, &w.f.trail), ERR_OK);
+    assert_int_equal(scrub_start(w.scrub, 0, true, &w.f.trail), ERR_OK);
+    while (scrub_step(w.scrub))
+        ;
+    clock_manual_advance(&w.f.clock, 10 * every_ns);
+    assert_false(scrub_step(w.scrub)); /* nobody wants it */
+    world_down(&w);
+}
+
 static void a_rate_out_of_bounds_is_refused(void **state)
 {
     struct world w;
@@ -481,6 +524,7 @@ int main(void)
         cmocka_unit_test(a_pass_goes_on_where_it_was),
         cmocka_unit_test(a_damaged_note_begins_anew),
         cmocka_unit_test(a_note_is_judged),
+        cmocka_unit_test(a_pass_begins_by_itself_when_it_is_time),
         cmocka_unit_test(a_rate_out_of_bounds_is_refused),
         cmocka_unit_test(only_the_right_bytes_are_written),
         cmocka_unit_test(a_chunk_is_read_or_said_to_be_damaged),
