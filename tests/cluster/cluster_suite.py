@@ -3,7 +3,8 @@
 
     tests/cluster/cluster_suite.py [--seed N] [--seconds N] [section...]
 
-Sections: basics, settings, strangers, faults, full_disk, broken_disk, corrupt. --seconds: load under each fault. The seed is printed and
+Sections: basics, settings, strangers, faults, full_disk, broken_disk, corrupt; and by hand soak: faults drawn by the seed, on top of each other, for --rounds.
+--seconds: load under each fault. The seed is printed and
 kept in tests/out/cluster-seed; the histories stand in tests/out/cluster-history-*.jsonl.
 """
 import argparse
@@ -38,6 +39,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("sections", nargs="*")
     return parser.parse_args()
 
@@ -218,12 +220,7 @@ def impostor(cluster, text, words, number=3, name=None, config=None):
             return any(word in logs for word in words)
         check(wait_until(said, 15, 0.2), f"{text}: said in a sentence", lambda: member.log()[-1500:] + "\n".join(
             node.log()[before[node.number]:][-800:] for node in cluster if node.number != number))
-        endpoint = os.path.join(member.dir, "endpoint.json")
-        wait_until(lambda: os.path.exists(endpoint), 10)
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            with open(endpoint, encoding="utf-8") as file:
-                told = json.load(file)
-            member.admin, member.s3 = told["admin"], told["s3"]
+        wait_until(member.look, 10)
         if member.is_running():
             status, why = member.readyz()
             check(status == 503 and len(why) > 20, f"{text}: /readyz is 503 and says why", (status, why))
@@ -312,8 +309,8 @@ def faults(cluster):
             cluster.heal()
         one("kill -9 of a replica", some_replica, lambda node: node.kill(), lambda node: again(node)())
         one("kill -9 of the primary", cluster.wait_primary, lambda node: node.kill(), lambda node: again(node)())
-        one("SIGSTOP of the primary", cluster.wait_primary, lambda node: os.kill(node.pid, signal.SIGSTOP), lambda node: os.kill(node.pid, signal.SIGCONT))
-        one("SIGSTOP of a replica", some_replica, lambda node: os.kill(node.pid, signal.SIGSTOP), lambda node: os.kill(node.pid, signal.SIGCONT))
+        one("SIGSTOP of the primary", cluster.wait_primary, lambda node: node.signal(signal.SIGSTOP), lambda node: node.signal(signal.SIGCONT))
+        one("SIGSTOP of a replica", some_replica, lambda node: node.signal(signal.SIGSTOP), lambda node: node.signal(signal.SIGCONT))
         one("the primary's connections cut", cluster.wait_primary, lambda node: cluster.isolate(node.number), heal)
         one("a replica's connections silent", some_replica, lambda node: cluster.isolate(node.number, "hold"), heal)
         one("two replicas cut from each other", cluster.wait_primary, lambda node: cluster.cut(*[n for n in cluster.numbers if n != node.number]), heal)
@@ -328,6 +325,61 @@ def faults(cluster):
     load.read_all(cluster)
     judge(load.history, "faults")
     all_equal(cluster, BUCKET, "after the faults")
+
+
+class Trouble:
+    """One thing that is wrong with one node, and what ends it."""
+
+    def __init__(self, cluster, node, source):
+        self.cluster, self.node = cluster, node
+        self.kind = source.choice(("kill", "kill", "stop", "cut", "hold", "term"))
+        self.seconds = source.choice((0.1, 0.5, 1.5, 3.0, 5.0)) * source.uniform(0.7, 1.3)
+
+    def begin(self):
+        number = self.node.number
+        if not self.node.is_running():
+            self.kind = "none"
+        elif self.kind == "kill":
+            self.node.kill()
+        elif self.kind == "term":
+            check(self.node.terminate() == 0, f"node {number} ends by SIGTERM, exit code 0", lambda: self.node.log()[-1500:])
+        elif self.kind == "stop":
+            self.node.signal(signal.SIGSTOP)
+        else:
+            self.cluster.isolate(number, self.kind)
+
+    def end(self):
+        if self.kind in ("kill", "term") and not self.node.is_running():
+            self.node.launch()
+        elif self.kind == "stop" and self.node.is_running():
+            self.node.signal(signal.SIGCONT)
+        elif self.kind in ("cut", "hold"):
+            self.cluster.proxies.set("pass", self.cluster.pairs_of(self.node.number))
+
+
+def soak(cluster):
+    """One or two troubles at a time, of any nodes; between rounds not even all need be in sync again. In the end all come together."""
+    cluster[1].client().make_bucket(BUCKET)
+    source = random.Random(OPTIONS.seed)
+    with Load(cluster, OPTIONS.seed) as load:
+        for number in range(1, OPTIONS.rounds + 1):
+            numbers = source.sample(list(cluster.numbers), source.choice((1, 1, 1, 2)))
+            troubles = [Trouble(cluster, cluster[one], source) for one in numbers]
+            for trouble in troubles:
+                trouble.begin()
+                time.sleep(source.uniform(0, 0.5))
+            time.sleep(max(trouble.seconds for trouble in troubles))
+            before = load.progress()
+            for trouble in troubles:
+                trouble.end()
+            time.sleep(source.choice((0.2, 1.0, 4.0)))
+            note(f"round {number}: {[(trouble.kind, trouble.node.number) for trouble in troubles]}; {before} acknowledged so far")
+        cluster.heal()
+        check(cluster.wait_in_sync(None, 90) is not None, f"after {OPTIONS.rounds} rounds all are in sync again", lambda: "\n".join(
+            f"node {node.number}: {node.readyz()} {json.dumps(node.replication())[:1500]}" for node in cluster))
+    load.read_all(cluster)
+    judge(load.history, "soak")
+    all_equal(cluster, BUCKET, "after the soak")
 
 
 def judge(history, name):
@@ -472,7 +524,7 @@ def main():
     os.makedirs(OUT, exist_ok=True)
     with open(os.path.join(OUT, "cluster-seed"), "w", encoding="ascii") as file:
         file.write(f"{OPTIONS.seed}\n")
-    together = [name for name in ("basics", "settings", "strangers", "faults", "corrupt") if name in wanted]
+    together = [name for name in ("basics", "settings", "strangers", "faults", "corrupt", "soak") if name in wanted]
     if together:
         with Cluster("cluster") as cluster:
             for name in together:

@@ -84,6 +84,7 @@ class LoadClient(threading.Thread):
     def reconnect(self):
         if self.http is not None:
             self.http.close()
+        self.node.look()
         self.http = self.node.client(timeout_s=15)
 
     def step(self):

@@ -63,6 +63,7 @@ class Member(Node):
 
     def readyz(self):
         """(status, text); (0, why) when nothing answers."""
+        self.look()
         try:
             with urllib.request.urlopen(f"http://{self.admin}/readyz", timeout=5) as answer:
                 return answer.status, answer.read().decode().strip()
@@ -73,6 +74,7 @@ class Member(Node):
 
     def replication(self):
         """What `sluice replication status --json` says, or {} when the node does not answer."""
+        self.look()
         try:
             return json.loads(self.admin_get("/v1/replication"))
         except (OSError, ValueError):

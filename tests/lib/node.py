@@ -132,10 +132,8 @@ class Node:
                                             env=self.env, start_new_session=True)
 
     def wait_ready(self, timeout_s=READY_S):
-        endpoint = os.path.join(self.dir, "endpoint.json")
-
         def ready():
-            return self.process.poll() is not None or (os.path.exists(endpoint) and self._answers(endpoint))
+            return self.process.poll() is not None or (self.look() and self._answers())
         if not wait_until(ready, timeout_s, 0.02) or self.process.poll() is not None:
             code = self.process.poll()
             if code is None:
@@ -143,11 +141,18 @@ class Node:
             raise NotReady(f"exit code {code}; it said:\n{self.log()[self.log_start:][-3000:]}")
         return self
 
-    def _answers(self, endpoint):
+    def look(self):
+        """Where it listens in this life, if it has said so."""
         try:
-            with open(endpoint, encoding="utf-8") as file:
+            with open(os.path.join(self.dir, "endpoint.json"), encoding="utf-8") as file:
                 told = json.load(file)
             self.s3, self.admin, self.pid = told["s3"], told["admin"], told["pid"]
+        except (OSError, ValueError, KeyError):
+            return False
+        return True
+
+    def _answers(self):
+        try:
             with urllib.request.urlopen(f"http://{self.admin}/readyz", timeout=5) as answer:
                 return answer.status == 200
         except (OSError, ValueError, KeyError):
@@ -197,15 +202,19 @@ class Node:
     def kill(self):
         """kill -9, as a power cut would come to the process."""
         try:
-            os.kill(self.pid or self.process.pid, signal.SIGKILL)
+            self.signal(signal.SIGKILL)
         except ProcessLookupError:
             pass
         self.process.wait()
 
+    def signal(self, number):
+        """To the daemon itself, which a wrapper may stand before once it has said who it is."""
+        os.kill(self.pid or self.process.pid, number)
+
     def ask_to_end(self):
         if self.process is not None and self.process.poll() is None and not self.is_asked:
             self.is_asked = True
-            os.kill(self.pid or self.process.pid, signal.SIGTERM)
+            self.signal(signal.SIGTERM)
 
     def terminate(self, timeout_s=DRAIN_S):
         """SIGTERM; the exit code, or None when it did not drain in time (and was killed)."""
@@ -239,6 +248,8 @@ class Node:
             return self.start()
         except NotReady as error:
             check(False, f"{self.name}: the node starts", str(error))
+            if self.company:
+                self.company.kill_all()
             note("nothing else can be tested")
             sys.exit(1)
 
