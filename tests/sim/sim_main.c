@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "tests/sim/explore.h"
 #include "tests/sim/sim.h"
 
 /*
@@ -10,6 +11,7 @@
  *   sim_pg --seed SEED                    one run, every event told
  *   sim_pg --bugs [--seconds N]           each seeded bug must be found, within N seconds each
  *   sim_pg --bug NAME [...]               with one of them
+ *   sim_pg --explore [--bugs] [...]       all that can happen within a few steps (explore.h)
  *   ... --register magic|among|only       not in turn by the seed (enum sim_register)
  */
 
@@ -144,9 +146,52 @@ static int run_one(uint64_t seed)
     return sim.violation[0] != '\0';
 }
 
+static int run_explore(uint64_t first, double seconds)
+{
+    struct explored explored;
+    bool is_fine = explore(first, seconds, true, &explored);
+    printf("%sok - all that can happen near %llu states from seed %llu on holds every invariant\n",
+           is_fine ? "" : "not ", (unsigned long long)explored.starts, (unsigned long long)first);
+    printf("    %llu states: all within %u to %u steps of a start; acknowledged %llu\n",
+           (unsigned long long)explored.states, explored.depth_min, explored.depth_max,
+           (unsigned long long)explored.acked);
+    if (!is_fine)
+        printf("    seed %llu: %s\n", (unsigned long long)explored.seed, explored.violation);
+    return !is_fine;
+}
+
+/* Those that three nodes can meet within a walk: no disk is replaced there, and the driver applies
+ * at once. GRANT_STALE needs a lease that outlives more than a few steps. */
+static int explore_bugs(double seconds)
+{
+    static const struct {
+        enum seeded_bug bug;
+        uint64_t met_at;
+    } bugs[] = {
+        {BUG_NO_EPOCH, 353},         {BUG_NO_LEASE, 173},   {BUG_NO_PROMISE, 111},
+        {BUG_FORGET_PROMISE, 1},     {BUG_NO_ARM, 30},      {BUG_NO_BARRIER, 40},
+        {BUG_LEARNER_TAKES, 1},      {BUG_NO_RECLAIM, 301}, {BUG_ACK_EARLY, 1},
+        {BUG_COMMIT_UNPERSISTED, 5}, {BUG_NO_MATCH, 250},   {BUG_PROMISE_WHILE_TAKING, 173},
+    };
+    int missed = 0;
+    for (size_t i = 0; i < COUNT_OF(bugs); i++) {
+        struct explored explored;
+        seeded_bug = bugs[i].bug;
+        bool is_found = !explore(bugs[i].met_at, seconds, false, &explored);
+        missed += !is_found;
+        printf("%sok - %s is found nearby: %s\n    after %llu starts, seed %llu: %s\n",
+               is_found ? "" : "not ", bug_names[seeded_bug], bug_texts[seeded_bug],
+               (unsigned long long)explored.starts, (unsigned long long)explored.seed,
+               explored.violation);
+        fflush(stdout);
+    }
+    return missed > 0;
+}
+
 static int usage(void)
 {
-    fputs("usage: sim_pg [--seconds N] [--first SEED] [--seed SEED] [--bug NAME] [--bugs]\n"
+    fputs("usage: sim_pg [--seconds N] [--first SEED] [--seed SEED] [--bug NAME] [--bugs] "
+          "[--explore]\n"
           "              [--register magic|among|only]\n",
           stderr);
     return 2;
@@ -156,11 +201,15 @@ int main(int argc, char **argv)
 {
     double seconds = 20;
     uint64_t first = (uint64_t)time(NULL), seed = 0;
-    bool is_one = false, all_bugs = false;
+    bool is_one = false, all_bugs = false, is_exploring = false;
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (strcmp(argv[i], "--bugs") == 0) {
             all_bugs = true;
+            continue;
+        }
+        if (strcmp(argv[i], "--explore") == 0) {
+            is_exploring = true;
             continue;
         }
         if (value == NULL)
@@ -192,6 +241,8 @@ int main(int argc, char **argv)
             return usage();
         }
     }
+    if (is_exploring)
+        return all_bugs ? explore_bugs(seconds) : run_explore(first, seconds);
     if (is_one)
         return run_one(seed);
     return all_bugs ? find_bugs(first, seconds) : run_clean(first, seconds);
