@@ -16,6 +16,7 @@
 
 #define TIMERS_FIRST  1024u   /* the heap's size at start; it doubles */
 #define SPIN_FIRST_NS 10000ull /* about what a short answer takes between CPUs that are awake */
+#define SPIN_PAUSE_NS NS_PER_SECOND /* when others want the CPU */
 
 /*
  * A turn of the loop: wait on the ring (its callbacks run), deliver messages, fire timers.
@@ -37,7 +38,7 @@ struct loop {
     char name[16];             /* what the kernel takes as a thread's name */
     uint64_t now_ns;
     bool is_in_turn;
-    uint64_t spin_ns, spin_max_ns; /* see adapt_spin() */
+    uint64_t spin_ns, spin_max_ns, spin_from_ns; /* see adapt_spin() */
 
     /* Owned array of borrowed timers; [0] is unused, so that index 0 means "not running". */
     struct timer **heap;
@@ -324,10 +325,16 @@ static void loop_woken(void *context)
     loop->now_ns = clock_mono_ns(loop->clock);
 }
 
-/* As KVM polls before it halts: longer while events come soon, not at all once one has not. */
+/*
+ * As KVM polls before it halts: longer while events come soon, not at all once one has not. And not
+ * where somebody else computes on this CPU: the scheduler then makes one that never sleeps wait its
+ * turn, milliseconds, and wakes one that did at once.
+ */
 static void adapt_spin(struct loop *loop, uint64_t waited_ns)
 {
-    if (waited_ns > loop->spin_max_ns)
+    if (ring_spin_was_preempted(loop->ring))
+        loop->spin_from_ns = loop->now_ns + SPIN_PAUSE_NS;
+    if (waited_ns > loop->spin_max_ns || loop->now_ns < loop->spin_from_ns)
         loop->spin_ns = 0;
     else if (waited_ns > loop->spin_ns)
         loop->spin_ns = loop->spin_ns == 0 ? SPIN_FIRST_NS : 2 * loop->spin_ns;

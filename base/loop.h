@@ -40,8 +40,8 @@ void loop_stop(struct loop *loop);                          /* thread-safe */
 
 /*
  * For a loop whose next event mostly comes sooner than a sleeping CPU wakes up (a peer's answer): it stays awake for it, at most
- * max_ns, once two events have come so close together, and sleeps at once again when one has not. So an idle loop costs nothing,
- * and one with traffic up to a core. 0, as at first: never.
+ * max_ns, once two events have come so close together, and sleeps at once again when one has not; nor does it while others want its
+ * CPU. So an idle loop costs nothing, and one with traffic up to a core that was idle. 0, as at first: never.
  */
 void loop_stay_awake(struct loop *loop, uint64_t max_ns);
 

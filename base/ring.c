@@ -204,6 +204,13 @@ void ring_set_spin(struct ring *ring, uint64_t spin_ns)
     ring->spin_ns = spin_ns;
 }
 
+bool ring_spin_was_preempted(struct ring *ring)
+{
+    bool was = ring->spin_was_preempted;
+    ring->spin_was_preempted = false;
+    return was;
+}
+
 void ring_flush(struct ring *ring)
 {
     ring->ops->flush(ring);

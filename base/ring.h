@@ -133,6 +133,8 @@ bool ring_op_is_pending(const struct ring_op *op);
 uint32_t ring_wait(struct ring *ring, uint64_t timeout_ns);
 /* The next waits look for results for so long before they sleep (0, as at first: they do not). On epoll it does nothing. */
 void ring_set_spin(struct ring *ring, uint64_t spin_ns);
+/* Whether somebody else was given the CPU while the last waits looked for results; asking forgets it. */
+bool ring_spin_was_preempted(struct ring *ring);
 void ring_flush(struct ring *ring);
 
 #endif

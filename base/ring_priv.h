@@ -35,6 +35,8 @@ struct ring {
     const struct ring_backend_ops *ops;
     uint32_t pending; /* operations submitted and not ended */
     uint64_t spin_ns; /* io_uring: to look for results before sleeping */
+    bool spin_was_preempted;
+    long preemptions; /* of this thread, when last asked */
     bool is_waiting;  /* inside ring_wait() */
     bool has_fixed_buffers;
     bool has_splice;

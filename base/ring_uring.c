@@ -3,7 +3,6 @@
 #include <liburing.h>
 #include <poll.h>
 #include <stdio.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -33,6 +32,7 @@
 
 #define ENTRIES_DEFAULT  1024u
 #define CQ_FACTOR        4u /* a burst of results before the kernel must keep an overflow list */
+#define LOOK_LONG_NS     20000ull /* of spin(): none that finds nothing takes so long by itself */
 #define FILL_TAG         1u /* in user_data, where an operation's address has a zero */
 /* Kernel workers for what may block for ever, which here is splices alone: they copy nothing and wait
  * only for pages that went between the look at the cache and the splice. Unset, it is RLIMIT_NPROC. */
@@ -498,17 +498,29 @@ static void check_entered(int result)
           result == -EBUSY);
 }
 
-/* Awake for a while, because waking up would take longer than what is awaited. Whoever else wants
- * this CPU may have it. */
+/* A look that took so long did much, or the thread lost its CPU in it: the kernel knows which. */
+static void look_was_long(struct uring *uring)
+{
+    struct rusage usage;
+    CHECK(getrusage(RUSAGE_THREAD, &usage) == 0);
+    uring->ring.spin_was_preempted |= usage.ru_nivcsw != uring->ring.preemptions;
+    uring->ring.preemptions = usage.ru_nivcsw;
+}
+
+/*
+ * Awake for a while, because waking up would take longer than what is awaited. Not by sched_yield():
+ * whoever yields waits behind all that compute for milliseconds, and who sleeps does not.
+ */
 static void spin(struct uring *uring, uint64_t spin_ns)
 {
-    uint64_t until_ns = clock_mono_ns(clock_system()) + spin_ns;
+    uint64_t now_ns = clock_mono_ns(clock_system()), until_ns = now_ns + spin_ns, last_ns;
     do {
         check_entered(io_uring_submit_and_get_events(&uring->io));
-        if (io_uring_cq_ready(&uring->io) > 0)
-            return;
-        (void)sched_yield(); /* cannot fail */
-    } while (clock_mono_ns(clock_system()) < until_ns);
+        last_ns = now_ns;
+        now_ns = clock_mono_ns(clock_system());
+        if (now_ns - last_ns > LOOK_LONG_NS)
+            look_was_long(uring);
+    } while (io_uring_cq_ready(&uring->io) == 0 && now_ns < until_ns);
 }
 
 /* Submits and waits with one system call; with none when results are there and nothing is to be
