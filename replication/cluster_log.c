@@ -511,12 +511,21 @@ static bool apply(struct cluster *cluster, struct entry *entry)
 void cluster__committed(struct cluster *cluster, uint64_t psn, bool may_acknowledge)
 {
     uint32_t copies = (uint32_t)__builtin_popcount(cluster->pg.d.config.in_sync);
+    bool by_rdma = false, by_tcp = false;
+    for (unsigned i = 0; i < cluster->node_count; i++) {
+        const struct peer *peer = &cluster->peers[i];
+        bool counts = peer->link != NULL && pg_mask_has(cluster->pg.d.config.in_sync, i);
+        by_rdma |= counts && peer->backend == TRANSPORT_VERBS;
+        by_tcp |= counts && peer->backend == TRANSPORT_TCP;
+    }
     for (uint64_t i = cluster->commit + 1; i <= psn; i++) {
         struct entry *entry = cluster__entry(cluster, i);
         if (entry == NULL)
             continue;
         entry->may_acknowledge = may_acknowledge;
         entry->copies = copies;
+        entry->by_rdma = by_rdma;
+        entry->by_tcp = by_tcp;
     }
     cluster->commit = psn;
 }

@@ -209,7 +209,10 @@ static void up(void *context, struct link *link)
 {
     struct cluster *cluster = context;
     struct peer *peer = peer_of(link);
+    struct link_status status;
+    link_status(link, &status);
     peer->is_up = true;
+    peer->backend = status.backend;
     peer->heard_ns = cluster__now(cluster);
     peer->told_commit = 0;
     peer->read.is_asked = false;

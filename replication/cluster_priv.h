@@ -63,6 +63,7 @@ struct entry {
     enum entry_state state;
     bool is_gone; /* the primary said: its data was deleted since */
     bool may_acknowledge;
+    bool by_rdma, by_tcp;      /* how it came to the others in sync */
     uint32_t copies;           /* in sync when it was committed */
     struct proposal *proposal; /* who waits for it here; NULL: nobody, or elsewhere */
     uint8_t origin;            /* index of the node whose gateway proposed it */
@@ -107,6 +108,7 @@ struct peer {
     uint32_t node;
     struct link *link; /* NULL: ourselves */
     bool is_up;
+    enum transport_backend backend; /* of the last connection */
     uint64_t heard_ns, pinged_ns;
     char disk_text[40];
     uint8_t disk[16];

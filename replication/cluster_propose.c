@@ -266,7 +266,12 @@ void cluster__outcome(struct cluster *cluster, struct entry *entry, const struct
     proposal->entry = NULL;
     struct mutation result = *applied;
     result.receipt = (struct receipt){
-        .synced = true, .replicas_synced = entry->copies, .replicas_wanted = cluster->node_count};
+        .synced = true,
+        .replicas_synced = entry->copies,
+        .replicas_wanted = cluster->node_count,
+        .by_rdma = entry->by_rdma,
+        .by_tcp = entry->by_tcp,
+    };
     if (!entry->may_acknowledge) {
         result.err = ERR_BUSY;
         (void)err_say(&result.trail, ERR_BUSY,

@@ -421,7 +421,10 @@ enum err message_fetched_decode(struct bytes in, struct message_fetched *ret_fet
 enum result_flags {
     RESULT_EXISTED = 1,
     RESULT_SYNCED = 2,
+    RESULT_BY_RDMA = 4,
+    RESULT_BY_TCP = 8,
 };
+#define RESULT_FLAGS (RESULT_EXISTED | RESULT_SYNCED | RESULT_BY_RDMA | RESULT_BY_TCP)
 
 size_t message_result_encode(uint64_t op, const struct mutation *m,
                              uint8_t out[MESSAGE_RESULT_BYTES_MAX])
@@ -429,7 +432,9 @@ size_t message_result_encode(uint64_t op, const struct mutation *m,
     const char *name = err_name(m->err);
     size_t name_size = strlen(name), sentence_size = strnlen(m->trail.text, ERR_TRAIL_BYTES - 1);
     CHECK(name_size <= UINT8_MAX && m->checksum.size <= CHECKSUM_BYTES_MAX);
-    out[0] = (uint8_t)((m->existed ? RESULT_EXISTED : 0) | (m->receipt.synced ? RESULT_SYNCED : 0));
+    out[0] = (uint8_t)((m->existed ? RESULT_EXISTED : 0) | (m->receipt.synced ? RESULT_SYNCED : 0) |
+                       (m->receipt.by_rdma ? RESULT_BY_RDMA : 0) |
+                       (m->receipt.by_tcp ? RESULT_BY_TCP : 0));
     out[1] = (uint8_t)name_size;
     put_le16(out + 2, (uint16_t)sentence_size);
     put_le32(out + 4, m->new_bucket.value);
@@ -470,7 +475,7 @@ enum err message_result_decode(struct bytes in, uint64_t *ret_op, struct mutatio
         return ERR_CORRUPT;
     const uint8_t *checksum = bytes + CHECKSUM_AT;
     size_t name_size = bytes[1], sentence_size = get_le16(bytes + 2), value_size = checksum[2];
-    bool is_good = (bytes[0] & ~(RESULT_EXISTED | RESULT_SYNCED)) == 0 && checksum[3] == 0 &&
+    bool is_good = (bytes[0] & ~RESULT_FLAGS) == 0 && checksum[3] == 0 &&
                    value_size <= CHECKSUM_BYTES_MAX && name_size > 0 &&
                    sentence_size < ERR_TRAIL_BYTES &&
                    in.size == RESULT_HEAD_BYTES + value_size + name_size + sentence_size;
@@ -489,7 +494,9 @@ enum err message_result_decode(struct bytes in, uint64_t *ret_op, struct mutatio
         .size = get_le64(bytes + 40),
         .receipt = {.synced = bytes[0] & RESULT_SYNCED,
                     .replicas_synced = get_le32(bytes + 48),
-                    .replicas_wanted = get_le32(bytes + 52)},
+                    .replicas_wanted = get_le32(bytes + 52),
+                    .by_rdma = bytes[0] & RESULT_BY_RDMA,
+                    .by_tcp = bytes[0] & RESULT_BY_TCP},
         .etag = {.parts = get_le32(bytes + 72)},
         .checksum = {.algorithm = checksum[0], .type = checksum[1], .size = checksum[2]},
     };

@@ -17,7 +17,7 @@
  *     APPEND         pg's part, u32 record size, u32 inline size, record, inline bytes
  *     NEW_TERM       pg's part, u64 last, u64 base, u32 runs, u32 0, runs of u64 first psn, u64
  * term PROPOSE        u32 record size, u32 inline size, record, inline bytes RESULT         u8
- * flags (1 existed, 2 synced), u8 size of the error's name, u16 size of the sentence, u32 new
+ * flags (1 existed, 2 synced, 4 by RDMA, 8 by TCP), u8 size of the error's name, u16 size of the sentence, u32 new
  * bucket, u64 op, u64 term, u64 psn, u64 mtime, u64 size, u32 replicas synced, u32 replicas wanted,
  * etag (md5[16], u32 parts), checksum (u8 algorithm, u8 type, u8 size, u8 0, value), name, sentence
  *

@@ -130,6 +130,7 @@ struct receipt {
     bool synced;               /* on this node's disk, by fdatasync and a synced index write */
     uint32_t replicas_synced;  /* nodes, this one included */
     uint32_t replicas_wanted;
+    bool by_rdma, by_tcp;      /* how it came to the others; neither: there are none */
 };
 
 struct mutation;

@@ -204,8 +204,10 @@ static void register_peer(unsigned i, const struct group_status *status)
         of_peers[i][k].labels = peer_labels[i];
     }
     for (int lane = 0; lane < LANE_COUNT; lane++) {
-        snprintf(lane_labels[i][lane], LABEL_BYTES, "node=\"%u\",lane=\"%s\",backend=\"%s\"", node,
-                 transport_lane_name((enum transport_lane)lane), status->backend);
+        snprintf(lane_labels[i][lane], LABEL_BYTES,
+                 "node=\"%u\",lane=\"%s\",backend=\"%s\",path=\"%s\"", node,
+                 transport_lane_name((enum transport_lane)lane), status->backend,
+                 strcmp(status->backend, "verbs") == 0 ? "rdma" : status->backend);
         for (int k = 0; k < LANE_GAUGES; k++) {
             of_lanes[i][lane][k] = lane_kinds[k];
             of_lanes[i][lane][k].labels = lane_labels[i][lane];

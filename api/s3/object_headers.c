@@ -152,5 +152,9 @@ void s3_header_receipt(struct s3_request *r, const struct receipt *receipt)
     buf_put_u64(&value, receipt->replicas_synced);
     buf_put_char(&value, '/');
     buf_put_u64(&value, receipt->replicas_wanted);
+    if (receipt->by_rdma || receipt->by_tcp)
+        buf_put_string(&value, !receipt->by_tcp    ? " path:rdma"
+                               : !receipt->by_rdma ? " path:tcp"
+                                                   : " path:rdma,tcp");
     http_header(r->x, "x-sluice-durable", buf_bytes(&value));
 }

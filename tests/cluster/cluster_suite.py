@@ -83,7 +83,7 @@ def put_here_get_there(cluster):
             key = f"from-{node.number}/{size}"
             bodies[key] = random.Random(f"{OPTIONS.seed}/{key}").randbytes(size)
             answer = client.put("basics", key, bodies[key])
-            if answer.status != 200 or answer.headers.get("x-sluice-durable", "").split(" replicas:")[-1] != "3/3":
+            if answer.status != 200 or answer.headers.get("x-sluice-durable") != "local:fdatasync replicas:3/3 path:tcp":
                 check(False, f"PUT {key}", f"{answer} {answer.headers}")
         client.close()
     check(len(bodies) == 3 * len(SIZES), "each node takes PUTs; receipts say replicas:3/3")
@@ -422,7 +422,7 @@ def full_disk():
             answer = client.put("full", f"fill/{n:03}", body[n:], payload=sigv4.UNSIGNED)
             if answer.status == 200:
                 stored[f"fill/{n:03}"] = n
-                receipts.append(answer.headers.get("x-sluice-durable", "").rpartition(":")[2])
+                receipts.append(answer.headers.get("x-sluice-durable", "").partition(" replicas:")[2].partition(" ")[0])
             elif answer.status not in (503, 507):
                 check(False, "an answer that is neither 200, 503 nor 507", answer)
             else:
@@ -438,7 +438,7 @@ def full_disk():
         equal(set(deleted), {204}, "deletes work")
         check(cluster.wait_in_sync(None, 90) is not None, "the node whose disk was full is in sync again", lambda: json.dumps(cluster[1].replication(), indent=1))
         answer = client.put("full", "after", body, payload=sigv4.UNSIGNED)
-        check(answer.status == 200 and answer.headers.get("x-sluice-durable", "").endswith("3/3"), "and PUTs are on three disks", (answer, answer.headers))
+        check(answer.status == 200 and " replicas:3/3 " in answer.headers.get("x-sluice-durable", ""), "and PUTs are on three disks", (answer, answer.headers))
         all_equal(cluster, "full", "after a full disk")
 
 
