@@ -158,21 +158,23 @@ static const char *copy_word(const json_t *node)
 
 static void print_nodes(const json_t *nodes)
 {
-    static const char *const columns[] = {"NODE", "ADDRESS", "ROLE",         "STATE",
-                                          "COPY", ">ACKED",  ">LAG RECORDS", ">LAG TIME"};
+    static const char *const columns[] = {"NODE",   "ADDRESS",      "ROLE",   "STATE", "COPY",
+                                          ">ACKED", ">LAG RECORDS", ">BYTES", ">TIME"};
     struct table *table = table_open(columns, COUNT_OF(columns));
     size_t i;
     json_t *node;
     json_array_foreach((json_t *)nodes, i, node)
     {
-        char acked[32], lag[32], lag_time[32];
+        char acked[32], lag[32], lag_bytes[32] = "-", lag_time[32];
         known(json_object_get(node, "acked_psn"), acked);
         known(json_object_get(node, "lag_records"), lag);
         ago(json_object_get(node, "lag_seconds"), lag_time);
-        table_add(table, "%llu\t%s\t%s\t%s\t%s\t%s\t%s\t%s",
+        if (json_is_integer(json_object_get(node, "lag_bytes")))
+            human(json_number(node, "lag_bytes"), lag_bytes);
+        table_add(table, "%llu\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s",
                   (unsigned long long)json_number(node, "node"), json_text(node, "address"),
                   is_true(node, "primary") ? "primary" : "replica", json_text(node, "state"),
-                  copy_word(node), acked, lag, lag_time);
+                  copy_word(node), acked, lag, lag_bytes, lag_time);
     }
     table_print(table);
 }
@@ -320,7 +322,8 @@ const struct command cmd_replication = {
         "not\n"
         "               yet serving), primary, stopped\n"
         "  copy         in sync; joining (caught up, about to be in sync); behind\n"
-        "  acked        the last change on its disk;  lag: what it lacks, in changes and in time\n"
+        "  acked        the last change on its disk;  lag: what it lacks, in changes, bytes and "
+        "time\n"
         "\n"
         "A node without a primary, or one that is behind, answers S3 requests with 503 and says\n"
         "why at /readyz. --watch asks again every 2 s.\n"

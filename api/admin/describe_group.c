@@ -54,7 +54,7 @@ static json_t *describe_lanes(const struct group_peer_status *peer)
 static json_t *describe_node(const struct group_peer_status *peer)
 {
     return json_pack("{s:o, s:s, s:s, s:b, s:b, s:b, s:b, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, "
-                     "s:o, s:o, s:o, s:o}",
+                     "s:o, s:o, s:o, s:o, s:o}",
                      "node", json_u64(peer->node), "address", peer->address, "state",
                      peer->is_self ? "this node"
                      : peer->is_up ? "up"
@@ -66,7 +66,8 @@ static json_t *describe_node(const struct group_peer_status *peer)
                      json_seconds(peer->heard_ns), "connects", json_u64(peer->connects), "lanes",
                      describe_lanes(peer), "landed_bytes", json_u64(peer->landed_bytes),
                      "acked_psn", json_known(peer->acked_psn), "lag_records",
-                     json_known(peer->lag_records), "lag_seconds", json_seconds(peer->lag_ns));
+                     json_known(peer->lag_records), "lag_bytes", json_known(peer->lag_bytes),
+                     "lag_seconds", json_seconds(peer->lag_ns));
 }
 
 enum which_nodes { ALL_NODES, OTHER_NODES };

@@ -122,6 +122,7 @@ enum peer_gauge {
     PEER_IN_SYNC,
     PEER_CONNECTS,
     PEER_LAG_RECORDS,
+    PEER_LAG_BYTES,
     PEER_LANDED,
     PEER_GAUGES
 };
@@ -132,6 +133,8 @@ static const struct metric peer_kinds[PEER_GAUGES] = {
     [PEER_CONNECTS] = {.name = "sluice_peer_connects_total", COUNTER("Connections that came up.")},
     [PEER_LAG_RECORDS] = {.name = "sluice_peer_lag_records",
                           GAUGE("Records it lacks, as the primary sees it; -1: not known here.")},
+    [PEER_LAG_BYTES] = {.name = "sluice_peer_lag_bytes",
+                        GAUGE("Bytes of records and data it lacks, likewise.")},
     [PEER_LANDED] = {.name = "sluice_peer_landed_bytes_total",
                      COUNTER("Bytes of bodies that it has on its disk, as it says.")},
 };
@@ -155,6 +158,7 @@ static void refresh_peer(unsigned i, const struct group_peer_status *peer)
         [PEER_IN_SYNC] = peer->is_in_sync,
         [PEER_CONNECTS] = (int64_t)peer->connects,
         [PEER_LAG_RECORDS] = peer->lag_records == UINT64_MAX ? -1 : (int64_t)peer->lag_records,
+        [PEER_LAG_BYTES] = peer->lag_bytes == UINT64_MAX ? -1 : (int64_t)peer->lag_bytes,
         [PEER_LANDED] = (int64_t)peer->landed_bytes,
     };
     for (int k = 0; k < PEER_GAUGES; k++)
