@@ -263,8 +263,6 @@ static enum err start(struct cluster *cluster, struct err_trail *trail)
     if (e)
         return e;
     cluster__register_open(cluster);
-    if (cluster->has_saved_pg)
-        cluster__resume(cluster);
     timer_start(cluster->loop, &cluster->tick, 0, tick);
     return ERR_OK;
 }

@@ -31,12 +31,6 @@ static void begin(struct cluster *cluster, const struct pg_durable *restored, bo
     cluster->has_config = true;
 }
 
-void cluster__resume(struct cluster *cluster)
-{
-    struct pg_durable restored = cluster->saved;
-    begin(cluster, &restored, false);
-}
-
 /* ---- whose disk is whose ---- */
 
 static bool is_known_disk(const struct quorum_value *value, unsigned index, const uint8_t disk[16])
@@ -103,15 +97,24 @@ static void found(struct cluster *cluster)
     quorum_swap(&cluster->quorum, cluster__now(cluster), &first, (uint8_t)(1u << cluster->self));
 }
 
+/*
+ * pg begins with the first record that is read, in every life: only the register knows whether what
+ * is on this disk is what the group counts on. A node that had begun to be filled and was restarted
+ * has a log, and may lack what was committed all the same.
+ */
 static void learned(struct cluster *cluster, const struct quorum_value *value)
 {
-    cluster->value = *value;
-    if (cluster->has_config)
-        return;
-    bool is_new_disk = pg_mask_has(value->config.in_sync, cluster->self) &&
-                       !is_known_disk(value, cluster->self, cluster->disk);
-    struct pg_durable fresh = {.config = value->config};
-    begin(cluster, &fresh, is_new_disk);
+    if (value->config.epoch >= cluster->value.config.epoch)
+        cluster->value = *value;
+    bool is_new_disk = !is_known_disk(value, cluster->self, cluster->disk);
+    if (!cluster->has_config) {
+        struct pg_durable restored = {.config = value->config};
+        if (cluster->has_saved_pg)
+            restored = cluster->saved;
+        begin(cluster, &restored, is_new_disk);
+    } else if (!is_new_disk) {
+        pg_disk_known(&cluster->pg);
+    }
 }
 
 /* ---- its answers ---- */
@@ -151,15 +154,16 @@ static void op_read(void *context, const struct quorum_value *value)
     cluster->answer.read = *value;
 }
 
-static void take_swapped(struct cluster *cluster, enum pg_swap outcome,
-                         const struct quorum_value *value)
+static void take_swapped(struct cluster *cluster, const struct cluster_answer *answer)
 {
-    if (outcome != PG_SWAP_UNKNOWN)
-        learned(cluster, value);
-    if (cluster->is_founding)
-        cluster->is_founding = false;
-    else if (cluster->has_config)
-        pg_swapped(&cluster->pg, cluster__now(cluster), outcome, &value->config);
+    bool had_config = cluster->has_config;
+    cluster->is_founding = false;
+    if (answer->outcome != PG_SWAP_UNKNOWN)
+        learned(cluster, &answer->swapped);
+    if (had_config && answer->nonce == cluster->pg.wanted.nonce)
+        pg_swapped(&cluster->pg, cluster__now(cluster), answer->outcome, &answer->swapped.config);
+    if (cluster->has_config)
+        cluster__look_at_disks(cluster);
 }
 
 static void take_read(struct cluster *cluster, const struct quorum_value *value)
@@ -171,6 +175,7 @@ static void take_read(struct cluster *cluster, const struct quorum_value *value)
     }
     learned(cluster, value);
     pg_config_read(&cluster->pg, cluster__now(cluster), &value->config);
+    cluster__look_at_disks(cluster);
 }
 
 void cluster__register_answered(struct cluster *cluster)
@@ -179,7 +184,7 @@ void cluster__register_answered(struct cluster *cluster)
         struct cluster_answer answer = cluster->answer;
         cluster->answer.has_swapped = cluster->answer.has_read = false;
         if (answer.has_swapped)
-            take_swapped(cluster, answer.outcome, &answer.swapped);
+            take_swapped(cluster, &answer);
         if (answer.has_read)
             take_read(cluster, &answer.read);
     }

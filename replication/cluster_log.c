@@ -150,10 +150,11 @@ void cluster__save(struct cluster *cluster, uint64_t last)
         cluster__stop(cluster, ERR_NO_MEMORY, "save the group's state");
         return;
     }
-    size_t size = cluster_state_encode(&(struct cluster_state){.has_pg = cluster->has_config,
-                                                               .pg = cluster->saved,
-                                                               .quorum = cluster->saved_quorum},
-                                       state);
+    size_t size = cluster_state_encode(
+        &(struct cluster_state){.has_pg = cluster->has_config || cluster->has_saved_pg,
+                                .pg = cluster->saved,
+                                .quorum = cluster->saved_quorum},
+        state);
     item->state = state;
     item->version = cluster->pg_version;
     item->quorum_version = cluster->quorum_version;
@@ -237,6 +238,8 @@ static void appended(struct log_append *append)
     enum err e = append->err;
     entry->state = e ? ENTRY_NEW : ENTRY_LOGGED;
     entry->inline_is_written = false;
+    if (e == ERR_FILE_EXISTS)
+        entry->is_gone = true; /* its data is here already, and gains a reference */
     if (e && entry->psn != 0) {
         refused(cluster, item, e, &append->trail);
         return;

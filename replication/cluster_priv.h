@@ -95,6 +95,7 @@ struct proposal {
     struct list link;    /* waiting; of the peer it was sent to */
     struct mutation *m;  /* borrowed until its done(); NULL: of a peer's gateway */
     struct entry *entry; /* owned until pg has it */
+    enum mutation_kind kind;
     uint8_t origin;
     uint64_t op;
     uint64_t deadline_ns;
@@ -313,7 +314,6 @@ void cluster__register_received(struct cluster *cluster, struct peer *peer,
                                 const struct quorum_message *message);
 void cluster__register_answered(struct cluster *cluster);
 void cluster__look_at_disks(struct cluster *cluster);
-void cluster__resume(struct cluster *cluster); /* with what the life before left */
 extern const struct quorum_ops cluster__quorum_ops;
 
 /* cluster_body.c */

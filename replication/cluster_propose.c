@@ -82,6 +82,14 @@ static bool propose_here(struct cluster *cluster, struct proposal *proposal)
     }
     if (!cluster__has_room(cluster, cluster->pg.d.log.last + 2 * PG_WINDOW))
         return false;
+    /* Once it has a number there is no way back: a volume that is full says so before. */
+    struct err_trail trail = {0};
+    enum err full = volume_judge(cluster->volume, proposal->kind, &trail);
+    if (full) {
+        cluster->waiting_count--;
+        fail(cluster, proposal, full, err_trail_text(&trail, full));
+        return true;
+    }
     uint64_t psn;
     record_stamp(entry->record, entry->record_size, clock_real_ns(clock_system()));
     enum err e = pg_propose(&cluster->pg, cluster__now(cluster), entry, &psn);
@@ -210,6 +218,7 @@ static void proposed(struct loop_msg *msg)
     }
     *place = proposal;
     proposal->m = m;
+    proposal->kind = m->kind;
     proposal->entry = entry;
     proposal->origin = cluster->self;
     proposal->op = op;
@@ -247,6 +256,7 @@ void cluster__proposed_by_peer(struct cluster *cluster, struct peer *peer, struc
         send_result(cluster, peer->index, record.head.op, &m);
         return;
     }
+    proposal->kind = record.head.kind;
     entry->origin = peer->index;
     entry->op = record.head.op;
     proposal->entry = entry;

@@ -196,8 +196,7 @@ void cluster__publish_status(struct cluster *cluster)
         status.is_primary = pg->role == PG_OPEN;
         status.primary = cluster->peers[pg->d.config.primary].node;
     }
-    CHECK(cluster->node_count <= GROUP_NODES_MAX);
-    for (unsigned i = 0; i < cluster->node_count; i++)
+    for (unsigned i = 0; i < cluster->node_count && i < GROUP_NODES_MAX; i++)
         describe_peer(cluster, i, &status.peers[i]);
     struct transport_status transport;
     links_transport_status(cluster->links, &transport);
