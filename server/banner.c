@@ -166,8 +166,9 @@ static void put_cluster(const struct node *node, const struct group_status *grou
                 group->in_sync_min);
     put_more(out);
     text_printf(out,
-                "then a synced index record, on each. Its receipt says how many: replicas:%u/%u\n",
-                group->in_sync, group->members);
+                "then a synced index record, on each. Its receipt: replicas:%u/%u path:%s\n",
+                group->in_sync, group->members,
+                strcmp(group->backend, "verbs") == 0 ? "rdma" : group->backend);
 }
 
 static void put_group(const struct node *node, struct text_buf *out)

@@ -18,7 +18,7 @@ import urllib.error
 import urllib.request
 
 from checks import check, note, wait_until
-from node import Node, NotReady, scratch
+from node import BUILD, Node, NotReady, scratch
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 READY_S = 60
@@ -193,6 +193,9 @@ class Cluster:
             member.ask_to_end()
         for member in self:
             member.stop()
+            if os.path.basename(BUILD) in ("build-asan", "build-tsan"):
+                log = member.log()
+                check("Sanitizer" not in log, f"{member.name}: the sanitizer saw nothing", lambda log=log: log[log.index("Sanitizer") - 200:][:4000])
         if self.proxies:
             self.proxies.close()
 
