@@ -149,9 +149,10 @@ static void load_done(struct work *work)
         log_row_fini(row);
     }
     if (peer->load.err)
-        LOG_LIMITED(LOG_WARN, "replication",
-                    "node %u lags and lacks record %llu, which the log here has not: %s",
-                    peer->node, (unsigned long long)(sent + 1), err_text(peer->load.err));
+        LOG_LIMITED(
+            LOG_WARN, "replication",
+            "node %u cannot catch up: it lacks record %llu, which the log here no longer has: %s",
+            peer->node, (unsigned long long)(sent + 1), err_text(peer->load.err));
     bool goes_on =
         may_send && peer->load.err == ERR_OK && sent < peer->load.upto && !peer->load.is_wanted;
     if (goes_on) {

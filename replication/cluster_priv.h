@@ -37,8 +37,9 @@
     2048u /* records kept in memory: those not applied, and the last before them for peers that    \
              lag a little */
 #define CLUSTER_APPLY_MAX 512u /* given to the committer and not answered */
-#define CLUSTER_KEEP_RECORDS                                                                       \
-    131072u /* of the log, behind what is applied: who was away for less catches up from it */
+/* Of the log, behind what is applied: 5 GB of rows or so. Whoever was away for less catches up from
+ * it, and an emptied node is filled by it as long as its beginning is there. */
+#define CLUSTER_KEEP_RECORDS  (16u << 20)
 #define CLUSTER_TRIM_EVERY    4096u
 #define CLUSTER_PROPOSALS_MAX 8192u                /* waiting here; more are refused at once */
 #define CLUSTER_WAIT_NS       (3 * NS_PER_SECOND)  /* a change waits so long for a primary */

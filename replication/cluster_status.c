@@ -152,6 +152,9 @@ static void say_why(struct cluster *cluster, char out[200])
         snprintf(out, 200, "the others in sync have not followed into term %llu yet%s%s",
                  (unsigned long long)cluster->pg.d.config.term, away > 0 ? "; not there: " : "",
                  missing);
+    else if (cluster->pg.d.synced_term != cluster->pg.d.config.term)
+        snprintf(out, 200, "the primary, node %u, has not matched its log with this node's yet",
+                 cluster->peers[cluster->pg.d.config.primary].node);
     else
         snprintf(out, 200, "this node catches up: record %llu of %llu",
                  (unsigned long long)cluster->applied, (unsigned long long)cluster->pg.d.log.last);
