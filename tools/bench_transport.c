@@ -13,9 +13,8 @@
 
 /* ---- options ---- */
 
-/* "10.0.0.1", "10.0.0.1:7200", "[fe80::1]:7200". */
-static enum err address_parse(const char *text, struct sockaddr_storage *ret_address,
-                              socklen_t *ret_size, bool *ret_has_port)
+enum err bench_address_parse(const char *text, struct sockaddr_storage *ret_address,
+                             socklen_t *ret_size, bool *ret_has_port)
 {
     char host[64];
     const char *colon = strrchr(text, ':'), *end = colon;
@@ -59,18 +58,17 @@ static enum exit_code wrong(const struct cli *cli, const char *name, const char 
                     "%s: '%.60s' is %s", name, text, what);
 }
 
-static enum exit_code backend_parse(const struct cli *cli, const char *text,
-                                    enum transport_choice *choice)
+bool bench_backend_parse(const char *text, enum transport_choice *ret_choice)
 {
     static const char *const names[] = {[TRANSPORT_AUTO] = "auto",
                                         [TRANSPORT_FORCE_TCP] = "tcp",
                                         [TRANSPORT_FORCE_VERBS] = "verbs"};
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (strcmp(names[i], text) == 0) {
-            *choice = (enum transport_choice)i;
-            return EXIT_DONE;
+            *ret_choice = (enum transport_choice)i;
+            return true;
         }
-    return wrong(cli, "--backend", text, "none of auto, tcp, verbs");
+    return false;
 }
 
 static enum exit_code options_parse(struct cli *cli, int argc, char *argv[],
@@ -91,16 +89,16 @@ static enum exit_code options_parse(struct cli *cli, int argc, char *argv[],
     };
     enum exit_code code =
         flags_parse(cli, argc, argv, flags, COUNT_OF(flags), words, 0, 0, &count, "");
-    if (code == EXIT_DONE)
-        code = backend_parse(cli, backend, &options->choice);
+    if (code == EXIT_DONE && !bench_backend_parse(backend, &options->choice))
+        return wrong(cli, "--backend", backend, "none of auto, tcp, verbs");
     if (code == EXIT_DONE)
         code = flag_u32(cli, "--busy-poll", busy_poll, &busy_poll_us);
     if (code != EXIT_DONE)
         return code;
     options->busy_poll_ns = busy_poll_us * 1000ull;
-    if (address_parse(from, &options->from, &options->from_size, &from_has_port))
+    if (bench_address_parse(from, &options->from, &options->from_size, &from_has_port))
         return wrong(cli, "--from", from, "no address");
-    if (address_parse(to, &options->to, &options->to_size, &to_has_port))
+    if (bench_address_parse(to, &options->to, &options->to_size, &to_has_port))
         return wrong(cli, "--to", to, "no address");
     options->is_local = !to_has_port;
     if (*serves && !from_has_port)

@@ -69,6 +69,11 @@ struct bench_transport_result {
     char sentence[400]; /* why it ended early, when e */
 };
 
+/* ---- what bench replication takes as well ---- */
+/* "10.0.0.1", "10.0.0.1:7200", "[fe80::1]:7200". ERR_BAD_SYNTAX */
+enum err bench_address_parse(const char *text, struct sockaddr_storage *ret_address, socklen_t *ret_size, bool *ret_has_port) MUST_USE;
+bool bench_backend_parse(const char *text, enum transport_choice *ret_choice); /* "auto", "tcp", "verbs" */
+
 /* ---- bench_transport_run.c ---- */
 /* Runs the client, and the server when it is local. */
 void bench_transport_run(const struct bench_transport_options *options, struct bench_transport_result *ret_result);

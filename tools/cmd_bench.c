@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "server/units.h"
 #include "tools/bench_paths.h"
+#include "tools/bench_replication.h"
 #include "tools/bench_transport.h"
 
 #define SECONDS_MAX 600.0
@@ -165,7 +166,9 @@ static enum exit_code bench_run(struct cli *cli, int argc, char *argv[])
     static const struct {
         const char *name;
         enum exit_code (*run)(struct cli *cli, int argc, char *argv[]);
-    } benches[] = {{"paths", bench_paths}, {"transport", bench_transport}};
+    } benches[] = {{"paths", bench_paths},
+                   {"replication", bench_replication},
+                   {"transport", bench_transport}};
     const char *names[COUNT_OF(benches)];
     for (size_t i = 0; i < COUNT_OF(benches); i++)
         names[i] = benches[i].name;
@@ -175,7 +178,7 @@ static enum exit_code bench_run(struct cli *cli, int argc, char *argv[])
 
 const struct command cmd_bench = {
     .name = "bench",
-    .summary = "techniques measured on this machine: paths, transport",
+    .summary = "techniques measured on this machine: paths, replication, transport",
     .run = bench_run,
     .help = "sluice bench paths [--sizes SIZE,...] [--seconds N] [--cold] [--json FILE] [--svg "
             "FILE] [--dir "
@@ -207,5 +210,5 @@ const struct command cmd_bench = {
             "  sluice bench paths\n"
             "  sluice bench paths --cold --dir /srv --svg paths.svg --json paths.json\n"
             "  sluice bench paths --sizes 1MiB --seconds 5\n"
-            "\n" BENCH_TRANSPORT_HELP,
+            "\n" BENCH_TRANSPORT_HELP "\n" BENCH_REPLICATION_HELP,
 };
