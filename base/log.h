@@ -14,7 +14,8 @@
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
-extern enum log_level log_threshold; /* lines above it are not formatted */
+extern enum log_level log_threshold; /* lines above it are not formatted; changed while others log */
+#define LOG_IS_WANTED(level) ((int)(level) <= (int)__atomic_load_n(&log_threshold, __ATOMIC_RELAXED))
 
 enum err log_level_parse(const char *name, enum log_level *ret_level) MUST_USE;
 void log_set_level(enum log_level level);
@@ -26,7 +27,7 @@ void log_write(enum log_level level, const char *module, const char *format, ...
 
 #define LOG(level, module, ...)                          \
     do {                                                 \
-        if ((level) <= log_threshold)                    \
+        if (LOG_IS_WANTED(level))                        \
             log_write((level), (module), __VA_ARGS__);   \
     } while (0)
 
@@ -42,7 +43,7 @@ bool log_limit_allows(struct log_limit *limit, uint32_t *ret_suppressed);
     do {                                                                                                   \
         static struct log_limit limit_;                                                                    \
         uint32_t suppressed_;                                                                              \
-        if ((level) <= log_threshold && log_limit_allows(&limit_, &suppressed_))                           \
+        if (LOG_IS_WANTED(level) && log_limit_allows(&limit_, &suppressed_))                               \
             log_write((level), (module), format " suppressed=%u", ##__VA_ARGS__, suppressed_);             \
     } while (0)
 

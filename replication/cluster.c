@@ -84,7 +84,7 @@ static void op_lost(void *context)
     LOG(LOG_WARN, "replication", "no longer primary: node %u is, epoch %llu",
         cluster->peers[cluster->pg.d.config.primary].node,
         (unsigned long long)cluster->pg.d.config.epoch);
-    cluster->has_lost_lead = true;
+    cluster__lost_lead(cluster); /* now: the same step may cut the records they wait for */
 }
 
 const struct pg_ops cluster__pg_ops = {
@@ -110,10 +110,6 @@ void cluster__after_step(struct cluster *cluster)
             "the log of this node lacks what the group has committed: empty its directory "
             "and start it again, then it is filled from the others");
         return;
-    }
-    if (cluster->has_lost_lead) {
-        cluster->has_lost_lead = false;
-        cluster__lost_lead(cluster);
     }
     cluster__pump_log(cluster);
     cluster__publish_lease(cluster);
@@ -328,6 +324,8 @@ static enum err init(struct cluster *cluster, const struct cluster_options *opti
     volume_status(cluster->volume, &status);
     memcpy(cluster->disk, status.uuid, sizeof cluster->disk);
     cluster->by_op = calloc(CLUSTER_PROPOSALS_MAX, sizeof *cluster->by_op);
+    /* Results for a life before must not meet this life's numbers. */
+    cluster->op_count = rand_u64(cluster->rand);
     return cluster->by_op != NULL ? ERR_OK : ERR_NO_MEMORY;
 }
 

@@ -66,8 +66,11 @@ static void finish(struct gateway_write *gateway)
 {
     if (!gateway->is_local_done || !gateway->is_sent)
         return;
-    gateway->written(gateway->write, gateway->err); /* its slot, and it, may be gone now */
-    put_gateway(gateway);
+    body_written_fn *written = gateway->written;
+    struct body_write *write = gateway->write;
+    enum err e = gateway->err;
+    put_gateway(gateway); /* before: who is told may be the last that keeps the cluster open */
+    written(write, e);    /* its slot, and it, may be gone now */
 }
 
 static void local_done(struct body_write *write, enum err e)
@@ -172,7 +175,7 @@ enum err cluster_write(struct cluster *cluster, struct body *body, struct body_w
         return err_note(trail, ERR_BUSY, "no memory for another slot on its way to the peers");
     uint64_t offset = body_size(body);
     enum err e = body_write(body, write, data, size, last, local_done, trail);
-    bool stays = e == ERR_OK && (body_is_inline(body) || (size == 0 && !last));
+    bool stays = e == ERR_OK && (body_is_inline(body) || size == 0);
     if (e || stays) {
         if (stays)
             write->written = written; /* nothing leaves before the record does */

@@ -110,9 +110,11 @@ static void forget_items(struct list *list, uint64_t last)
 {
     LIST_EACH (list, node) {
         struct log_item *item = LIST_ENTRY(node, struct log_item, link);
-        if (item->entry == NULL || item->entry->psn <= last)
-            continue;
+        uint64_t upto = item->entry != NULL ? item->entry->psn : item->save.last;
+        if (upto <= last)
+            continue; /* a save of what is cut: the one that cuts it follows, and has all of it */
         list_remove(&item->link);
+        free(item->state);
         free(item);
     }
 }
@@ -200,6 +202,16 @@ void cluster__turn_soon(struct cluster *cluster)
     loop_post(cluster->loop, &cluster->turn_msg);
 }
 
+/* When all that was given has come back, what was refused is given again, in order. */
+static void take_back(struct cluster *cluster)
+{
+    if (!list_is_empty(&cluster->in_log) || list_is_empty(&cluster->refused))
+        return;
+    list_splice_back(&cluster->refused, &cluster->to_log);
+    list_splice_back(&cluster->to_log, &cluster->refused);
+    cluster->log_due_ns = cluster__now(cluster) + APPLY_AGAIN_NS;
+}
+
 /*
  * The volume took neither this nor anything behind it: space or memory is short, and what is
  * missing is asked for again. In order, once everything that was given has come back.
@@ -215,11 +227,7 @@ static void refused(struct cluster *cluster, struct log_item *item, enum err e,
     else if (is_first)
         LOG_LIMITED(LOG_WARN, "replication", "the log waits: %s", err_trail_text(trail, e));
     list_push_back(&cluster->refused, &item->link);
-    if (!list_is_empty(&cluster->in_log))
-        return;
-    list_splice_back(&cluster->refused, &cluster->to_log);
-    list_splice_back(&cluster->to_log, &cluster->refused);
-    cluster->log_due_ns = cluster__now(cluster) + APPLY_AGAIN_NS;
+    take_back(cluster);
 }
 
 static struct log_item *take_answered(struct cluster *cluster)
@@ -247,6 +255,7 @@ static void appended(struct log_append *append)
     free(item);
     if (entry->psn == 0) { /* cut meanwhile */
         cluster__entry_free(entry);
+        take_back(cluster);
         return;
     }
     cluster->done_psn = entry->psn;
@@ -577,7 +586,7 @@ static enum err restore_log(struct cluster *cluster, const struct log_range *ran
 static enum err restore_entries(struct cluster *cluster, const struct log_range *range,
                                 struct err_trail *trail)
 {
-    if (range->last - range->applied >= CLUSTER_WINDOW)
+    if (range->last - range->applied > CLUSTER_WINDOW)
         return err_say(trail, ERR_CORRUPT, "%llu records of the log are not applied",
                        (unsigned long long)(range->last - range->applied));
     for (uint64_t psn = range->applied + 1; psn <= range->last; psn++) {
@@ -604,8 +613,12 @@ enum err cluster__restore(struct cluster *cluster, struct err_trail *trail)
     uint8_t bytes[CLUSTER_STATE_BYTES_MAX];
     size_t size = 0;
     enum err e = volume_log_state(cluster->volume, bytes, sizeof bytes, &size);
-    if (e == ERR_NO_SUCH_OBJECT)
-        return ERR_OK; /* its first life */
+    if (e == ERR_NO_SUCH_OBJECT) {
+        /* Its first life, or an emptied disk, which may have forgotten what it promised: it votes
+         * when it has heard all others. */
+        cluster->saved_quorum.is_blank = true;
+        return ERR_OK;
+    }
     struct cluster_state state;
     if (e == ERR_OK)
         e = cluster_state_decode(bytes_of(bytes, size), &state);

@@ -197,11 +197,7 @@ static enum err admit(void *context, uint32_t node, const uint8_t disk[16], stru
         if (memcmp(disk, cluster->disk, 16) == 0)
             return err_say(trail, ERR_DENIED,
                            "node %u has the very volume of this node: a copied directory?", node);
-        peer->is_other_disk |= peer->has_disk && memcmp(peer->disk, disk, 16) != 0;
-        memcpy(peer->disk, disk, 16);
-        peer->has_disk = true;
-        hex_encode(disk, 16, peer->disk_text);
-        return ERR_OK;
+        return ERR_OK; /* whose disk it is counts from up() on, with what it says */
     }
     return err_say(trail, ERR_DENIED, "node %u is not among the configured ones", node);
 }
@@ -212,6 +208,11 @@ static void up(void *context, struct link *link)
     struct peer *peer = peer_of(link);
     struct link_status status;
     link_status(link, &status);
+    const uint8_t *disk = link_disk(link);
+    peer->is_other_disk |= peer->has_disk && memcmp(peer->disk, disk, 16) != 0;
+    memcpy(peer->disk, disk, 16);
+    peer->has_disk = true;
+    hex_encode(disk, 16, peer->disk_text);
     peer->is_up = true;
     peer->backend = status.backend;
     peer->heard_ns = cluster__now(cluster);
@@ -300,7 +301,9 @@ static void append(struct cluster *cluster, struct peer *peer, struct bytes body
         link_fence(peer->link, "a record that is none");
         return;
     }
-    if (!cluster->has_config || cluster->is_stopped || !cluster__has_room(cluster, message.psn))
+    /* Room is kept for the barriers of terms that this node may have to open. */
+    if (!cluster->has_config || cluster->is_stopped ||
+        !cluster__has_room(cluster, message.psn + PG_WINDOW))
         return; /* it comes again */
     struct entry *entry =
         cluster__entry_new(cluster, record.record, &record.head.data, record.inline_bytes);

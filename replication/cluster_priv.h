@@ -185,7 +185,7 @@ struct cluster {
         saved;           /* what the state on the disk is made of, besides the register's part */
     uint64_t pg_version; /* of the last save asked for */
     uint64_t quorum_version;
-    bool has_lost_lead, is_pumping, links_are_closed;
+    bool is_pumping, links_are_closed;
     bool is_stopped;    /* failed: takes no part any more */
     char sentence[200]; /* what is waited for, or why it is stopped */
 

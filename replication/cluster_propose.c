@@ -245,6 +245,15 @@ void cluster__proposed_by_peer(struct cluster *cluster, struct peer *peer, struc
         link_fence(peer->link, "a proposal that is none");
         return;
     }
+    /* Whole, before it has a number: one that cannot be applied would stop every node for good. */
+    struct decoded *decoded = NULL;
+    e = record_decode(record.record, &decoded);
+    record_decoded_free(decoded);
+    if (e) {
+        struct mutation m = {.err = e == ERR_NO_MEMORY ? ERR_BUSY : e};
+        send_result(cluster, peer->index, record.head.op, &m);
+        return;
+    }
     struct proposal *proposal = calloc(1, sizeof *proposal);
     struct entry *entry =
         proposal != NULL && cluster->waiting_count < CLUSTER_PROPOSALS_MAX && !cluster->is_stopped

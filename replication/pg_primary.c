@@ -81,6 +81,10 @@ void pg__lead(struct pg *pg, uint64_t now_ns)
     pg->role = PG_OPENING;
     pg->armed = 0;
     pg->d.synced_term = pg->d.config.term;
+    /* What is not on our disk was acknowledged by us to nobody, so it is not committed; its data
+     * may be lost with the primary before, and the term's barrier would wait behind it for ever. */
+    if (pg->d.log.last > pg->durable)
+        pg_log_cut(&pg->d.log, pg->durable > pg->d.commit ? pg->durable : pg->d.commit);
     pg__save(pg);
     for (unsigned i = 0; i < pg->options.node_count; i++) {
         struct pg_peer *peer = &pg->peers[i];
@@ -96,12 +100,15 @@ void pg__lead(struct pg *pg, uint64_t now_ns)
 
 enum err pg_propose(struct pg *pg, uint64_t now_ns, const void *record, uint64_t *ret_psn)
 {
-    (void)now_ns;
     if (pg->role != PG_OPEN)
         return ERR_WOULD_BLOCK;
     if (count_of(pg->d.config.in_sync) < pg->options.in_sync_min ||
         pg->d.log.last - pg->d.commit >= PG_WINDOW)
         return ERR_BUSY;
+    /* Who had everything was idle, and not stuck: its time begins now. */
+    for (unsigned i = 0; i < pg->options.node_count; i++)
+        if (is_other(pg, i) && pg->peers[i].is_synced && pg->peers[i].acked >= pg->d.log.last)
+            pg->peers[i].progress_ns = now_ns;
     pg__append(pg, pg->d.config.term, record);
     send_log_to_all(pg);
     *ret_psn = pg->d.log.last;

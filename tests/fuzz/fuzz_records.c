@@ -65,6 +65,11 @@ static void try_data(struct bytes record)
     struct data_record data;
     if (record_data_get(record, 0, &data))
         return;
+    if (data.is_absent) {
+        record_absent_put(encoded, data.size);
+        expect_same(record, ABSENT_RECORD_BYTES);
+        return;
+    }
     for (uint32_t i = 0; i < data.extent_count; i++)
         extents[i] = record_data_extent(&data, i);
     for (uint32_t i = 0; i < data.sum_count; i++)
