@@ -146,21 +146,15 @@ void cluster__save(struct cluster *cluster, uint64_t last)
         return;
     if (last < cluster->last_psn)
         forget_behind(cluster, last);
-    uint8_t *state = malloc(CLUSTER_STATE_BYTES_MAX);
-    if (state == NULL) {
+    item->state = malloc(CLUSTER_STATE_BYTES_MAX);
+    if (item->state == NULL) {
         free(item);
         cluster__stop(cluster, ERR_NO_MEMORY, "save the group's state");
         return;
     }
-    size_t size = cluster_state_encode(
-        &(struct cluster_state){.has_pg = cluster->has_config || cluster->has_saved_pg,
-                                .pg = cluster->saved,
-                                .quorum = cluster->saved_quorum},
-        state);
-    item->state = state;
+    item->has_pg = cluster->has_config || cluster->has_saved_pg;
+    item->pg = cluster->saved;
     item->version = cluster->pg_version;
-    item->quorum_version = cluster->quorum_version;
-    item->save.state = bytes_of(state, size);
     item->save.last = last;
     list_push_back(&cluster->to_log, &item->link);
 }
@@ -272,6 +266,8 @@ static void saved(struct log_save *save)
         refused(cluster, item, save->err, &save->trail);
         return;
     }
+    cluster->has_durable_pg = item->has_pg;
+    cluster->durable_pg = item->pg;
     cluster->done_version = item->version;
     cluster->done_quorum_version = item->quorum_version;
     cluster->persisted_is_due = true;
@@ -382,6 +378,47 @@ static void give_append(struct cluster *cluster, struct log_item *item)
     volume_log_append(cluster->volume, &entry->append);
 }
 
+static void give_save(struct cluster *cluster, struct log_item *item)
+{
+    size_t size = cluster_state_encode(&(struct cluster_state){.has_pg = item->has_pg,
+                                                               .pg = item->pg,
+                                                               .quorum = cluster->saved_quorum},
+                                       item->state);
+    item->quorum_version = cluster->quorum_version;
+    item->save.state = bytes_of(item->state, size);
+    item->save.magic = LOG_SAVE_MAGIC;
+    item->save.loop = cluster->loop;
+    item->save.done = saved;
+    volume_log_save(cluster->volume, &item->save);
+}
+
+/*
+ * A record whose data does not come, or that the volume does not take, must not keep this node from
+ * voting: with the primary that has the data gone, there would be no other one. The register's
+ * state goes past it, with pg's as it is on the disk.
+ */
+static void save_past_head(struct cluster *cluster)
+{
+    if (cluster->is_stopped || list_is_empty(&cluster->to_log) ||
+        !list_is_empty(&cluster->in_log) || !list_is_empty(&cluster->refused) ||
+        cluster->quorum_version <= cluster->done_quorum_version)
+        return;
+    struct entry *head = LIST_ENTRY(list_first(&cluster->to_log), struct log_item, link)->entry;
+    uint8_t *state = head != NULL ? malloc(CLUSTER_STATE_BYTES_MAX) : NULL;
+    struct log_item *item = state != NULL ? item_new(cluster) : NULL;
+    if (item == NULL) {
+        free(state);
+        return; /* tried again at the next turn */
+    }
+    item->state = state;
+    item->has_pg = cluster->has_durable_pg;
+    item->pg = cluster->durable_pg;
+    item->version = cluster->done_version;
+    item->save.last = head->psn - 1;
+    list_push_back(&cluster->in_log, &item->link);
+    give_save(cluster, item);
+}
+
 static void ask_ahead(struct cluster *cluster)
 {
     unsigned count = 0;
@@ -414,11 +451,9 @@ void cluster__pump_log(struct cluster *cluster)
             give_append(cluster, item);
             continue;
         }
-        item->save.magic = LOG_SAVE_MAGIC;
-        item->save.loop = cluster->loop;
-        item->save.done = saved;
-        volume_log_save(cluster->volume, &item->save);
+        give_save(cluster, item);
     }
+    save_past_head(cluster);
     cluster__pump_apply(cluster);
 }
 
@@ -630,7 +665,8 @@ enum err cluster__restore(struct cluster *cluster, struct err_trail *trail)
         return ERR_OK;
     struct log_range range;
     volume_log_range(cluster->volume, &range);
-    cluster->saved = state.pg;
+    cluster->saved = cluster->durable_pg = state.pg;
+    cluster->has_durable_pg = true;
     e = restore_log(cluster, &range, trail);
     if (e == ERR_OK)
         e = restore_entries(cluster, &range, trail);

@@ -87,7 +87,9 @@ struct log_item {
     struct entry *entry; /* an append; else a save */
     uint64_t version;    /* of pg's state; of the register's in quorum_version */
     uint64_t quorum_version;
-    uint8_t *state; /* owned */
+    bool has_pg;
+    struct pg_durable pg; /* of a save: made bytes when it is given, with the register's newest */
+    uint8_t *state;       /* owned */
     struct log_save save;
 };
 
@@ -194,7 +196,9 @@ struct cluster {
     struct list to_log;                                   /* log_items */
     struct list in_log;                                   /* given to the volume */
     uint64_t done_psn, done_version, done_quorum_version; /* durable */
-    bool persisted_is_due; /* pg and the register are to hear of it */
+    bool has_durable_pg;
+    struct pg_durable durable_pg; /* of the save that done_version is of */
+    bool persisted_is_due;        /* pg and the register are to hear of it */
     struct loop_msg turn_msg;
     bool turn_is_posted;
     struct list

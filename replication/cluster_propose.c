@@ -249,6 +249,8 @@ void cluster__proposed_by_peer(struct cluster *cluster, struct peer *peer, struc
     struct decoded *decoded = NULL;
     e = record_decode(record.record, &decoded);
     record_decoded_free(decoded);
+    if (e == ERR_OK && record.head.data.is_inline && record.inline_bytes.size == 0)
+        e = ERR_CORRUPT; /* nobody else has them */
     if (e) {
         struct mutation m = {.err = e == ERR_NO_MEMORY ? ERR_BUSY : e};
         send_result(cluster, peer->index, record.head.op, &m);

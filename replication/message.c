@@ -336,8 +336,6 @@ enum err message_propose_decode(struct bytes in, struct message_record *ret_reco
     enum err e = get_record(in, &record);
     if (e == ERR_OK && record.record.size == 0)
         e = ERR_CORRUPT; /* only a primary makes barriers */
-    if (e == ERR_OK && record.head.data.is_inline && record.inline_bytes.size == 0)
-        e = ERR_CORRUPT; /* nobody else has them */
     if (e == ERR_OK)
         *ret_record = record;
     return e;

@@ -71,7 +71,8 @@ void volume_log_append(struct volume *volume, struct log_append *append);
 struct log_save {
     uint32_t magic;
     struct bytes state; /* replaces the one before; borrowed until done() */
-    uint64_t last;      /* rows behind it are cut off; below range.applied: ERR_INVALID */
+    uint64_t last;      /* rows behind it are cut off; below range.applied: ERR_INVALID. UINT64_MAX: none is; else more than there
+                           are: ERR_CANCELLED, for an append before it was refused */
 
     struct loop *loop;
     void (*done)(struct log_save *save);
