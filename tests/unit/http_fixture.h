@@ -185,8 +185,9 @@ void group_plan_load(struct group *group, struct group_ask *ask)
     loop_post(ask->loop, &late->msg);
 }
 
-/* Puts right bytes where a chunk lies; NULL: nobody can. */
-static enum err (*fake_repair)(uint64_t offset);
+/* Puts right bytes where a chunk lies; NULL: nobody can. Set while the loop runs. */
+typedef enum err fake_repair_fn(uint64_t offset);
+static _Atomic(fake_repair_fn *) fake_repair;
 static _Atomic int repairs_asked;
 
 static void repair_ended(struct loop_msg *msg)
@@ -199,7 +200,8 @@ void group_repair(struct group *group, struct group_repair *repair)
 {
     CHECK(repair->data.epoch == 5 && repair->offset % SUM_CHUNK_BYTES == 0);
     atomic_fetch_add(&repairs_asked, 1);
-    repair->err = fake_repair != NULL ? fake_repair(repair->offset) : ERR_UNSUPPORTED;
+    fake_repair_fn *repairs = atomic_load(&fake_repair);
+    repair->err = repairs != NULL ? repairs(repair->offset) : ERR_UNSUPPORTED;
     repair->msg.deliver = repair_ended;
     loop_post(repair->loop, &repair->msg);
 }
