@@ -24,8 +24,8 @@
 #include "replication/message.h"
 
 #define PULLS_MAX            8u
-#define PULL_SERVES_MAX      8u
-#define PULL_SERVES_PEER_MAX 2u
+#define PULL_SERVES_MAX      24u
+#define PULL_SERVES_PEER_MAX 8u /* as many as one asks for: nobody is told to come again */
 #define PULL_CHUNKS          4u /* of 1 MiB: what a disk and 10 GbE keep on their way */
 
 #define PULL_AGAIN_NS   (50 * NS_PER_MS)    /* after NOT_YET */
