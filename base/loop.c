@@ -14,9 +14,11 @@
 #include "base/cleanup.h"
 #include "base/ring_priv.h"
 
-#define TIMERS_FIRST  1024u   /* the heap's size at start; it doubles */
-#define SPIN_FIRST_NS 10000ull /* about what a short answer takes between CPUs that are awake */
-#define SPIN_PAUSE_NS NS_PER_SECOND /* when others want the CPU */
+#define TIMERS_FIRST      1024u    /* the heap's size at start; it doubles */
+#define SPIN_FIRST_NS     10000ull /* about what a short answer takes between CPUs that are awake */
+#define SPIN_PAUSE_NS     NS_PER_MS /* when others want the CPU; doubles while they go on wanting it */
+#define SPIN_PAUSE_MAX_NS NS_PER_SECOND
+#define SPIN_CALM_NS      (100 * NS_PER_MS) /* without them: SPIN_PAUSE_NS again */
 
 /*
  * A turn of the loop: wait on the ring (its callbacks run), deliver messages, fire timers.
@@ -38,7 +40,7 @@ struct loop {
     char name[16];             /* what the kernel takes as a thread's name */
     uint64_t now_ns;
     bool is_in_turn;
-    uint64_t spin_ns, spin_max_ns, spin_from_ns; /* see adapt_spin() */
+    uint64_t spin_ns, spin_max_ns, spin_pause_ns, spin_from_ns; /* see adapt_spin() */
 
     /* Owned array of borrowed timers; [0] is unused, so that index 0 means "not running". */
     struct timer **heap;
@@ -332,8 +334,13 @@ static void loop_woken(void *context)
  */
 static void adapt_spin(struct loop *loop, uint64_t waited_ns)
 {
-    if (ring_spin_was_preempted(loop->ring))
-        loop->spin_from_ns = loop->now_ns + SPIN_PAUSE_NS;
+    if (ring_spin_was_preempted(loop->ring)) {
+        if (loop->now_ns > loop->spin_from_ns + SPIN_CALM_NS)
+            loop->spin_pause_ns = SPIN_PAUSE_NS;
+        else if (loop->spin_pause_ns < SPIN_PAUSE_MAX_NS)
+            loop->spin_pause_ns *= 2;
+        loop->spin_from_ns = loop->now_ns + loop->spin_pause_ns;
+    }
     if (waited_ns > loop->spin_max_ns || loop->now_ns < loop->spin_from_ns)
         loop->spin_ns = 0;
     else if (waited_ns > loop->spin_ns)
@@ -346,6 +353,7 @@ static void adapt_spin(struct loop *loop, uint64_t waited_ns)
 void loop_stay_awake(struct loop *loop, uint64_t max_ns)
 {
     loop->spin_max_ns = max_ns;
+    loop->spin_pause_ns = SPIN_PAUSE_NS;
     adapt_spin(loop, 0);
 }
 

@@ -32,7 +32,7 @@
 
 #define ENTRIES_DEFAULT  1024u
 #define CQ_FACTOR        4u /* a burst of results before the kernel must keep an overflow list */
-#define LOOK_LONG_NS     20000ull /* of spin(): none that finds nothing takes so long by itself */
+#define LOOK_LONG_NS     300000ull /* of spin(): others compute; the kernel's threads take less */
 #define FILL_TAG         1u /* in user_data, where an operation's address has a zero */
 /* Kernel workers for what may block for ever, which here is splices alone: they copy nothing and wait
  * only for pages that went between the look at the cache and the splice. Unset, it is RLIMIT_NPROC. */
