@@ -11,7 +11,7 @@ s3_handler_fn s3_get_bucket_location, s3_get_bucket_versioning;
 /* acl.c: what a store without ACLs and tags answers truthfully to clients that ask anyway */
 s3_handler_fn s3_get_bucket_acl, s3_get_object_acl, s3_get_object_tagging, s3_preflight;
 /* list.c */
-s3_handler_fn s3_list_objects, s3_list_objects_v2;
+s3_handler_fn s3_list_objects, s3_list_objects_v2, s3_list_object_versions;
 /* put.c, upload_part.c */
 s3_handler_fn s3_put_object, s3_upload_part;
 /* get.c */

@@ -1,5 +1,6 @@
 /*
- * ListObjects, both versions: one page of a bucket's keys in bytewise order.
+ * ListObjects, both versions of it, and ListObjectVersions: one page of a bucket's keys in bytewise
+ * order. Where versioning was never switched on, a key has one version and its id is "null".
  *
  *     ASK --> (a pool thread writes the entries' XML while it reads) --> ANSWER
  *
@@ -13,14 +14,23 @@
 
 enum { LIST_ASK, LIST_ANSWER, LIST_STEP_COUNT };
 
-enum list_version { LIST_V1, LIST_V2 };
+enum list_form { LIST_V1, LIST_V2, LIST_VERSIONS };
+
+/* What the forms call their parts. */
+static const struct {
+    const char *document, *entry, *marker;
+} list_forms[] = {
+    [LIST_V1] = {"ListBucketResult", "Contents", "marker"},
+    [LIST_V2] = {"ListBucketResult", "Contents", "start-after"},
+    [LIST_VERSIONS] = {"ListVersionsResult", "Version", "key-marker"},
+};
 
 struct list_page {
-    enum list_version version;
+    enum list_form form;
     struct s3_ask *ask;
-    struct bytes prefix, delimiter, marker, token; /* as given; marker is V2's start-after */
+    struct bytes prefix, delimiter, marker, version_marker, token; /* as given */
     uint32_t max;
-    bool has_owners;
+    bool has_owners, ends_with_prefix;
     enum doc_names names;
     struct bytes owner;
     struct text_buf contents, prefixes;
@@ -32,6 +42,7 @@ struct list_page {
 static enum err list_each(void *context, const struct list_entry *entry)
 {
     struct list_page *page = context;
+    page->ends_with_prefix = entry->is_prefix;
     if (entry->is_prefix) {
         struct text_buf *text = &page->prefixes;
         doc_open(text, "CommonPrefixes");
@@ -40,8 +51,12 @@ static enum err list_each(void *context, const struct list_entry *entry)
         return text->failed ? ERR_NO_MEMORY : ERR_OK;
     }
     struct text_buf *text = &page->contents;
-    doc_open(text, "Contents");
+    doc_open(text, list_forms[page->form].entry);
     doc_name(text, "Key", entry->key, page->names);
+    if (page->form == LIST_VERSIONS) {
+        doc_text(text, "VersionId", BYTES("null"));
+        doc_bool(text, "IsLatest", true);
+    }
     doc_time(text, "LastModified", entry->info.mtime_ns);
     doc_etag(text, &entry->info.etag);
     doc_checksum_kind(text, &entry->info.checksum);
@@ -49,7 +64,7 @@ static enum err list_each(void *context, const struct list_entry *entry)
     if (page->has_owners)
         doc_owner(text, "Owner", page->owner);
     doc_text(text, "StorageClass", s3_meta_storage_class(entry->info.attrs));
-    doc_close(text, "Contents");
+    doc_close(text, list_forms[page->form].entry);
     return text->failed ? ERR_NO_MEMORY : ERR_OK;
 }
 
@@ -121,6 +136,18 @@ static void list_head_v2(struct list_page *page, const struct list_result *resul
     doc_u64(text, "KeyCount", result->count);
 }
 
+static void list_head_versions(struct list_page *page, const struct list_result *result,
+                               struct text_buf *text)
+{
+    doc_name(text, "KeyMarker", page->marker, page->names);
+    doc_text(text, "VersionIdMarker", page->version_marker);
+    if (!result->truncated)
+        return;
+    doc_name(text, "NextKeyMarker", bytes_of(result->last, result->last_size), page->names);
+    if (!page->ends_with_prefix)
+        doc_text(text, "NextVersionIdMarker", BYTES("null"));
+}
+
 static int list_answer(struct op *op)
 {
     struct s3_request *r = list_request(op);
@@ -130,13 +157,15 @@ static int list_answer(struct op *op)
         return s3_fail_err(r, ask->err);
     const struct list_result *result = &ask->list_result;
     struct text_buf text = {0};
-    doc_begin(&text, "ListBucketResult");
+    doc_begin(&text, list_forms[page->form].document);
     doc_text(&text, "Name", r->bucket_name);
     doc_name(&text, "Prefix", page->prefix, page->names);
-    if (page->version == LIST_V1)
+    if (page->form == LIST_V1)
         list_head_v1(page, result, &text);
-    else
+    else if (page->form == LIST_V2)
         list_head_v2(page, result, &text);
+    else
+        list_head_versions(page, result, &text);
     doc_u64(&text, "MaxKeys", page->max);
     if (page->delimiter.size > 0)
         doc_name(&text, "Delimiter", page->delimiter, page->names);
@@ -145,7 +174,7 @@ static int list_answer(struct op *op)
     doc_bool(&text, "IsTruncated", result->truncated);
     text_put(&text, text_bytes(&page->contents));
     text_put(&text, text_bytes(&page->prefixes));
-    doc_end(&text, "ListBucketResult");
+    doc_end(&text, list_forms[page->form].document);
     return s3_respond_xml(r, 200, &text);
 }
 
@@ -155,7 +184,32 @@ static const struct op_step list_steps[LIST_STEP_COUNT] = {
 };
 static const struct op_kind list_kind = {"list", list_steps, LIST_STEP_COUNT};
 
-static void list_begin(struct s3_request *r, enum list_version version)
+/* What only some forms have; otherwise answered with what is wrong. */
+static bool list_read_rest(struct s3_request *r, struct list_page *page)
+{
+    if (page->form == LIST_V2) {
+        page->token = s3_param(r, "continuation-token");
+        if (page->token.data != NULL && page->token.size == 0) {
+            s3_fail_text(r, S3_E(InvalidArgument), "The continuation token provided is incorrect");
+            return false;
+        }
+    }
+    if (page->form == LIST_VERSIONS) {
+        page->version_marker = s3_param(r, "version-id-marker");
+        if (page->version_marker.size > 0 && page->marker.size == 0) {
+            s3_fail_text(r, S3_E(InvalidArgument),
+                         "A version-id marker cannot be specified without a key marker.");
+            return false;
+        }
+        if (page->version_marker.size > 0 && !bytes_equal(page->version_marker, BYTES("null"))) {
+            s3_fail_text(r, S3_E(InvalidArgument), "Invalid version id specified");
+            return false;
+        }
+    }
+    return true;
+}
+
+static void list_begin(struct s3_request *r, enum list_form form)
 {
     struct list_page *page = s3_take(r, sizeof *page);
     if (page == NULL) {
@@ -163,21 +217,16 @@ static void list_begin(struct s3_request *r, enum list_version version)
         return;
     }
     *page = (struct list_page){
-        .version = version,
+        .form = form,
         .prefix = s3_param(r, "prefix"),
         .delimiter = s3_param(r, "delimiter"),
-        .marker = s3_param(r, version == LIST_V1 ? "marker" : "start-after"),
+        .marker = s3_param(r, list_forms[form].marker),
         .owner = bytes_of_string(r->bucket.owner),
     };
-    if (version == LIST_V2) {
-        page->token = s3_param(r, "continuation-token");
-        if (page->token.data != NULL && page->token.size == 0) {
-            s3_fail_text(r, S3_E(InvalidArgument), "The continuation token provided is incorrect");
-            return;
-        }
-    }
+    if (!list_read_rest(r, page))
+        return;
     page->has_owners =
-        version == LIST_V1 || bytes_equal_nocase(s3_param(r, "fetch-owner"), BYTES("true"));
+        form != LIST_V2 || bytes_equal_nocase(s3_param(r, "fetch-owner"), BYTES("true"));
     if (!s3_param_names(r, &page->names) || !s3_param_max(r, "max-keys", LIST_KEYS_MAX, &page->max))
         return;
     *S3_OWN(r, struct list_page *) = page;
@@ -194,4 +243,9 @@ void s3_list_objects(struct s3_request *r)
 void s3_list_objects_v2(struct s3_request *r)
 {
     list_begin(r, LIST_V2);
+}
+
+void s3_list_object_versions(struct s3_request *r)
+{
+    list_begin(r, LIST_VERSIONS);
 }

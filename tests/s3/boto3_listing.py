@@ -23,7 +23,7 @@ def buckets(s3):
     names = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
     check(BUCKET in names and names == sorted(names), "ListBuckets in order", names)
     fails("HeadBucket of none", (404, "404"), s3.head_bucket, Bucket="no-such-bucket")
-    for call, more in ((s3.list_objects_v2, {}), (s3.list_objects, {}), (s3.get_bucket_location, {}), (s3.delete_bucket, {}),
+    for call, more in ((s3.list_objects_v2, {}), (s3.list_objects, {}), (s3.list_object_versions, {}), (s3.get_bucket_location, {}), (s3.delete_bucket, {}),
                        (s3.put_object, {"Key": "k", "Body": b""}), (s3.get_object, {"Key": "k"}), (s3.delete_object, {"Key": "k"}),
                        (s3.create_multipart_upload, {"Key": "k"}), (s3.list_multipart_uploads, {})):
         fails(f"{call.__name__} in a bucket that is not there", (404, "NoSuchBucket"), call, Bucket="no-such-bucket", **more)
@@ -71,6 +71,23 @@ def listing_v1(s3):
     pages = list(s3.get_paginator("list_objects").paginate(Bucket=BUCKET, PaginationConfig={"PageSize": 4}))
     equal([k for page in pages for k in keys_of(page)[0]], ordered, "V1: pages of four")
     check("Owner" in s3.list_objects(Bucket=BUCKET)["Contents"][0], "V1: owner")
+
+
+def listing_versions(s3):
+    ordered = sorted(KEYS, key=str.encode)
+    got = s3.list_object_versions(Bucket=BUCKET)
+    equal([item["Key"] for item in got["Versions"]], ordered, "versions: all keys in byte order")
+    equal({(item["VersionId"], item["IsLatest"], "Owner" in item) for item in got["Versions"]}, {("null", True, True)}, "versions: one of each, \"null\"")
+    equal(("DeleteMarkers" in got, got["IsTruncated"]), (False, False), "versions: no delete markers")
+    got = s3.list_object_versions(Bucket=BUCKET, MaxKeys=3, Delimiter="/")
+    equal(([item["Key"] for item in got["Versions"]], [item["Prefix"] for item in got["CommonPrefixes"]]), (["a", "b"], ["a/"]), "versions: a delimiter")
+    equal((got["IsTruncated"], got["NextKeyMarker"], got["NextVersionIdMarker"]), (True, "b", "null"), "versions: where the next page begins")
+    got = s3.list_object_versions(Bucket=BUCKET, MaxKeys=2, Delimiter="/")
+    equal((got["NextKeyMarker"], "NextVersionIdMarker" in got), ("a/", False), "versions: behind a prefix there is no version")
+    pages = list(s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET, PaginationConfig={"PageSize": 2}))
+    equal([item["Key"] for page in pages for item in page["Versions"]], ordered, "versions: pages of two")
+    fails("versions: a version without a key", (400, "InvalidArgument"), s3.list_object_versions, Bucket=BUCKET, VersionIdMarker="null")
+    fails("versions: a version that cannot be", (400, "InvalidArgument"), s3.list_object_versions, Bucket=BUCKET, KeyMarker="a", VersionIdMarker="1")
 
 
 def changing_while_listing(s3):
@@ -184,5 +201,5 @@ def prepare(s3):
         s3.put_object(Bucket=BUCKET, Key=key, Body=key.encode())
 
 
-SECTIONS = [prepare, buckets, listing_v2, listing_v1, changing_while_listing, presigned, post_forms]
+SECTIONS = [prepare, buckets, listing_v2, listing_v1, listing_versions, changing_while_listing, presigned, post_forms]
 NODE_SECTIONS = [identities]

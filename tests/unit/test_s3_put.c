@@ -446,7 +446,7 @@ static void keys_do_what_their_grants_allow(void **state)
         {"DELETE", "/bucket", NULL, NULL, NULL, 409, "BucketNotEmpty"},
         {"GET", "/bucket/k", "acl", NULL, NULL, 200, NULL},
         {"PUT", "/bucket/k", "acl", NULL, NULL, 501, "NotImplemented"},
-        {"GET", "/bucket", "versions", NULL, NULL, 501, "NotImplemented"},
+        {"GET", "/bucket", "website", NULL, NULL, 501, "NotImplemented"},
         {"POST", "/bucket/k", NULL, NULL, NULL, 405, "MethodNotAllowed"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
