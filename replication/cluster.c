@@ -11,8 +11,10 @@
 
 /* ---- stopping ---- */
 
-/* For good: what this node would say next could be wrong. The others go on without it after their
- * time. */
+/*
+ * For good: what this node would say next could be wrong. The others go on without it after their
+ * time. Who waits here is told at the next turn: this is called in the midst of walks over them.
+ */
 void cluster__stop(struct cluster *cluster, enum err e, const char *format, ...)
 {
     if (cluster->is_stopped)
@@ -25,9 +27,7 @@ void cluster__stop(struct cluster *cluster, enum err e, const char *format, ...)
     LOG(LOG_ERROR, "replication", "this node takes no part any more: %s error=%s",
         cluster->sentence, err_name(e));
     atomic_store(&cluster->read_until_ns, 0);
-    cluster__refuse_all(cluster, ERR_BUSY);
-    cluster__pump_reads(cluster);
-    cluster__publish_status(cluster);
+    cluster__turn_soon(cluster);
 }
 
 /* ---- effects of pg ---- */

@@ -45,6 +45,7 @@ void cluster__entry_free(struct entry *entry)
     if (entry == NULL)
         return;
     CHECK(entry->state != ENTRY_LOGGING && entry->state != ENTRY_APPLYING);
+    CHECK(!list_is_linked(&entry->item.link));
     if (entry->inline_is_pending) { /* comes back to inline_written() */
         entry->is_dropped = true;
         return;
@@ -74,15 +75,17 @@ static void keep(struct cluster *cluster, struct entry *entry)
 
 /* ---- what pg asks for ---- */
 
-static struct log_item *item_new(struct cluster *cluster)
+static struct entry *entry_of(struct list *node)
 {
-    struct log_item *item = calloc(1, sizeof *item);
-    if (item == NULL) { /* pg has no way back: without the effect it may not go on */
-        cluster__stop(cluster, ERR_NO_MEMORY, "remember what is to be written to the log");
-        return NULL;
-    }
-    item->cluster = cluster;
-    return item;
+    struct log_item *item = LIST_ENTRY(node, struct log_item, link);
+    return item->is_save ? NULL : CONTAINER_OF(item, struct entry, item);
+}
+
+static struct save *save_of(struct list *node)
+{
+    struct log_item *item = LIST_ENTRY(node, struct log_item, link);
+    CHECK(item->is_save);
+    return CONTAINER_OF(item, struct save, item);
 }
 
 void cluster__append(struct cluster *cluster, uint64_t psn, uint64_t term, struct entry *entry)
@@ -90,18 +93,15 @@ void cluster__append(struct cluster *cluster, uint64_t psn, uint64_t term, struc
     if (entry == NULL) /* the barrier of a term */
         entry = cluster__entry_new(cluster, (struct bytes){0}, &(struct log_data){0},
                                    (struct bytes){0});
-    struct log_item *item = item_new(cluster);
-    if (item == NULL || entry == NULL) {
-        free(item);
-        cluster__stop(cluster, ERR_NO_MEMORY, "append a record");
+    if (entry == NULL) { /* pg has no way back: without the effect it may not go on */
+        cluster__stop(cluster, ERR_NO_MEMORY, "no memory to open a term");
         return;
     }
     entry->psn = psn;
     entry->term = term;
     keep(cluster, entry);
     cluster->last_psn = psn;
-    item->entry = entry;
-    list_push_back(&cluster->to_log, &item->link);
+    list_push_back(&cluster->to_log, &entry->item.link);
 }
 
 /* Records behind `last` are gone by the primary's word. Those not given to the volume yet go here;
@@ -109,13 +109,13 @@ void cluster__append(struct cluster *cluster, uint64_t psn, uint64_t term, struc
 static void forget_items(struct list *list, uint64_t last)
 {
     LIST_EACH (list, node) {
-        struct log_item *item = LIST_ENTRY(node, struct log_item, link);
-        uint64_t upto = item->entry != NULL ? item->entry->psn : item->save.last;
+        const struct entry *entry = entry_of(node);
+        struct save *save = entry == NULL ? save_of(node) : NULL;
+        uint64_t upto = entry != NULL ? entry->psn : save->log_save.last;
         if (upto <= last)
             continue; /* a save of what is cut: the one that cuts it follows, and has all of it */
-        list_remove(&item->link);
-        free(item->state);
-        free(item);
+        list_remove(node);
+        free(save);
     }
 }
 
@@ -139,24 +139,30 @@ static void forget_behind(struct cluster *cluster, uint64_t last)
         cluster->done_psn = last;
 }
 
+static struct save *save_new(struct cluster *cluster)
+{
+    struct save *save = calloc(1, sizeof *save);
+    if (save == NULL)
+        return NULL;
+    save->item.is_save = true;
+    save->cluster = cluster;
+    return save;
+}
+
 void cluster__save(struct cluster *cluster, uint64_t last)
 {
-    struct log_item *item = item_new(cluster);
-    if (item == NULL)
-        return;
-    if (last < cluster->last_psn)
-        forget_behind(cluster, last);
-    item->state = malloc(CLUSTER_STATE_BYTES_MAX);
-    if (item->state == NULL) {
-        free(item);
-        cluster__stop(cluster, ERR_NO_MEMORY, "save the group's state");
+    struct save *save = save_new(cluster);
+    if (save == NULL) {
+        cluster__stop(cluster, ERR_NO_MEMORY, "no memory to save the group's state");
         return;
     }
-    item->has_pg = cluster->has_config || cluster->has_saved_pg;
-    item->pg = cluster->saved;
-    item->version = cluster->pg_version;
-    item->save.last = last;
-    list_push_back(&cluster->to_log, &item->link);
+    if (last < cluster->last_psn)
+        forget_behind(cluster, last);
+    save->has_pg = cluster->has_config || cluster->has_saved_pg;
+    save->pg = cluster->saved;
+    save->version = cluster->pg_version;
+    save->log_save.last = last;
+    list_push_back(&cluster->to_log, &save->item.link);
 }
 
 /* ---- durable ---- */
@@ -176,8 +182,12 @@ static void next_turn(struct loop_msg *msg)
 {
     struct cluster *cluster = CONTAINER_OF(msg, struct cluster, turn_msg);
     cluster->turn_is_posted = false;
-    if (cluster->is_stopped)
+    if (cluster->is_stopped) {
+        cluster__refuse_all(cluster, ERR_BUSY);
+        cluster__pump_reads(cluster);
+        cluster__publish_status(cluster);
         return;
+    }
     tell_persisted(cluster);
     cluster__after_step(cluster);
 }
@@ -224,29 +234,26 @@ static void refused(struct cluster *cluster, struct log_item *item, enum err e,
     take_back(cluster);
 }
 
-static struct log_item *take_answered(struct cluster *cluster)
+/* The volume answers in the order in which it was asked. */
+static void take_answered(struct cluster *cluster, const struct log_item *item)
 {
-    struct list *first = list_pop_front(&cluster->in_log);
-    CHECK(first != NULL);
-    return LIST_ENTRY(first, struct log_item, link);
+    CHECK(list_pop_front(&cluster->in_log) == &item->link);
 }
 
 static void appended(struct log_append *append)
 {
     struct entry *entry = CONTAINER_OF(append, struct entry, append);
     struct cluster *cluster = entry->cluster;
-    struct log_item *item = take_answered(cluster);
-    CHECK(item->entry == entry);
+    take_answered(cluster, &entry->item);
     enum err e = append->err;
     entry->state = e ? ENTRY_NEW : ENTRY_LOGGED;
     entry->inline_is_written = false;
     if (e == ERR_FILE_EXISTS)
         entry->is_gone = true; /* its data is here already, and gains a reference */
     if (e && entry->psn != 0) {
-        refused(cluster, item, e, &append->trail);
+        refused(cluster, &entry->item, e, &append->trail);
         return;
     }
-    free(item);
     if (entry->psn == 0) { /* cut meanwhile */
         cluster__entry_free(entry);
         take_back(cluster);
@@ -257,23 +264,22 @@ static void appended(struct log_append *append)
     cluster__turn_soon(cluster);
 }
 
-static void saved(struct log_save *save)
+static void saved(struct log_save *log_save)
 {
-    struct log_item *item = CONTAINER_OF(save, struct log_item, save);
-    struct cluster *cluster = item->cluster;
-    CHECK(take_answered(cluster) == item);
-    if (save->err) {
-        refused(cluster, item, save->err, &save->trail);
+    struct save *save = CONTAINER_OF(log_save, struct save, log_save);
+    struct cluster *cluster = save->cluster;
+    take_answered(cluster, &save->item);
+    if (log_save->err) {
+        refused(cluster, &save->item, log_save->err, &log_save->trail);
         return;
     }
-    cluster->has_durable_pg = item->has_pg;
-    cluster->durable_pg = item->pg;
-    cluster->done_version = item->version;
-    cluster->done_quorum_version = item->quorum_version;
+    cluster->has_durable_pg = save->has_pg;
+    cluster->durable_pg = save->pg;
+    cluster->done_version = save->version;
+    cluster->done_quorum_version = save->quorum_version;
     cluster->persisted_is_due = true;
     cluster__turn_soon(cluster);
-    free(item->state);
-    free(item);
+    free(save);
 }
 
 /* ---- a record's data ---- */
@@ -318,9 +324,9 @@ static void pulled(void *context, struct data_id id, enum pull_outcome outcome)
 {
     struct cluster *cluster = context;
     LIST_EACH (&cluster->to_log, node) {
-        struct log_item *item = LIST_ENTRY(node, struct log_item, link);
-        if (outcome == PULL_GONE && item->entry != NULL && data_id_equal(item->entry->data.id, id))
-            item->entry->is_gone = true;
+        struct entry *entry = entry_of(node);
+        if (outcome == PULL_GONE && entry != NULL && data_id_equal(entry->data.id, id))
+            entry->is_gone = true;
     }
     cluster__pump_log(cluster);
 }
@@ -360,9 +366,8 @@ static bool has_data(struct cluster *cluster, struct entry *entry)
 
 /* ---- giving to the volume, in order ---- */
 
-static void give_append(struct cluster *cluster, struct log_item *item)
+static void give_append(struct cluster *cluster, struct entry *entry)
 {
-    struct entry *entry = item->entry;
     entry->state = ENTRY_LOGGING;
     entry->append = (struct log_append){
         .magic = LOG_APPEND_MAGIC,
@@ -378,18 +383,18 @@ static void give_append(struct cluster *cluster, struct log_item *item)
     volume_log_append(cluster->volume, &entry->append);
 }
 
-static void give_save(struct cluster *cluster, struct log_item *item)
+static void give_save(struct cluster *cluster, struct save *save)
 {
-    size_t size = cluster_state_encode(&(struct cluster_state){.has_pg = item->has_pg,
-                                                               .pg = item->pg,
+    size_t size = cluster_state_encode(&(struct cluster_state){.has_pg = save->has_pg,
+                                                               .pg = save->pg,
                                                                .quorum = cluster->saved_quorum},
-                                       item->state);
-    item->quorum_version = cluster->quorum_version;
-    item->save.state = bytes_of(item->state, size);
-    item->save.magic = LOG_SAVE_MAGIC;
-    item->save.loop = cluster->loop;
-    item->save.done = saved;
-    volume_log_save(cluster->volume, &item->save);
+                                       save->state);
+    save->quorum_version = cluster->quorum_version;
+    save->log_save.state = bytes_of(save->state, size);
+    save->log_save.magic = LOG_SAVE_MAGIC;
+    save->log_save.loop = cluster->loop;
+    save->log_save.done = saved;
+    volume_log_save(cluster->volume, &save->log_save);
 }
 
 /*
@@ -403,20 +408,16 @@ static void save_past_head(struct cluster *cluster)
         !list_is_empty(&cluster->in_log) || !list_is_empty(&cluster->refused) ||
         cluster->quorum_version <= cluster->done_quorum_version)
         return;
-    struct entry *head = LIST_ENTRY(list_first(&cluster->to_log), struct log_item, link)->entry;
-    uint8_t *state = head != NULL ? malloc(CLUSTER_STATE_BYTES_MAX) : NULL;
-    struct log_item *item = state != NULL ? item_new(cluster) : NULL;
-    if (item == NULL) {
-        free(state);
+    const struct entry *head = entry_of(list_first(&cluster->to_log));
+    struct save *save = head != NULL ? save_new(cluster) : NULL;
+    if (save == NULL)
         return; /* tried again at the next turn */
-    }
-    item->state = state;
-    item->has_pg = cluster->has_durable_pg;
-    item->pg = cluster->durable_pg;
-    item->version = cluster->done_version;
-    item->save.last = head->psn - 1;
-    list_push_back(&cluster->in_log, &item->link);
-    give_save(cluster, item);
+    save->has_pg = cluster->has_durable_pg;
+    save->pg = cluster->durable_pg;
+    save->version = cluster->done_version;
+    save->log_save.last = head->psn - 1;
+    list_push_back(&cluster->in_log, &save->item.link);
+    give_save(cluster, save);
 }
 
 static void ask_ahead(struct cluster *cluster)
@@ -425,7 +426,7 @@ static void ask_ahead(struct cluster *cluster)
     LIST_EACH (&cluster->to_log, node) {
         if (count++ == PULLS_MAX)
             break;
-        struct entry *entry = LIST_ENTRY(node, struct log_item, link)->entry;
+        struct entry *entry = entry_of(node);
         if (entry == NULL || data_id_is_none(entry->data.id) || entry->is_gone ||
             entry->inline_bytes != NULL || entry->body != NULL)
             continue;
@@ -439,19 +440,19 @@ void cluster__pump_log(struct cluster *cluster)
     bool may_give = !cluster->is_stopped && list_is_empty(&cluster->refused) &&
                     cluster__now(cluster) >= cluster->log_due_ns;
     while (may_give && !list_is_empty(&cluster->to_log)) {
-        struct log_item *item = LIST_ENTRY(list_first(&cluster->to_log), struct log_item, link);
-        if (item->entry != NULL && !has_data(cluster, item->entry)) {
+        struct list *first = list_first(&cluster->to_log);
+        struct entry *entry = entry_of(first);
+        if (entry != NULL && !has_data(cluster, entry)) {
             cluster->data_due_ns = cluster__now(cluster) + DATA_AGAIN_NS;
             ask_ahead(cluster);
             break;
         }
-        list_remove(&item->link);
-        list_push_back(&cluster->in_log, &item->link);
-        if (item->entry != NULL) {
-            give_append(cluster, item);
-            continue;
-        }
-        give_save(cluster, item);
+        list_remove(first);
+        list_push_back(&cluster->in_log, first);
+        if (entry != NULL)
+            give_append(cluster, entry);
+        else
+            give_save(cluster, save_of(first));
     }
     save_past_head(cluster);
     cluster__pump_apply(cluster);
@@ -681,9 +682,10 @@ void cluster__log_fini(struct cluster *cluster)
 {
     list_splice_back(&cluster->to_log, &cluster->refused);
     LIST_EACH (&cluster->to_log, node) {
-        struct log_item *item = LIST_ENTRY(node, struct log_item, link);
-        free(item->state);
-        free(item);
+        bool is_save = entry_of(node) == NULL;
+        list_remove(node);
+        if (is_save)
+            free(save_of(node));
     }
     CHECK(list_is_empty(&cluster->in_log));
     for (unsigned i = 0; i < CLUSTER_WINDOW; i++)

@@ -52,6 +52,12 @@
 
 struct proposal;
 
+/* In line for the volume, or given to it: the append of an entry, or a save. */
+struct log_item {
+    struct list link;
+    bool is_save;
+};
+
 enum entry_state { ENTRY_NEW, ENTRY_LOGGING, ENTRY_LOGGED, ENTRY_APPLYING, ENTRY_APPLIED };
 
 /* One record of the log in memory. */
@@ -74,23 +80,23 @@ struct entry {
     struct body_write inline_write;
     bool inline_is_written, inline_is_pending;
     bool is_dropped; /* cut while that was pending */
+    struct log_item item;
     struct log_append append;
     struct decoded *decoded; /* owned while APPLYING */
     struct cluster *cluster;
     uint64_t came_ns;
 };
 
-/* A thing asked of the volume and not given to it yet, or not answered. */
-struct log_item {
-    struct list link;
+/* pg's state and the register's, to be kept. Owned by the line it is in. */
+struct save {
+    struct log_item item;
     struct cluster *cluster;
-    struct entry *entry; /* an append; else a save */
-    uint64_t version;    /* of pg's state; of the register's in quorum_version */
+    uint64_t version; /* of pg's state; of the register's in quorum_version */
     uint64_t quorum_version;
     bool has_pg;
-    struct pg_durable pg; /* of a save: made bytes when it is given, with the register's newest */
-    uint8_t *state;       /* owned */
-    struct log_save save;
+    struct pg_durable pg; /* made bytes when it is given, with the register's newest */
+    uint8_t state[CLUSTER_STATE_BYTES_MAX];
+    struct log_save log_save;
 };
 
 /* A change somebody here, or a peer's gateway, wants. */

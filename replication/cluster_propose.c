@@ -387,7 +387,7 @@ void cluster__refuse_all(struct cluster *cluster, enum err e)
 {
     LIST_EACH (&cluster->waiting, node) {
         cluster->waiting_count--;
-        fail(cluster, LIST_ENTRY(node, struct proposal, link), e, "this node is closing");
+        fail(cluster, LIST_ENTRY(node, struct proposal, link), e, cluster->sentence);
     }
     for (unsigned i = 0; i < cluster->node_count; i++)
         LIST_EACH (&cluster->peers[i].proposals, node)
