@@ -196,6 +196,7 @@ static enum err open_links(struct cluster *cluster, struct err_trail *trail)
             continue;
         cluster->peers[i].link = links_find(cluster->links, cluster->peers[i].node);
         link_set_user(cluster->peers[i].link, &cluster->peers[i]);
+        repair_add_peer(cluster->repair, cluster->peers[i].link);
     }
     return ERR_OK;
 }
@@ -216,16 +217,6 @@ static void data_settled(void *context, struct data_id id, enum incoming_state s
     cluster__turn_soon(cluster);
 }
 
-static enum err open_repair(struct cluster *cluster)
-{
-    struct repair_options options = {
-        .loop = cluster->loop, .volume = cluster->volume, .work_pool = cluster->work_pool};
-    for (unsigned i = 0; i < cluster->node_count; i++)
-        if (cluster->peers[i].link != NULL)
-            options.peers[options.peer_count++] = cluster->peers[i].link;
-    return repair_open(&options, &cluster->repair);
-}
-
 void cluster_repair(struct cluster *cluster, struct group_repair *repair)
 {
     repair_chunk(cluster->repair, repair);
@@ -236,6 +227,8 @@ static void repair_for_pull(void *context, struct group_repair *repair)
     cluster_repair(context, repair);
 }
 
+/* The links last: what they bring finds every part, and when a part cannot be had there are none to
+ * bring anything. */
 static enum err start(struct cluster *cluster, struct err_trail *trail)
 {
     enum err e = incoming_open(&(struct incoming_options){.loop = cluster->loop,
@@ -245,8 +238,6 @@ static enum err start(struct cluster *cluster, struct err_trail *trail)
                                                           .context = cluster},
                                &cluster->incoming);
     if (e == ERR_OK)
-        e = open_links(cluster, trail);
-    if (e == ERR_OK)
         e = pull_open(&(struct pull_options){.loop = cluster->loop,
                                              .volume = cluster->volume,
                                              .work_pool = cluster->work_pool,
@@ -255,10 +246,16 @@ static enum err start(struct cluster *cluster, struct err_trail *trail)
                                              .context = cluster},
                       &cluster->pull);
     if (e == ERR_OK)
-        e = open_repair(cluster);
+        e = repair_open(&(struct repair_options){.loop = cluster->loop,
+                                                 .volume = cluster->volume,
+                                                 .work_pool = cluster->work_pool},
+                        &cluster->repair);
     if (e)
         return e;
     cluster__register_open(cluster);
+    e = open_links(cluster, trail);
+    if (e)
+        return e;
     timer_start(cluster->loop, &cluster->tick, 0, tick);
     return ERR_OK;
 }

@@ -50,6 +50,8 @@ struct fetch {
 
 struct repair {
     struct repair_options options; /* a copy */
+    struct link *peers[LINKS_MAX]; /* borrowed */
+    unsigned peer_count;
     struct job jobs[REPAIRS_MAX];
     struct fetch fetches[FETCHES_MAX];
     struct list waiting; /* asks, for a job */
@@ -141,8 +143,8 @@ static void try_next(struct job *job)
     struct repair *repair = job->repair;
     const struct repair_options *options = &repair->options;
     job->asked = NULL;
-    while (job->next_peer < options->peer_count && !repair->is_stopped) {
-        struct link *link = options->peers[job->next_peer++];
+    while (job->next_peer < repair->peer_count && !repair->is_stopped) {
+        struct link *link = repair->peers[job->next_peer++];
         if (options->links->is_up(link) && ask_peer(job, link))
             return;
     }
@@ -339,7 +341,6 @@ static const struct repair_links real_links = {
 enum err repair_open(const struct repair_options *options, struct repair **ret_repair)
 {
     CHECK(options->loop != NULL && options->volume != NULL && options->work_pool != NULL);
-    CHECK(options->peer_count <= LINKS_MAX);
     struct repair *repair = calloc(1, sizeof *repair);
     if (repair == NULL)
         return ERR_NO_MEMORY;
@@ -367,6 +368,12 @@ enum err repair_open(const struct repair_options *options, struct repair **ret_r
     }
     *ret_repair = repair;
     return ERR_OK;
+}
+
+void repair_add_peer(struct repair *repair, struct link *link)
+{
+    CHECK(repair->peer_count < LINKS_MAX);
+    repair->peers[repair->peer_count++] = link;
 }
 
 void repair_stop(struct repair *repair)

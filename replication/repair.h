@@ -38,11 +38,10 @@ struct repair_options {
     struct loop *loop; /* borrowed, as the next ones */
     struct volume *volume;
     struct work_pool *work_pool;
-    struct link *peers[LINKS_MAX]; /* borrowed */
-    unsigned peer_count;
     const struct repair_links *links; /* NULL: link.h's */
 };
 enum err repair_open(const struct repair_options *options, struct repair **ret_repair) MUST_USE;
+void repair_add_peer(struct repair *repair, struct link *link); /* borrowed; at most LINKS_MAX */
 /* What is asked ends with ERR_CLOSED; later asks, too. Then repair_is_idle() comes true. */
 void repair_stop(struct repair *repair);
 bool repair_is_idle(const struct repair *repair);

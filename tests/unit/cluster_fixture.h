@@ -35,11 +35,13 @@ struct cluster_node {
 
 struct cluster_fixture {
     char dir[64];
+    uint32_t in_sync_min;
     struct cluster_node nodes[NODES];
     struct group_peer peers[NODES];
 };
 
-static inline void fixture_open_node(struct cluster_fixture *f, unsigned index)
+/* The error is group_open()'s. */
+static inline enum err fixture_try_open_node(struct cluster_fixture *f, unsigned index)
 {
     struct cluster_node *node = &f->nodes[index];
     struct err_trail trail = {0};
@@ -74,15 +76,21 @@ static inline void fixture_open_node(struct cluster_fixture *f, unsigned index)
         .choice = TRANSPORT_FORCE_TCP,
         .cluster = "test-cluster-id",
         .key = "a key that all of them know....",
-        .in_sync_min = 2,
+        .in_sync_min = f->in_sync_min,
     };
     memcpy(peers.nodes, f->peers, sizeof f->peers);
     e = group_open(
         &(struct group_options){.volume = node->volume, .work_pool = node->pool, .peers = &peers},
         &node->group, &trail);
     if (e)
-        fail_msg("%s", err_trail_text(&trail, e));
+        print_message("node %u: %s\n", index + 1, err_trail_text(&trail, e));
     node->is_open = true;
+    return e;
+}
+
+static inline void fixture_open_node(struct cluster_fixture *f, unsigned index)
+{
+    assert_int_equal(fixture_try_open_node(f, index), ERR_OK);
 }
 
 static inline void fixture_close_node(struct cluster_fixture *f, unsigned index)
@@ -91,7 +99,7 @@ static inline void fixture_close_node(struct cluster_fixture *f, unsigned index)
     if (!node->is_open)
         return;
     node->is_open = false;
-    group_close(node->group);
+    group_close(TAKE(node->group));
     volume_close(node->volume);
     work_pool_close(node->pool);
     loop_close(node->group_loop);
@@ -152,11 +160,33 @@ static inline unsigned fixture_primary(struct cluster_fixture *f)
     return 0;
 }
 
+/* A disk with nothing on it, in the place of what was there. */
+static inline void fixture_format_node(struct cluster_fixture *f, unsigned index)
+{
+    struct err_trail trail = {0};
+    enum err e = volume_format(&(struct volume_format_options){.dir = f->nodes[index].dir,
+                                                               .segment_bytes = MIB(16),
+                                                               .direct = VOLUME_DIRECT_ANY},
+                               &trail);
+    if (e)
+        fail_msg("%s", err_trail_text(&trail, e));
+}
+
+static inline void fixture_replace_disk(struct cluster_fixture *f, unsigned index)
+{
+    char command[160];
+    assert_false(f->nodes[index].is_open);
+    snprintf(command, sizeof command, "rm -rf %s", f->nodes[index].dir);
+    assert_int_equal(system(command), 0);
+    fixture_format_node(f, index);
+}
+
 static inline int fixture_setup(void **state)
 {
     struct cluster_fixture *f = calloc(1, sizeof *f);
     assert_non_null(f);
     *state = f;
+    f->in_sync_min = 2;
     snprintf(f->dir, sizeof f->dir, "/var/tmp/sluice-cluster-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     int sockets[NODES]; /* held until all are chosen, so that they differ */
@@ -170,14 +200,8 @@ static inline int fixture_setup(void **state)
         assert_int_equal(getsockname(sockets[i], (struct sockaddr *)address, &size), 0);
         f->peers[i].node = i + 1;
         f->peers[i].address_size = sizeof *address;
-        struct err_trail trail = {0};
         snprintf(f->nodes[i].dir, sizeof f->nodes[i].dir, "%s/%u", f->dir, i + 1);
-        enum err e = volume_format(&(struct volume_format_options){.dir = f->nodes[i].dir,
-                                                                   .segment_bytes = MIB(16),
-                                                                   .direct = VOLUME_DIRECT_ANY},
-                                   &trail);
-        if (e)
-            fail_msg("%s", err_trail_text(&trail, e));
+        fixture_format_node(f, i);
     }
     for (unsigned i = 0; i < NODES; i++)
         close(sockets[i]);

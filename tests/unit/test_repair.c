@@ -212,10 +212,10 @@ static int setup(void **state)
                                          .volume = world->nodes[i].f.volume,
                                          .work_pool = world->pool,
                                          .links = &links};
+        assert_int_equal(repair_open(&options, &world->nodes[i].repair), ERR_OK);
         for (unsigned j = 0; j < NODES; j++)
             if (j != i)
-                options.peers[options.peer_count++] = link_of(between(i, j));
-        assert_int_equal(repair_open(&options, &world->nodes[i].repair), ERR_OK);
+                repair_add_peer(world->nodes[i].repair, link_of(between(i, j)));
     }
     return 0;
 }

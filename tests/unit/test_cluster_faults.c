@@ -1,0 +1,214 @@
+/* Three nodes of a group, and calls of the driver and of the volume beneath it that fail in the
+ * midst of it. */
+#include "tests/unit/cluster_fixture.h"
+
+#include <sys/prctl.h>
+
+#include "replication/repair.h"
+#include "storage/apply.h"
+#include "storage/volume_priv.h"
+
+/* ---- memory: one allocation of a group's thread fails ---- */
+
+static atomic_uint allocations_left; /* until one fails; 0: none does */
+static atomic_bool has_failed;
+
+static bool fails_now(void)
+{
+    char name[16];
+    if (atomic_load(&allocations_left) == 0)
+        return false;
+    (void)prctl(PR_GET_NAME, name);
+    if (strcmp(name, "group") != 0 || atomic_fetch_sub(&allocations_left, 1) != 1)
+        return false;
+    atomic_store(&has_failed, true);
+    return true;
+}
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_malloc(size_t size)
+{
+    return fails_now() ? NULL : __real_malloc(size);
+}
+
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return fails_now() ? NULL : __real_calloc(count, size);
+}
+
+/* ---- the log: so many appends of a node are refused ---- */
+
+static struct append_fault {
+    _Atomic(const struct loop *) loop; /* the node's */
+    atomic_uint left;
+    enum err err;
+    bool fills_disk; /* the first one meets a volume that is full from then on */
+} append_faults[NODES];
+
+enum err __real_apply_log_append(struct apply *apply, struct log_append *append);
+enum err __wrap_apply_log_append(struct apply *apply, struct log_append *append);
+enum err __wrap_apply_log_append(struct apply *apply, struct log_append *append)
+{
+    for (unsigned i = 0; i < NODES; i++) {
+        struct append_fault *fault = &append_faults[i];
+        if (atomic_load(&fault->loop) != append->loop || atomic_load(&fault->left) == 0)
+            continue;
+        atomic_fetch_sub(&fault->left, 1);
+        if (fault->fills_disk)
+            volume__enter_read_only(CONTAINER_OF(apply, struct volume, commit.apply),
+                                    "the test has filled the disk");
+        return err_note(&append->trail, fault->err, "the test refuses record %llu",
+                        (unsigned long long)append->psn);
+    }
+    return __real_apply_log_append(apply, append);
+}
+
+static void refuse_appends(struct cluster_fixture *f, unsigned index, enum err e, unsigned count)
+{
+    append_faults[index].err = e;
+    atomic_store(&append_faults[index].loop, f->nodes[index].group_loop);
+    atomic_store(&append_faults[index].left, count);
+}
+
+/* A disk that is full stays so until the test says otherwise. */
+static atomic_bool stays_full;
+void __real_volume__leave_read_only(struct volume *volume);
+void __wrap_volume__leave_read_only(struct volume *volume);
+void __wrap_volume__leave_read_only(struct volume *volume)
+{
+    if (!atomic_load(&stays_full))
+        __real_volume__leave_read_only(volume);
+}
+
+/* ---- opening ---- */
+
+static atomic_bool repair_is_refused;
+static atomic_uint links_opened;
+
+enum err __real_repair_open(const struct repair_options *options, struct repair **ret_repair);
+enum err __wrap_repair_open(const struct repair_options *options, struct repair **ret_repair);
+enum err __wrap_repair_open(const struct repair_options *options, struct repair **ret_repair)
+{
+    return atomic_load(&repair_is_refused) ? ERR_NO_MEMORY
+                                           : __real_repair_open(options, ret_repair);
+}
+
+enum err __real_links_open(const struct links_options *options, struct links **ret_links,
+                           struct err_trail *trail);
+enum err __wrap_links_open(const struct links_options *options, struct links **ret_links,
+                           struct err_trail *trail);
+enum err __wrap_links_open(const struct links_options *options, struct links **ret_links,
+                           struct err_trail *trail)
+{
+    atomic_fetch_add(&links_opened, 1);
+    return __real_links_open(options, ret_links, trail);
+}
+
+/* ---- tests ---- */
+
+static int setup(void **state)
+{
+    memset(append_faults, 0, sizeof append_faults);
+    atomic_store(&allocations_left, 0);
+    atomic_store(&stays_full, false);
+    atomic_store(&repair_is_refused, false);
+    return fixture_setup(state);
+}
+
+static void expect_stored(struct cluster_fixture *f, unsigned through, struct bucket_id bucket,
+                          const char *key, uint64_t size)
+{
+    struct receipt receipt;
+    assert_int_equal(fixture_store(&f->nodes[through], bucket, key, size, 9, &receipt), ERR_OK);
+    for (unsigned i = 0; i < NODES; i++)
+        assert_int_equal(fixture_read(&f->nodes[i], bucket, key, size, 9), ERR_OK);
+}
+
+/* Who calls others must be able to do what they ask. */
+static void who_lacks_a_part_has_no_links(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    fixture_close_node(f, 2);
+    unsigned before = atomic_load(&links_opened);
+    atomic_store(&repair_is_refused, true);
+    assert_int_equal(fixture_try_open_node(f, 2), ERR_NO_MEMORY);
+    assert_int_equal(atomic_load(&links_opened), before);
+    fixture_close_node(f, 2);
+    atomic_store(&repair_is_refused, false);
+    fixture_open_node(f, 2);
+    fixture_wait_in_sync(f, 3);
+}
+
+static void reopen_stopped(struct cluster_fixture *f)
+{
+    for (unsigned i = 0; i < NODES; i++) {
+        struct group_status status;
+        group_status(f->nodes[i].group, &status);
+        if (status.role != GROUP_STOPPED)
+            continue;
+        fixture_close_node(f, i);
+        fixture_open_node(f, i);
+    }
+    fixture_wait_in_sync(f, 3);
+}
+
+/* Each allocation that a change needs on the groups' threads fails once. */
+static void a_change_that_meets_no_memory_has_an_outcome(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    unsigned nth = 1;
+    for (bool goes_on = true; goes_on; nth++) {
+        unsigned through = nth % NODES;
+        uint64_t size = nth % 2 ? 300 : 70000;
+        char key[16];
+        snprintf(key, sizeof key, "n%u", nth);
+        atomic_store(&has_failed, false);
+        atomic_store(&allocations_left, (nth + 5) / 6);
+        enum err e = fixture_store(&f->nodes[through], bucket, key, size, nth, NULL);
+        goes_on = atomic_load(&has_failed) && nth < 300;
+        atomic_store(&allocations_left, 0);
+        assert_true(e == ERR_OK || e == ERR_BUSY || e == ERR_NO_MEMORY);
+        reopen_stopped(f);
+        for (unsigned i = 0; i < NODES && e == ERR_OK; i++)
+            assert_int_equal(fixture_read(&f->nodes[i], bucket, key, size, nth), ERR_OK);
+    }
+    assert_in_range(nth, 20, 299);
+}
+
+/* What the volume does not take is brought to it again, with its data if that is gone. */
+static void a_refused_append_is_tried_again(void **state)
+{
+    static const enum err errors[] = {ERR_BUSY, ERR_NO_MEMORY, ERR_DISK_FULL};
+    static const uint64_t sizes[] = {300, 100000};
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    unsigned primary = fixture_primary(f);
+    for (unsigned i = 0; i < COUNT_OF(errors) * COUNT_OF(sizes) * 2; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "e%u", i);
+        unsigned whose = (primary + i % 2) % NODES;
+        refuse_appends(f, whose, errors[i / 2 % COUNT_OF(errors)], 1 + i % 3 / 2);
+        expect_stored(f, (primary + i % 3) % NODES, bucket, key, sizes[i / 6]);
+        assert_int_equal(atomic_load(&append_faults[whose].left), 0);
+    }
+    assert_int_equal(fixture_primary(f), primary);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test_setup_teardown(who_lacks_a_part_has_no_links, setup, fixture_teardown),
+    cmocka_unit_test_setup_teardown(a_change_that_meets_no_memory_has_an_outcome, setup,
+                                    fixture_teardown),
+    cmocka_unit_test_setup_teardown(a_refused_append_is_tried_again, setup, fixture_teardown),
+};
+
+int main(void)
+{
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
