@@ -33,6 +33,7 @@ struct node {
     bool damages; /* a byte of each chunk on its way */
     bool may_repair;
     unsigned repairs_asked;
+    unsigned told_to_wait; /* NOT_YET came */
     unsigned done_runs;
     enum pull_outcome outcome;
     struct data_id done_id;
@@ -154,12 +155,13 @@ static void deliver(struct node *to, struct item *item)
         return;
     }
     assert_int_equal(message_decode(bytes_of(item->bytes, item->size), 2, &m), ERR_OK);
-    if (m.type == MESSAGE_PULL)
+    if (m.type == MESSAGE_PULL) {
         pull_asked(to->pull, link_of(to), &m.pull, to->applied);
-    else if (m.type == MESSAGE_PULL_ANSWER)
-        pull_answered(to->pull, link_of(to), &m.pull_answer);
-    else
-        fail_msg("a message of another type");
+        return;
+    }
+    assert_int_equal(m.type, MESSAGE_PULL_ANSWER);
+    to->told_to_wait += m.pull_answer.outcome == MESSAGE_PULL_NOT_YET;
+    pull_answered(to->pull, link_of(to), &m.pull_answer);
 }
 
 static bool carry_one(struct node *from)
@@ -492,6 +494,27 @@ static void a_cut_at_any_moment_leaves_nothing_behind(void **state)
     expect_pulled(&data);
 }
 
+/* A node that lags asks for as much as it may; being told to come again would cost it
+ * PULL_AGAIN_NS each time. */
+static void what_one_may_ask_for_at_once_comes_at_once(void **state)
+{
+    static const uint64_t sizes[] = {100, 100000, MIB(2) + 1, MIB(5)};
+    struct node *here = &world->nodes[0];
+    struct log_data data[PULLS_MAX];
+    for (unsigned i = 0; i < COUNT_OF(data); i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%u", i);
+        data[i] = put(key, sizes[i % COUNT_OF(sizes)] + i);
+    }
+    for (unsigned i = 0; i < COUNT_OF(data); i++)
+        ask(&data[i]);
+    settle(); /* no time goes by */
+    expect_outcome(COUNT_OF(data), PULL_COMPLETE);
+    assert_int_equal(here->told_to_wait, 0);
+    for (unsigned i = 0; i < COUNT_OF(data); i++)
+        expect_pulled(&data[i]);
+}
+
 static void too_many_at_once_wait_their_turn(void **state)
 {
     struct node *here = &world->nodes[0];
@@ -552,6 +575,7 @@ int main(void)
         TEST(bytes_damaged_on_its_disk_are_not_sent),
         TEST(bytes_damaged_on_its_disk_are_repaired_and_sent),
         TEST(a_cut_at_any_moment_leaves_nothing_behind),
+        TEST(what_one_may_ask_for_at_once_comes_at_once),
         TEST(too_many_at_once_wait_their_turn),
         TEST(a_disk_error_on_either_side_is_got_over),
     };
