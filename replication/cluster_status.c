@@ -138,7 +138,11 @@ static void say_why(struct cluster *cluster, char out[200])
         buf_printf(&buf, "%snode %u (%s)", away++ > 0 ? ", " : "", peer->node, link.address_text);
     }
     missing[buf.size] = '\0';
-    if (!cluster->has_config)
+    if (!cluster->has_config && quorum_is_lost(&cluster->quorum))
+        snprintf(out, 200,
+                 "the disks of most nodes are new, and what the group had agreed on may be lost "
+                 "with the old ones: start those nodes with their old disks");
+    else if (!cluster->has_config)
         snprintf(out, 200, "no configuration of the group is known yet%s%s",
                  away > 0 ? "; not there: " : "", missing);
     else if (cluster->pg.role == PG_FOLLOWER &&

@@ -146,6 +146,61 @@ static void one_alone_neither_writes_nor_reads(void **state)
     assert_int_equal(fixture_read(&f->nodes[2], bucket, "again", 100, 7), ERR_OK);
 }
 
+static void expect_no_group(struct cluster_fixture *f, unsigned count)
+{
+    for (unsigned tries = 0; tries < 15; tries++) {
+        usleep(100000);
+        for (unsigned i = 0; i < count; i++) {
+            struct group_status status;
+            group_status(f->nodes[i].group, &status);
+            assert_int_equal(status.role, GROUP_JOINING);
+            assert_int_equal(status.epoch, 0);
+        }
+    }
+}
+
+/*
+ * Two of three is a majority, and their disks know of no group: but the third has one. When it
+ * comes, what the other two had agreed on without it is lost all the same: no group is better than
+ * one that has forgotten, and there is a sentence.
+ */
+static void new_disks_do_not_found_a_group_over_one_that_was(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    assert_int_equal(fixture_store(&f->nodes[0], bucket, "kept", 100, 5, NULL), ERR_OK);
+    for (unsigned i = 0; i < NODES; i++)
+        fixture_close_node(f, i);
+    fixture_replace_disk(f, 0); /* who founds groups */
+    fixture_replace_disk(f, 1);
+    fixture_open_node(f, 0);
+    fixture_open_node(f, 1);
+    expect_no_group(f, 2);
+    fixture_open_node(f, 2);
+    expect_no_group(f, 3);
+    for (unsigned i = 0; i < 2; i++) {
+        struct group_status status;
+        group_status(f->nodes[i].group, &status);
+        assert_non_null(strstr(status.sentence, "disks of most nodes are new"));
+    }
+}
+
+static void one_new_disk_is_filled_by_the_others(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    assert_int_equal(fixture_store(&f->nodes[0], bucket, "kept", 123456, 5, NULL), ERR_OK);
+    for (unsigned i = 0; i < NODES; i++)
+        fixture_close_node(f, i);
+    fixture_replace_disk(f, 0);
+    for (unsigned i = 0; i < NODES; i++)
+        fixture_open_node(f, i);
+    fixture_wait_in_sync(f, 3);
+    assert_int_equal(fixture_read(&f->nodes[0], bucket, "kept", 123456, 5), ERR_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -156,6 +211,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(all_go_and_come_again, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_name_is_given_once, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(one_alone_neither_writes_nor_reads, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(new_disks_do_not_found_a_group_over_one_that_was,
+                                        fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(one_new_disk_is_filled_by_the_others, fixture_setup,
                                         fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
