@@ -249,7 +249,9 @@ static int get_part(struct op *op)
         get->offset += ask->parts[i].size;
     const struct object_part *part = &ask->parts[get->part_number - 1];
     get->size = part->size;
+    uint8_t type_of_whole = get->checksum.type; /* x-amz-checksum-type is the object's, of each part */
     get->checksum = part->checksum;
+    get->checksum.type = type_of_whole;
     get->checksum_parts = 0;
     get->is_partial = true;
     return GET_ANSWER;

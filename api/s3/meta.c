@@ -71,7 +71,7 @@ static struct bytes without_aws_chunked(struct bytes encoding, struct buf *kept)
         if (coding.size == 0 || bytes_equal_nocase(coding, BYTES("aws-chunked")))
             continue;
         if (kept->size > 0)
-            buf_put(kept, BYTES(","));
+            buf_put(kept, BYTES(", "));
         buf_put(kept, coding);
     }
     return buf_bytes(kept);

@@ -188,6 +188,18 @@ static enum err parse_asctime(struct bytes text, uint64_t *ret_seconds)
     return finish(&s, &c, ret_seconds);
 }
 
+/* RFC 5322's words for GMT, which some signers write into Date, are as good as HTTP's own. */
+static void take_gmt(struct scanner *s)
+{
+    static const struct bytes zones[] = {{" GMT", 4}, {" +0000", 6}, {" -0000", 6}};
+    for (size_t i = 0; i < sizeof zones / sizeof *zones; i++)
+        if (bytes_equal(s->left, zones[i])) {
+            s->left = bytes_slice(s->left, zones[i].size, SIZE_MAX);
+            return;
+        }
+    s->ok = false;
+}
+
 /* IMF-fixdate "Sun, 06 Nov 1994 08:49:37 GMT" and RFC 850's "Sunday, 06-Nov-94 08:49:37 GMT" */
 enum err s3_time_parse_http(struct bytes text, uint64_t *ret_seconds)
 {
@@ -209,7 +221,7 @@ enum err s3_time_parse_http(struct bytes text, uint64_t *ret_seconds)
         c.year += c.year < 70 ? 2000 : 1900;
     take_text(&s, " ");
     take_clock(&s, &c);
-    take_text(&s, " GMT");
+    take_gmt(&s);
     return finish(&s, &c, ret_seconds);
 }
 

@@ -214,7 +214,11 @@ bool s3_bucket_name_is_valid(struct bytes name)
         bool is_edge = i == 0 || i + 1 == name.size;
         if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
             continue;
-        if (is_edge || (c != '-' && c != '.') || (c == '.' && name.data[i - 1] == '.'))
+        if (is_edge || (c != '-' && c != '.'))
+            return false;
+        /* Each label of a host name begins and ends with a letter or a digit. */
+        char before = name.data[i - 1];
+        if (before == '.' || (before == '-' && c == '.'))
             return false;
     }
     for (size_t i = 0; i < sizeof bad_prefixes / sizeof *bad_prefixes; i++)

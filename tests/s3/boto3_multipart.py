@@ -163,6 +163,10 @@ def sums(s3):
         equal(answer.get(field), want, f"{algorithm}: COMPOSITE of the whole")
         got = s3.head_object(Bucket=BUCKET, Key=f"composite-{algorithm}", ChecksumMode="ENABLED")
         equal(got.get(field), want, f"{algorithm}: COMPOSITE comes back")
+        got = s3.get_object(Bucket=BUCKET, Key=f"composite-{algorithm}", PartNumber=2, ChecksumMode="ENABLED")
+        told = got["ResponseMetadata"]["HTTPHeaders"]
+        equal((told.get(f"x-amz-checksum-{algorithm.lower()}"), told.get("x-amz-checksum-type")), (checksum(algorithm, parts[1]), "COMPOSITE"),
+              f"{algorithm}: of a part, which the object's type goes with")
     fields = s3.meta.service_model.operation_model("CreateMultipartUpload").input_shape.members
     if "ChecksumType" in fields:
         full_object_sums(s3, parts)

@@ -98,7 +98,7 @@ static void bucket_names_follow_the_rules(void **state)
 {
     (void)state;
     static const char *const good[] = {"abc", "my-bucket", "my.bucket.1", "0ab", "a--b"};
-    static const char *const bad[] = {"ab", "Abc", "a_b", "-abc", "abc-", ".abc", "abc.", "a..b", "192.168.5.4",
+    static const char *const bad[] = {"ab", "Abc", "a_b", "-abc", "abc-", ".abc", "abc.", "a..b", "a.-b", "a-.b", "192.168.5.4",
                                       "xn--abc", "sthree-abc", "abc-s3alias", "abc--ol-s3", "a b", ""};
     for (size_t i = 0; i < COUNT_OF(good); i++)
         assert_true(s3_bucket_name_is_valid(bytes_of_string(good[i])));
