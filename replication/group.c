@@ -255,7 +255,10 @@ static void asked(struct loop_msg *msg)
 void group__asked(struct group_ask *ask)
 {
     ask->work.msg.deliver = asked;
-    loop_post(ask->loop, &ask->work.msg);
+    if (ask->loop != NULL)
+        loop_post(ask->loop, &ask->work.msg);
+    else
+        ask->done(ask);
 }
 
 void group_fresh(struct group *group, struct group_ask *ask)

@@ -187,9 +187,12 @@ void group_object_pieces(struct group *group, struct group_ask *ask, uint64_t of
  * read then answer from this node with at least what was acknowledged anywhere before the request came.
  */
 bool group_is_fresh(const struct group *group); /* does not block: alone, or primary under the leases of all others in sync */
-/* loop and done of `ask`. ERR_OK; ERR_BUSY when it could not be made sure of in GROUP_FRESH_NS: no primary, or this node lags. */
+/* loop and done of `ask`. ERR_OK; ERR_BUSY when it could not be made sure of in GROUP_FRESH_NS: no primary, or this node lags. `loop` NULL:
+ * done() runs on the group's own thread, or at once, and only wakes somebody. */
 #define GROUP_FRESH_NS (3 * NS_PER_SECOND)
 void group_fresh(struct group *group, struct group_ask *ask);
+/* B. The same for who can wait, never on a loop. */
+enum err group_fresh_wait(struct group *group) MUST_USE;
 
 /* ---- settings: access keys and the like; B ---- */
 enum err group_setting(struct group *group, struct bytes name, uint8_t *out, size_t out_max, size_t *ret_size) MUST_USE;

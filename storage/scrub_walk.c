@@ -75,22 +75,48 @@ static void say(struct scrub_result *result, const struct damage *damage, const 
     LOG_LIMITED(LOG_ERROR, "storage", "scrub: damaged and not repaired: %s", result->sentence);
 }
 
+/* By now, that is: a name that another node has acknowledged to be gone may still be here when its
+ * data is met. */
+static bool is_gone(struct scrub *scrub, struct data_id data)
+{
+    const struct scrub_options *options = &scrub->options;
+    enum err e = options->catch_up != NULL ? options->catch_up(options->context) : ERR_OK;
+    if (e)
+        LOG_LIMITED(LOG_WARN, "storage", "scrub: what is damaged may be out of date: %s",
+                    err_text(e));
+    struct object *object;
+    e = volume_data_lookup(scrub->options.volume, data, &object);
+    if (e == ERR_OK)
+        object_put(object);
+    return e == ERR_NO_SUCH_OBJECT;
+}
+
+static void judge_lost(struct scrub *scrub, const struct damage *damage, const char *why,
+                       struct scrub_result *result)
+{
+    if (is_gone(scrub, damage->data))
+        return;
+    result->damaged++;
+    say(result, damage, why);
+}
+
 static void judge_damage(struct scrub *scrub, const struct damage *damage,
                          struct scrub_result *result)
 {
     struct err_trail trail = {.text = ""};
     enum err e = ERR_UNSUPPORTED;
-    result->damaged++;
     if (damage->size == 0)
         (void)err_say(&trail, e, "its records in the index are damaged, which fsck tells more of");
     else if (scrub->options.repair != NULL)
         e = scrub->options.repair(scrub->options.context, damage, &trail);
     else
         (void)err_say(&trail, e, "there is no other copy to repair it from");
-    if (e == ERR_OK)
-        result->repaired++;
-    else
-        say(result, damage, err_trail_text(&trail, e));
+    if (e) {
+        judge_lost(scrub, damage, err_trail_text(&trail, e), result);
+        return;
+    }
+    result->damaged++;
+    result->repaired++;
 }
 
 /* Not as it should be at first sight: read once more by itself. Bits that flip on the way are rare,
@@ -214,9 +240,8 @@ static void walk_inline(struct scrub *scrub, struct scrub_result *result)
         kv->ops->value_put(&value);
     }
     if (e == ERR_CORRUPT) {
-        result->damaged++;
-        say(result, &(struct damage){.data = result->place.data, .err = e},
-            "it is kept in the index");
+        judge_lost(scrub, &(struct damage){.data = result->place.data, .err = e},
+                   "it is kept in the index", result);
     } else if (e != ERR_OK && e != ERR_NO_SUCH_OBJECT) {
         result->err = e;
         return;

@@ -130,6 +130,31 @@ static void a_name_is_given_once(void **state)
     assert_int_equal(wins, 1);
 }
 
+/* As scrub's thread does before it calls something lost. */
+static void who_waits_to_be_fresh_has_what_was_acknowledged(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    for (unsigned i = 0; i < 60; i++) {
+        char key[32];
+        struct object *object;
+        snprintf(key, sizeof key, "%u", i);
+        assert_int_equal(fixture_store(&f->nodes[i % NODES], bucket, key, 100, i, NULL), ERR_OK);
+        for (unsigned at = 0; at < NODES; at++) {
+            assert_int_equal(group_fresh_wait(f->nodes[at].group), ERR_OK);
+            assert_int_equal(
+                volume_lookup(f->nodes[at].volume, bucket, bytes_of_string(key), KV_ANY, &object),
+                ERR_OK);
+            object_put(object);
+        }
+    }
+    fixture_close_node(f, 1);
+    fixture_close_node(f, 2);
+    usleep(2 * 1000 * 1000); /* leases end */
+    assert_int_equal(group_fresh_wait(f->nodes[0].group), ERR_BUSY);
+}
+
 static void one_alone_neither_writes_nor_reads(void **state)
 {
     struct cluster_fixture *f = *state;
@@ -210,6 +235,8 @@ int main(void)
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(all_go_and_come_again, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_name_is_given_once, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(who_waits_to_be_fresh_has_what_was_acknowledged,
+                                        fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(one_alone_neither_writes_nor_reads, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(new_disks_do_not_found_a_group_over_one_that_was,
