@@ -17,6 +17,12 @@ static uint64_t system_mono_ns(struct clock *clock)
     return system_ns(CLOCK_MONOTONIC);
 }
 
+static uint64_t system_boot_ns(struct clock *clock)
+{
+    (void)clock;
+    return system_ns(CLOCK_BOOTTIME);
+}
+
 static uint64_t system_real_ns(struct clock *clock)
 {
     (void)clock;
@@ -25,13 +31,18 @@ static uint64_t system_real_ns(struct clock *clock)
 
 struct clock *clock_system(void)
 {
-    static struct clock clock = {system_mono_ns, system_real_ns};
+    static struct clock clock = {system_mono_ns, system_boot_ns, system_real_ns};
     return &clock;
 }
 
 static uint64_t manual_mono_ns(struct clock *clock)
 {
     return ((struct clock_manual *)clock)->mono_now_ns;
+}
+
+static uint64_t manual_boot_ns(struct clock *clock)
+{
+    return ((struct clock_manual *)clock)->boot_now_ns;
 }
 
 static uint64_t manual_real_ns(struct clock *clock)
@@ -42,8 +53,9 @@ static uint64_t manual_real_ns(struct clock *clock)
 void clock_manual_init(struct clock_manual *manual, uint64_t real_now_ns)
 {
     *manual = (struct clock_manual){
-        .clock = {manual_mono_ns, manual_real_ns},
+        .clock = {manual_mono_ns, manual_boot_ns, manual_real_ns},
         .mono_now_ns = NS_PER_SECOND,
+        .boot_now_ns = NS_PER_SECOND,
         .real_now_ns = real_now_ns,
     };
 }
@@ -51,5 +63,11 @@ void clock_manual_init(struct clock_manual *manual, uint64_t real_now_ns)
 void clock_manual_advance(struct clock_manual *manual, uint64_t by_ns)
 {
     manual->mono_now_ns += by_ns;
-    manual->real_now_ns += by_ns;
+    clock_manual_suspend(manual, by_ns);
+}
+
+void clock_manual_suspend(struct clock_manual *manual, uint64_t for_ns)
+{
+    manual->boot_now_ns += for_ns;
+    manual->real_now_ns += for_ns;
 }

@@ -232,7 +232,7 @@ struct cluster {
     struct group_ask *fresh_first, *fresh_last; /* waiting for an index, oldest first */
     uint64_t read_count;
     _Atomic uint64_t
-        read_until_ns; /* reads here need not ask until then, by clock_system()'s mono */
+        read_until_ns; /* reads here need not ask until then, by cluster__now() */
 
     pthread_mutex_t watch_lock; /* over watches, and held while they are called */
     struct setting_watch *watches;
@@ -258,9 +258,11 @@ static inline struct entry *cluster__entry(const struct cluster *cluster, uint64
     struct entry *entry = cluster->window[psn % CLUSTER_WINDOW];
     return entry != NULL && entry->psn == psn ? entry : NULL;
 }
-static inline uint64_t cluster__now(struct cluster *cluster)
+/* What leases and promises are judged by: a node that was suspended must not believe in what the
+ * others gave it before. All of the driver counts in it; connections count in the loop's time. */
+static inline uint64_t cluster__now(const struct cluster *cluster)
 {
-    return clock_mono_ns(loop_clock(cluster->loop));
+    return clock_boot_ns(loop_clock(cluster->loop));
 }
 
 /* cluster.c */

@@ -39,7 +39,7 @@ void cluster__publish_lease(struct cluster *cluster)
 
 bool cluster_is_fresh(const struct cluster *cluster)
 {
-    uint64_t now_ns = clock_mono_ns(clock_system());
+    uint64_t now_ns = cluster__now(cluster);
     return now_ns < atomic_load(&cluster->read_until_ns);
 }
 

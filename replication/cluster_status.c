@@ -58,7 +58,7 @@ static void describe_link(const struct cluster *cluster, const struct peer *peer
         snprintf(status->backend, sizeof status->backend, "%s",
                  transport_backend_name(link.backend));
         snprintf(status->device, sizeof status->device, "%s", link.device);
-        status->up_ns = cluster->now_ns > link.since_ns ? cluster->now_ns - link.since_ns : 0;
+        status->up_ns = loop_now_ns(cluster->loop) - link.since_ns;
     } else {
         snprintf(status->sentence, sizeof status->sentence, "%s", link.sentence);
     }

@@ -49,7 +49,7 @@ struct incoming {
 
 static uint64_t now_ns(const struct incoming *incoming)
 {
-    return clock_mono_ns(loop_clock(incoming->options.loop));
+    return clock_boot_ns(loop_clock(incoming->options.loop));
 }
 
 /* ---- the table ---- */

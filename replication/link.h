@@ -233,7 +233,7 @@ struct link_status {
     bool is_up, we_call;
     struct sockaddr_storage address; /* configured */
     char address_text[80];           /* of the connection, or configured */
-    uint64_t since_ns;               /* monotonic: up or down since */
+    uint64_t since_ns;               /* loop_now_ns(): up or down since */
     enum transport_backend backend;
     char device[80];
     uint8_t disk[16], incarnation[16]; /* of the last that was up; zero before */

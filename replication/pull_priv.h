@@ -63,7 +63,7 @@ struct pull {
 
 static inline uint64_t pull__now(const struct pull *pull)
 {
-    return clock_mono_ns(loop_clock(pull->options.loop));
+    return clock_boot_ns(loop_clock(pull->options.loop));
 }
 void pull__serve_link_down(struct pull *pull, struct link *link);
 

@@ -63,7 +63,7 @@ struct repair {
 
 static uint64_t now_ns(const struct repair *repair)
 {
-    return clock_mono_ns(loop_clock(repair->options.loop));
+    return clock_boot_ns(loop_clock(repair->options.loop));
 }
 
 /* ---- answers ---- */

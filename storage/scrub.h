@@ -15,8 +15,8 @@
  *
  * A pass walks data in the order of its ids, so what is written while it runs is met as well, or
  * was checked a moment ago when it was written. Data that goes meanwhile is no damage; nor is what
- * a node among peers has yet to let go of: a chunk that nobody has whole is looked up once more when
- * this volume has come as far as the others had when it was met.
+ * a node among peers has yet to let go of: a chunk that nobody has whole is looked up once more
+ * when this volume has come as far as the others had when it was met.
  *
  * One thread of its own; the functions here from any thread. With VOLUME_NO_THREADS there is none,
  * and a test calls scrub_step().
@@ -43,8 +43,8 @@ typedef enum err scrub_catch_up_fn(void *context);
 
 struct scrub;
 struct scrub_options {
-    struct volume *volume;   /* borrowed */
-    scrub_repair_fn *repair; /* NULL: nobody can */
+    struct volume *volume;       /* borrowed */
+    scrub_repair_fn *repair;     /* NULL: nobody can */
     scrub_catch_up_fn *catch_up; /* NULL: it is never behind */
     void *context;
     uint64_t every_ns; /* a pass begins by itself so long after the last one began; 0: never */
@@ -66,7 +66,7 @@ struct scrub_status {
     uint64_t started_ns, ended_ns;        /* real time, of this pass; 0: not yet */
     uint64_t verified_bytes, total_bytes; /* total: what the volume holds now */
     uint64_t data_count;
-    uint64_t damaged, repaired; /* chunks; the difference is lost here, and something refers to it */
+    uint64_t damaged, repaired; /* chunks; the difference is lost here, and is referred to */
     char sentence[200];         /* of the last one that was not repaired, or why it is paused; "" */
 };
 void scrub_status(struct scrub *scrub, struct scrub_status *ret_status);

@@ -15,6 +15,7 @@
 
 #include <arpa/inet.h>
 #include <cmocka.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include "replication/group.h"
@@ -23,8 +24,43 @@
 #define NODES               3u
 #define CLUSTER_ARENA_LARGE 12u
 
+/* The system's clock, but what goes on while a node is suspended is the test's to stop and to set
+ * forward. */
+struct fixture_clock {
+    struct clock clock;
+    _Atomic uint64_t stands_at_ns; /* boot; 0: it goes */
+    _Atomic uint64_t slept_ns;
+};
+
+static inline uint64_t fixture_clock_mono(struct clock *clock)
+{
+    return clock_mono_ns(clock_system());
+}
+static inline uint64_t fixture_clock_real(struct clock *clock)
+{
+    return clock_real_ns(clock_system());
+}
+static inline uint64_t fixture_clock_boot(struct clock *clock)
+{
+    struct fixture_clock *own = (struct fixture_clock *)clock;
+    uint64_t stands_at_ns = atomic_load(&own->stands_at_ns);
+    return stands_at_ns != 0 ? stands_at_ns
+                             : clock_boot_ns(clock_system()) + atomic_load(&own->slept_ns);
+}
+/* Nothing ends any more: no lease, no promise, no wait. */
+static inline void fixture_clock_stop(struct fixture_clock *own)
+{
+    atomic_store(&own->stands_at_ns, fixture_clock_boot(&own->clock));
+}
+static inline void fixture_clock_go(struct fixture_clock *own, uint64_t slept_ns)
+{
+    atomic_fetch_add(&own->slept_ns, slept_ns);
+    atomic_store(&own->stands_at_ns, 0);
+}
+
 struct cluster_node {
     char dir[96];
+    struct fixture_clock clock;
     struct arena *arena;
     struct loop *loop, *group_loop;
     struct work_pool *pool;
@@ -56,7 +92,10 @@ static inline enum err fixture_try_open_node(struct cluster_fixture *f, unsigned
                                &node->loop, &trail),
                      ERR_OK);
     assert_int_equal(
-        loop_open(&(struct loop_options){.arena = node->arena, .arena_share = 1, .name = "group"},
+        loop_open(&(struct loop_options){.clock = &node->clock.clock,
+                                         .arena = node->arena,
+                                         .arena_share = 1,
+                                         .name = "group"},
                   &node->group_loop, &trail),
         ERR_OK);
     assert_int_equal(work_pool_open(2, "test", &node->pool), ERR_OK);
@@ -200,6 +239,8 @@ static inline int fixture_setup(void **state)
         assert_int_equal(getsockname(sockets[i], (struct sockaddr *)address, &size), 0);
         f->peers[i].node = i + 1;
         f->peers[i].address_size = sizeof *address;
+        f->nodes[i].clock.clock =
+            (struct clock){fixture_clock_mono, fixture_clock_boot, fixture_clock_real};
         snprintf(f->nodes[i].dir, sizeof f->nodes[i].dir, "%s/%u", f->dir, i + 1);
         fixture_format_node(f, i);
     }

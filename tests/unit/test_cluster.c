@@ -226,6 +226,61 @@ static void one_new_disk_is_filled_by_the_others(void **state)
     assert_int_equal(fixture_read(&f->nodes[0], bucket, "kept", 123456, 5), ERR_OK);
 }
 
+static void stop_clocks(struct cluster_fixture *f, unsigned primary)
+{
+    for (unsigned i = 0; i < NODES; i++)
+        if (i != primary)
+            fixture_clock_stop(&f->nodes[i].clock); /* it does not take over */
+    fixture_clock_stop(&f->nodes[primary].clock);
+}
+
+static void mutation_done(struct mutation *m)
+{
+    *(bool *)m->group_private = true;
+}
+
+/* Its leases are judged by a clock that went on while the machine slept: they have ended, whatever
+ * it has heard of the world since. */
+static void a_primary_that_was_suspended_neither_reads_nor_acknowledges(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    assert_int_equal(fixture_store(&f->nodes[0], bucket, "kept", 100, 5, NULL), ERR_OK);
+    unsigned first = fixture_primary(f);
+    struct cluster_node *primary = &f->nodes[first];
+    for (stop_clocks(f, first); !group_is_fresh(primary->group); stop_clocks(f, first)) {
+        for (unsigned i = 0; i < NODES; i++)
+            fixture_clock_go(&f->nodes[i].clock, 0);
+        usleep(10000);
+    }
+    for (unsigned i = 0; i < NODES; i++)
+        if (i != first)
+            fixture_close_node(f, i);
+    assert_true(group_is_fresh(primary->group)); /* no time has gone by */
+    assert_int_equal(fixture_read(primary, bucket, "kept", 100, 5), ERR_OK);
+    fixture_clock_go(&primary->clock, NS_PER_SECOND);
+    assert_false(group_is_fresh(primary->group)); /* at once */
+    assert_int_equal(fixture_read(primary, bucket, "kept", 100, 5), ERR_BUSY);
+    bool is_done = false;
+    struct mutation m = {
+        .kind = MUTATION_SETTING_PUT,
+        .key = BYTES("test/late"),
+        .attrs = BYTES("value"),
+        .loop = primary->loop,
+        .done = mutation_done,
+        .group_private = &is_done,
+    };
+    group_propose(primary->group, &m);
+    loop_run_once(primary->loop, 300 * NS_PER_MS);
+    bool was_done = is_done;
+    fixture_clock_go(&primary->clock, 60 * NS_PER_SECOND);
+    while (!is_done)
+        loop_run_once(primary->loop, NS_PER_SECOND);
+    assert_false(was_done);
+    assert_int_equal(m.err, ERR_BUSY);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,6 +298,8 @@ int main(void)
                                         fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(one_new_disk_is_filled_by_the_others, fixture_setup,
                                         fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_primary_that_was_suspended_neither_reads_nor_acknowledges,
+                                        fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

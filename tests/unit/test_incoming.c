@@ -355,15 +355,15 @@ static void what_nobody_names_is_forgotten(void **state)
     send_chunk(&w, PEER, slow, MIB(2), 0, SLOT_LARGE_BYTES);
     turn(&w);
     clock_manual_advance(&w.f.clock, INCOMING_IDLE_NS / 2);
-    incoming_tick(w.incoming, clock_mono_ns(&w.f.clock.clock));
+    incoming_tick(w.incoming, clock_boot_ns(&w.f.clock.clock));
     send_chunk(&w, PEER, slow, MIB(2), SLOT_LARGE_BYTES, SUM_CHUNK_BYTES); /* slow, but alive */
     clock_manual_advance(&w.f.clock, INCOMING_IDLE_NS / 2);
-    incoming_tick(w.incoming, clock_mono_ns(&w.f.clock.clock));
+    incoming_tick(w.incoming, clock_boot_ns(&w.f.clock.clock));
     assert_int_equal(state_of(&w, ID, 100), INCOMING_NONE);
     assert_int_equal(state_of(&w, slow, MIB(2)), INCOMING_ARRIVING);
     turn(&w);
     clock_manual_advance(&w.f.clock, INCOMING_IDLE_NS);
-    incoming_tick(w.incoming, clock_mono_ns(&w.f.clock.clock));
+    incoming_tick(w.incoming, clock_boot_ns(&w.f.clock.clock));
     assert_int_equal(state_of(&w, slow, MIB(2)), INCOMING_NONE);
     struct incoming_counts counts;
     incoming_counts(w.incoming, &counts);

@@ -86,6 +86,22 @@ static void a_timer_fires_once_when_its_time_has_come(void **state)
     assert_int_equal(timer.runs, 1);
 }
 
+/* As the waits of the kernel, which are in the same time. */
+static void a_timer_stands_still_while_the_machine_is_suspended(void **state)
+{
+    struct fixture *f = *state;
+    struct counted_timer timer = {.loop = f->manual};
+    timer_start(f->manual, &timer.timer, 10 * NS_PER_MS, count_fire);
+    uint64_t mono_ns = clock_mono_ns(&f->clock.clock), boot_ns = clock_boot_ns(&f->clock.clock);
+    clock_manual_suspend(&f->clock, NS_PER_SECOND);
+    assert_int_equal(clock_mono_ns(&f->clock.clock), mono_ns);
+    assert_int_equal(clock_boot_ns(&f->clock.clock), boot_ns + NS_PER_SECOND);
+    loop_run_once(f->manual, 0);
+    assert_int_equal(timer.runs, 0);
+    advance(f, 10 * NS_PER_MS);
+    assert_int_equal(timer.runs, 1);
+}
+
 static void a_timer_started_between_turns_counts_from_now(void **state)
 {
     struct fixture *f = *state;
@@ -475,6 +491,7 @@ int main(void)
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest all[] = {
         TEST(a_timer_fires_once_when_its_time_has_come),
+        TEST(a_timer_stands_still_while_the_machine_is_suspended),
         TEST(a_timer_started_between_turns_counts_from_now),
         TEST(a_stopped_or_restarted_timer_forgets_its_old_time),
         TEST(a_timer_that_restarts_itself_does_not_hold_the_turn),

@@ -231,7 +231,7 @@ static void later(uint64_t by_ns)
     clock_manual_advance(&world->nodes[0].f.clock, by_ns);
     loop_run_once(world->loop, 0);
     for (unsigned i = 0; i < 2; i++)
-        pull_tick(world->nodes[i].pull, clock_mono_ns(&world->nodes[0].f.clock.clock));
+        pull_tick(world->nodes[i].pull, clock_boot_ns(&world->nodes[0].f.clock.clock));
     settle();
 }
 

@@ -149,7 +149,7 @@ static void later(uint64_t by_ns)
 {
     clock_manual_advance(&world->nodes[0].f.clock, by_ns);
     loop_run_once(world->loop, 0);
-    repair_tick(world->nodes[0].repair, clock_mono_ns(&world->nodes[0].f.clock.clock));
+    repair_tick(world->nodes[0].repair, clock_boot_ns(&world->nodes[0].f.clock.clock));
 }
 
 static void turn(void)
