@@ -167,11 +167,11 @@ static bool post_judge_policy(struct post *post)
         .bucket = r->bucket_name,
         .now_seconds = s3_now_ns(r) / NS_PER_SECOND,
     };
-    const char *message = NULL;
+    char message[POST_MESSAGE_BYTES];
     enum s3_error error =
-        post_policy_judge(post_field(post, "policy"), &form, &post->limits, &message);
+        post_policy_judge(post_field(post, "policy"), &form, &post->limits, message);
     if (error)
-        return post_fail(r, error, message);
+        return post_fail(r, error, message[0] == '\0' ? NULL : message);
     if (post->limits.size_max > PUT_BYTES_MAX)
         post->limits.size_max = PUT_BYTES_MAX;
     return true;

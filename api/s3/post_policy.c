@@ -1,6 +1,8 @@
 #include "api/s3/post_policy.h"
 
 #include <jansson.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "api/s3/time.h"
@@ -34,13 +36,26 @@ static struct bytes judged_value(const struct post_form *form, struct bytes name
     return post_form_field(form, name);
 }
 
-static enum s3_error failed(const char **message, const char *text)
+PRINTF_LIKE(2, 3)
+static enum s3_error failed(char message[POST_MESSAGE_BYTES], const char *format, ...)
 {
-    *message = text;
+    va_list args;
+    va_start(args, format);
+    int size = vsnprintf(message, POST_MESSAGE_BYTES, format, args);
+    va_end(args);
+    if (size >= POST_MESSAGE_BYTES) /* not half a word, which need not be UTF-8 any more */
+        snprintf(message, POST_MESSAGE_BYTES, "Invalid according to Policy");
     return S3_E(AccessDenied);
 }
 
-static const char condition_failed[] = "Invalid according to Policy: Policy Condition failed";
+/* As S3 quotes it. */
+static enum s3_error condition_failed(char message[POST_MESSAGE_BYTES], const char *verb,
+                                      struct bytes name, struct bytes wanted)
+{
+    return failed(message,
+                  "Invalid according to Policy: Policy Condition failed: [\"%s\", \"$%.*s\", \"%.*s\"]",
+                  verb, (int)name.size, name.data, (int)wanted.size, wanted.data);
+}
 
 /* starts-with on Content-Type holds for each of a list of types. */
 static bool starts_with(struct bytes name, struct bytes value, struct bytes prefix)
@@ -66,7 +81,7 @@ static enum s3_error judge_range(const json_t *condition, struct post_limits *li
 
 /* ["eq", "$key", "value"], ["starts-with", "$key", "prefix"], ["content-length-range", min, max] */
 static enum s3_error judge_list(const json_t *condition, const struct post_form *form,
-                                struct post_limits *limits, const char **message)
+                                struct post_limits *limits, char message[POST_MESSAGE_BYTES])
 {
     struct bytes verb = json_view(json_array_get(condition, 0));
     if (json_array_size(condition) != 3)
@@ -80,18 +95,19 @@ static enum s3_error judge_list(const json_t *condition, const struct post_form 
     name = bytes_slice(name, 1, SIZE_MAX);
     struct bytes value = judged_value(form, name);
     if (bytes_equal_nocase(verb, BYTES("eq")))
-        return value.data != NULL && bytes_equal(value, wanted) ? S3_E(None)
-                                                                : failed(message, condition_failed);
+        return value.data != NULL && bytes_equal(value, wanted)
+                   ? S3_E(None)
+                   : condition_failed(message, "eq", name, wanted);
     if (bytes_equal_nocase(verb, BYTES("starts-with")))
         return value.data != NULL && starts_with(name, value, wanted)
                    ? S3_E(None)
-                   : failed(message, condition_failed);
+                   : condition_failed(message, "starts-with", name, wanted);
     return S3_E(InvalidPolicyDocument);
 }
 
 /* {"acl": "private"}: each must be equal */
 static enum s3_error judge_object(json_t *condition, const struct post_form *form,
-                                  const char **message)
+                                  char message[POST_MESSAGE_BYTES])
 {
     const char *name;
     json_t *wanted;
@@ -101,7 +117,7 @@ static enum s3_error judge_object(json_t *condition, const struct post_form *for
             return S3_E(InvalidPolicyDocument);
         struct bytes value = judged_value(form, bytes_of_string(name));
         if (value.data == NULL || !bytes_equal(value, json_view(wanted)))
-            return failed(message, condition_failed);
+            return condition_failed(message, "eq", bytes_of_string(name), json_view(wanted));
     }
     return S3_E(None);
 }
@@ -132,22 +148,24 @@ static bool needs_no_condition(struct bytes field)
 }
 
 static enum s3_error judge_coverage(json_t *conditions, const struct post_form *form,
-                                    const char **message)
+                                    char message[POST_MESSAGE_BYTES])
 {
     for (size_t i = 0; i < form->count; i++) {
-        if (needs_no_condition(form->fields[i].name))
+        struct bytes name = form->fields[i].name;
+        if (needs_no_condition(name))
             continue;
         bool is_covered = false;
         for (size_t j = 0; j < json_array_size(conditions) && !is_covered; j++)
-            is_covered = condition_names(json_array_get(conditions, j), form->fields[i].name);
+            is_covered = condition_names(json_array_get(conditions, j), name);
         if (!is_covered)
-            return failed(message, "Invalid according to Policy: Extra input fields");
+            return failed(message, "Invalid according to Policy: Extra input fields: %.*s",
+                          (int)name.size, name.data);
     }
     return S3_E(None);
 }
 
 static enum s3_error judge_conditions(json_t *conditions, const struct post_form *form,
-                                      struct post_limits *limits, const char **message)
+                                      struct post_limits *limits, char message[POST_MESSAGE_BYTES])
 {
     if (!json_is_array(conditions))
         return S3_E(InvalidPolicyDocument);
@@ -165,9 +183,10 @@ static enum s3_error judge_conditions(json_t *conditions, const struct post_form
 }
 
 enum s3_error post_policy_judge(struct bytes policy, const struct post_form *form,
-                                struct post_limits *ret_limits, const char **ret_message)
+                                struct post_limits *ret_limits,
+                                char ret_message[POST_MESSAGE_BYTES])
 {
-    *ret_message = NULL;
+    ret_message[0] = '\0';
     *ret_limits = (struct post_limits){0, PUT_BYTES_MAX};
     if (policy.size > POLICY_BYTES_MAX)
         return S3_E(InvalidPolicyDocument);

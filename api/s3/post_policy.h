@@ -24,9 +24,12 @@ struct post_limits { /* what the policy allows of the file */
     uint64_t size_min, size_max;
 };
 
-/* S3_E(None), or why not; *ret_message then is a sentence (static) or NULL. `policy`: as sent. */
+#define POST_MESSAGE_BYTES 280
+
+/* S3_E(None), or why not; ret_message then is a sentence, which names the condition or field, or "". `policy`: as sent. */
 enum s3_error post_policy_judge(struct bytes policy, const struct post_form *form,
-                                struct post_limits *ret_limits, const char **ret_message);
+                                struct post_limits *ret_limits,
+                                char ret_message[POST_MESSAGE_BYTES]);
 
 /* Last of that name, or {NULL, 0}. */
 struct bytes post_form_field(const struct post_form *form, struct bytes name);

@@ -109,9 +109,9 @@ static void try_policy(struct bytes text)
     const struct post_field fields[] = {{BYTES("key"), BYTES("k")}, {BYTES("Content-Type"), BYTES("a,b")}};
     struct post_form form = {fields, COUNT_OF(fields), BYTES("b"), 0};
     struct post_limits limits;
-    const char *message;
-    (void)post_policy_judge(bytes_of(base64, size - 1), &form, &limits, &message);
-    (void)post_policy_judge(text, &form, &limits, &message);
+    char message[POST_MESSAGE_BYTES];
+    (void)post_policy_judge(bytes_of(base64, size - 1), &form, &limits, message);
+    (void)post_policy_judge(text, &form, &limits, message);
     free(base64);
 }
 

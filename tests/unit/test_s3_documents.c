@@ -346,16 +346,19 @@ static void the_error_document_is_s3s(void **state)
 
 /* ---- form policies ---- */
 
+static char judged[POST_MESSAGE_BYTES]; /* what judge() was told */
+
 static enum s3_error judge(const char *json, const struct post_field *fields, size_t count, struct post_limits *limits)
 {
     char base64[2048];
     base64_encode(json, strlen(json), base64);
-    const char *message;
     struct post_form form = {fields, count, BYTES("photos"), 1000};
-    return post_policy_judge(bytes_of_string(base64), &form, limits, &message);
+    return post_policy_judge(bytes_of_string(base64), &form, limits, judged);
 }
 
 #define UNTIL "{\"expiration\":\"2030-01-01T00:00:00.000Z\",\"conditions\":"
+
+#define LONG "0123456789012345678901234567890123456789012345678901234567890123456789"
 
 static void policies_judge_every_field(void **state)
 {
@@ -367,17 +370,22 @@ static void policies_judge_every_field(void **state)
     static const struct {
         const char *json;
         enum s3_error error;
+        const char *message; /* NULL: none */
     } rows[] = {
         {UNTIL "[{\"bucket\":\"photos\"},[\"starts-with\",\"$key\",\"user/\"],{\"acl\":\"private\"}]}", S3_E(None)},
         {UNTIL "[[\"eq\",\"$key\",\"user/a.png\"],[\"eq\",\"$acl\",\"private\"]]}", S3_E(None)},
         {UNTIL "[[\"starts-with\",\"$key\",\"\"],[\"starts-with\",\"$acl\",\"\"]]}", S3_E(None)},
-        {UNTIL "[[\"starts-with\",\"$key\",\"user/\"]]}", S3_E(AccessDenied)}, /* acl is not covered */
+        {UNTIL "[[\"starts-with\",\"$key\",\"user/\"]]}", S3_E(AccessDenied), "Invalid according to Policy: Extra input fields: acl"},
         {UNTIL "[{\"bucket\":\"other\"},[\"starts-with\",\"$key\",\"\"],[\"starts-with\",\"$acl\",\"\"]]}",
-         S3_E(AccessDenied)},
-        {UNTIL "[[\"eq\",\"$key\",\"user/b.png\"],[\"eq\",\"$acl\",\"private\"]]}", S3_E(AccessDenied)},
+         S3_E(AccessDenied), "Invalid according to Policy: Policy Condition failed: [\"eq\", \"$bucket\", \"other\"]"},
+        {UNTIL "[[\"eq\",\"$key\",\"user/b.png\"],[\"eq\",\"$acl\",\"private\"]]}", S3_E(AccessDenied),
+         "Invalid according to Policy: Policy Condition failed: [\"eq\", \"$key\", \"user/b.png\"]"},
+        {UNTIL "[[\"starts-with\",\"$key\",\"x/\"]]}", S3_E(AccessDenied),
+         "Invalid according to Policy: Policy Condition failed: [\"starts-with\", \"$key\", \"x/\"]"},
+        {UNTIL "[[\"eq\",\"$key\",\"" LONG LONG LONG LONG LONG "\"]]}", S3_E(AccessDenied), "Invalid according to Policy"},
         {UNTIL "[[\"eq\",\"$missing\",\"x\"],[\"starts-with\",\"$key\",\"\"],[\"starts-with\",\"$acl\",\"\"]]}",
-         S3_E(AccessDenied)},
-        {"{\"expiration\":\"1970-01-01T00:16:40Z\",\"conditions\":[]}", S3_E(AccessDenied)},
+         S3_E(AccessDenied), "Invalid according to Policy: Policy Condition failed: [\"eq\", \"$missing\", \"x\"]"},
+        {"{\"expiration\":\"1970-01-01T00:16:40Z\",\"conditions\":[]}", S3_E(AccessDenied), "Invalid according to Policy: Policy expired."},
         {"{\"expiration\":\"soon\",\"conditions\":[]}", S3_E(InvalidPolicyDocument)},
         {"{\"conditions\":[]}", S3_E(InvalidPolicyDocument)},
         {UNTIL "{}}", S3_E(InvalidPolicyDocument)},
@@ -390,6 +398,7 @@ static void policies_judge_every_field(void **state)
         enum s3_error error = judge(rows[i].json, fields, COUNT_OF(fields), &limits);
         if (error != rows[i].error)
             fail_msg("%s: %s", rows[i].json, s3_error_code(error));
+        assert_string_equal(judged, rows[i].message != NULL ? rows[i].message : "");
     }
 }
 
