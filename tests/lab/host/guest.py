@@ -65,7 +65,7 @@ class Guest:
 
     def command(self, extra=()):
         words = " ".join(f"{name}={value}" for name, value in self.environment.items())
-        command = ["qemu-system-x86_64", "-M", "pc", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(self.test.cpus),
+        command = ["qemu-system-x86_64", "-M", "pc", "-accel", f"tcg,thread={self.test.thread}", "-cpu", "max", "-smp", str(self.test.cpus),
                    "-m", str(self.test.memory_mib), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
                    "-serial", f"file:{self.console}", "-chardev", "stdio,id=lines,signal=off", "-serial", "chardev:lines",
                    "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
