@@ -19,7 +19,7 @@ import time
 SUCCESS = 33
 # What it saves was measured under emulation: crypto self tests 2 to 7 CPU seconds, an unstable clock source a fifth of all.
 KERNEL_WORDS = ("console=ttyS0 panic=-1 oops=panic mitigations=off tsc=reliable no_timer_check cryptomgr.notests=1 nowatchdog apparmor=0 "
-                "initcall_blacklist=crypto_kdf108_init,init_encrypted quiet loglevel=4")
+                "initcall_blacklist=crypto_kdf108_init,init_encrypted transparent_hugepage=madvise quiet loglevel=4")
 SIZES = {"M": 1 << 20, "G": 1 << 30}
 
 
