@@ -81,9 +81,14 @@ static void op_lost(void *context)
 {
     struct cluster *cluster = context;
     atomic_store(&cluster->read_until_ns, 0);
-    LOG(LOG_WARN, "replication", "no longer primary: node %u is, epoch %llu",
-        cluster->peers[cluster->pg.d.config.primary].node,
-        (unsigned long long)cluster->pg.d.config.epoch);
+    if (cluster->pg.d.config.primary == cluster->self)
+        LOG(LOG_WARN, "replication", "primary of term %llu no longer: record %llu is not kept",
+            (unsigned long long)cluster->pg.d.config.term,
+            (unsigned long long)cluster->stuck_psn);
+    else
+        LOG(LOG_WARN, "replication", "no longer primary: node %u is, epoch %llu",
+            cluster->peers[cluster->pg.d.config.primary].node,
+            (unsigned long long)cluster->pg.d.config.epoch);
     cluster__lost_lead(cluster); /* now: the same step may cut the records they wait for */
 }
 
@@ -131,6 +136,7 @@ static void tick(struct timer *timer)
     cluster__watch_links(cluster);
     if (!cluster->is_stopped) {
         cluster__join_tick(cluster);
+        cluster__watch_log(cluster);
         if (cluster->has_config)
             pg_tick(&cluster->pg, now_ns);
         incoming_tick(cluster->incoming, now_ns);

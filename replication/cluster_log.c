@@ -135,6 +135,7 @@ static void forget_behind(struct cluster *cluster, uint64_t last)
             cluster__entry_free(entry);
     }
     cluster->last_psn = last;
+    cluster->stuck_psn = 0;
     if (cluster->done_psn > last)
         cluster->done_psn = last;
 }
@@ -206,6 +207,14 @@ void cluster__turn_soon(struct cluster *cluster)
     loop_post(cluster->loop, &cluster->turn_msg);
 }
 
+static void note_stuck(struct cluster *cluster, const struct entry *entry)
+{
+    if (entry->psn == cluster->stuck_psn)
+        return;
+    cluster->stuck_psn = entry->psn;
+    cluster->stuck_since_ns = cluster__now(cluster);
+}
+
 /* When all that was given has come back, what was refused is given again, in order. */
 static void take_back(struct cluster *cluster)
 {
@@ -226,6 +235,8 @@ static void refused(struct cluster *cluster, struct log_item *item, enum err e,
     struct volume_status status;
     volume_status(cluster->volume, &status);
     bool is_first = list_is_empty(&cluster->refused);
+    if (is_first && !item->is_save)
+        note_stuck(cluster, CONTAINER_OF(item, struct entry, item));
     if (is_first && (status.state == VOLUME_FAILED || e == ERR_INVALID))
         cluster__stop(cluster, e, "the log cannot be written: %s", err_trail_text(trail, e));
     else if (is_first)
@@ -443,6 +454,7 @@ void cluster__pump_log(struct cluster *cluster)
         struct list *first = list_first(&cluster->to_log);
         struct entry *entry = entry_of(first);
         if (entry != NULL && !has_data(cluster, entry)) {
+            note_stuck(cluster, entry);
             cluster->data_due_ns = cluster__now(cluster) + DATA_AGAIN_NS;
             ask_ahead(cluster);
             break;
@@ -456,6 +468,30 @@ void cluster__pump_log(struct cluster *cluster)
     }
     save_past_head(cluster);
     cluster__pump_apply(cluster);
+}
+
+static bool has_majority(const struct cluster *cluster)
+{
+    unsigned there = 1;
+    for (unsigned i = 0; i < cluster->node_count; i++)
+        there += cluster->peers[i].is_up;
+    return there > cluster->node_count / 2;
+}
+
+/*
+ * A primary's own log must go on, or nothing does, not even the deletions that would make room. A
+ * record that does not come to this disk, because its data went with a refusal and nobody else has
+ * it, or because the volume is full by now, is left to a new term, which begins in front of it.
+ */
+void cluster__watch_log(struct cluster *cluster)
+{
+    bool is_waiting = !list_is_empty(&cluster->to_log) && list_is_empty(&cluster->in_log) &&
+                      list_is_empty(&cluster->refused);
+    const struct entry *head = is_waiting ? entry_of(list_first(&cluster->to_log)) : NULL;
+    if (head == NULL || head->psn != cluster->stuck_psn || head->psn <= cluster->pg.d.commit ||
+        cluster->now_ns - cluster->stuck_since_ns < CLUSTER_STUCK_NS || !has_majority(cluster))
+        return;
+    pg_lead_anew(&cluster->pg, cluster->now_ns);
 }
 
 /* ---- into the index ---- */

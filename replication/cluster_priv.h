@@ -44,6 +44,7 @@
 #define CLUSTER_PROPOSALS_MAX 8192u                /* waiting here; more are refused at once */
 #define CLUSTER_WAIT_NS       (3 * NS_PER_SECOND)  /* a change waits so long for a primary */
 #define CLUSTER_ANSWER_NS     (10 * NS_PER_SECOND) /* and so long for its outcome */
+#define CLUSTER_STUCK_NS  (2 * NS_PER_SECOND)  /* a primary's own log may stand still so long */
 #define CLUSTER_SILENCE_NS    (1500 * NS_PER_MS) /* a link that brings nothing for so long is cut */
 #define CLUSTER_PING_NS       (300 * NS_PER_MS)
 #define CLUSTER_PULL_AFTER_NS                                                                      \
@@ -210,6 +211,7 @@ struct cluster {
     struct list
         refused; /* log_items that the volume did not take: again, in order, from log_due_ns on */
     uint64_t log_due_ns;
+    uint64_t stuck_psn, stuck_since_ns; /* the record at the head of the line when it last stood */
     uint64_t last_psn; /* of the log, with what is in to_log */
     uint64_t commit;   /* to be applied up to here */
     bool commit_may_acknowledge;
@@ -281,6 +283,7 @@ void cluster__append(struct cluster *cluster, uint64_t psn, uint64_t term, struc
 void cluster__save(struct cluster *cluster, uint64_t last);
 void cluster__turn_soon(struct cluster *cluster);
 void cluster__pump_log(struct cluster *cluster); /* gives the volume what can be given */
+void cluster__watch_log(struct cluster *cluster); /* each tick */
 void cluster__committed(struct cluster *cluster, uint64_t psn, bool may_acknowledge);
 void cluster__pump_apply(struct cluster *cluster);
 bool cluster__has_room(const struct cluster *cluster, uint64_t psn); /* for a record in memory */

@@ -268,6 +268,15 @@ void pg_tick(struct pg *pg, uint64_t now_ns)
         pg__replica_tick(pg, now_ns);
 }
 
+void pg_lead_anew(struct pg *pg, uint64_t now_ns)
+{
+    if (!pg__is_primary(pg) || pg->swap_state != PG_SWAP_IDLE)
+        return;
+    pg->is_starting = true;
+    pg->ask_due_ns = now_ns;
+    step_down(pg);
+}
+
 void pg_persisted(struct pg *pg, uint64_t now_ns, uint64_t version, uint64_t psn)
 {
     (void)now_ns;

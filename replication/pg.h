@@ -163,6 +163,13 @@ void pg_init(struct pg *pg, const struct pg_options *options, const struct pg_du
              uint64_t now_ns);
 void pg_tick(struct pg *pg, uint64_t now_ns); /* every few ms; cheap when nothing is due */
 
+/*
+ * What is in this primary's log and not on its disk cannot get there: its data is lost, or the disk
+ * is full. As after a restart it takes a new term, which begins behind what is on the disk; lost()
+ * comes at once. Does nothing unless it is primary and no swap is under way: say it again.
+ */
+void pg_lead_anew(struct pg *pg, uint64_t now_ns);
+
 /* ---- clients' wishes ---- */
 /* Gives the record the next psn and sends it on its way. ERR_WOULD_BLOCK: not the open primary.
  * ERR_BUSY: too few replicas in sync, or too much on its way. */

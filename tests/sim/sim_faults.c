@@ -28,6 +28,17 @@ void sim_crash(struct sim *sim, struct sim_node *node)
     sim_event_new(sim, SIM_RESTART, node->index, down_ns);
 }
 
+/* A primary's disk does not take what comes next. */
+static bool lead_anew(struct sim_node *node)
+{
+    bool leads = node->is_up && !node->is_joining && node->pg.role != PG_FOLLOWER;
+    if (!leads)
+        return false;
+    SIM_TELL(node->sim, "node %u is to lead anew", node->index);
+    pg_lead_anew(&node->pg, sim_local_ns(node));
+    return true;
+}
+
 static void stand_still(struct sim *sim, struct sim_node *node)
 {
     uint64_t for_ns = sim_between(sim, 50 * NS_PER_MS, 3000 * NS_PER_MS);
@@ -70,8 +81,11 @@ void sim_fault(struct sim *sim)
     switch (sim_between(sim, 0, 9)) {
     case 0:
     case 1:
-    case 2:
         sim_crash(sim, node);
+        break;
+    case 2:
+        if (!lead_anew(node))
+            sim_crash(sim, node);
         break;
     case 3:
     case 4:

@@ -215,12 +215,56 @@ static void who_takes_over_keeps_what_is_on_its_disk(void **state)
     }
 }
 
+/* A record that does not come to the primary's disk: the new term begins in its place. */
+static void who_leads_anew_begins_behind_what_is_on_its_disk(void **state)
+{
+    (void)state;
+    lead();
+    uint64_t psn, term = world.pg.d.config.term;
+    assert_int_equal(pg_propose(&world.pg, world.now_ns, "a change", &psn), ERR_OK);
+    other_says(PG_ACK, psn, psn);
+    pg_lead_anew(&world.pg, world.now_ns);
+    assert_int_equal(world.losses, 1);
+    assert_int_equal(pg_propose(&world.pg, world.now_ns, "another", &psn), ERR_WOULD_BLOCK);
+    tick_for(10 * NS_PER_MS);
+    assert_int_equal(world.config_reads, 2);
+    struct pg_config present = world.pg.d.config;
+    pg_config_read(&world.pg, world.now_ns, &present);
+    pg_lead_anew(&world.pg, world.now_ns); /* it is on its way */
+    swap_is_done();
+    assert_int_equal(world.losses, 1);
+    assert_true(world.pg.d.config.term > term);
+    assert_int_equal(world.saved_last, 1);
+    assert_int_equal(world.pg.barrier, 2);
+    persist(2);
+    other_says(PG_ACK, 2, 2);
+    assert_int_equal(world.opens, 2);
+    assert_int_equal(world.pg.d.commit, 2);
+}
+
+/* The swap may keep the term: what it would cut stays in it under the same numbers. */
+static void nobody_leads_anew_while_a_swap_is_under_way(void **state)
+{
+    (void)state;
+    lead();
+    tick_for(2 * pg_times_default.silence_ns); /* the other is silent */
+    assert_int_equal(world.swaps, 2);
+    pg_lead_anew(&world.pg, world.now_ns);
+    assert_int_equal(world.losses, 0);
+    assert_int_equal(world.pg.role, PG_OPEN);
+    swap_is_done();
+    pg_lead_anew(&world.pg, world.now_ns);
+    assert_int_equal(world.losses, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_replica_that_had_nothing_to_do_is_not_stuck),
         cmocka_unit_test(a_replica_that_answers_and_gets_nowhere_is_taken_out),
         cmocka_unit_test(who_takes_over_keeps_what_is_on_its_disk),
+        cmocka_unit_test(who_leads_anew_begins_behind_what_is_on_its_disk),
+        cmocka_unit_test(nobody_leads_anew_while_a_swap_is_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
