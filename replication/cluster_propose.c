@@ -71,25 +71,40 @@ static bool is_open(const struct cluster *cluster)
     return cluster->has_config && !cluster->is_stopped && cluster->pg.role == PG_OPEN;
 }
 
+enum err cluster__judge_room(struct cluster *cluster, const struct log_data *data,
+                             struct err_trail *trail)
+{
+    struct body *body = NULL;
+    enum err e = body_open(
+        cluster->volume,
+        &(struct body_options){.loop = cluster->loop, .size = data->size, .id = data->id}, &body,
+        trail);
+    body_close(body);
+    return err_family(e) == FAM_FULL || e == ERR_READ_ONLY ? e : ERR_OK;
+}
+
 /* In the order they came: into our log. */
 static bool propose_here(struct cluster *cluster, struct proposal *proposal)
 {
     struct entry *entry = proposal->entry;
-    if (!data_id_is_none(entry->data.id) && !entry->data.is_inline) {
-        /* Lanes have no order between them: a body may come behind its proposal. */
-        if (incoming_state(cluster->incoming, &entry->data) != INCOMING_COMPLETE)
-            return false;
-    }
-    if (!cluster__has_room(cluster, cluster->pg.d.log.last + 2 * PG_WINDOW))
-        return false;
-    /* Once it has a number there is no way back: a volume that is full says so before. */
     struct err_trail trail = {0};
+    /* Once it has a number there is no way back: a volume that is full says so before. */
     enum err full = volume_judge(cluster->volume, proposal->kind, &trail);
+    bool is_here = true;
+    if (full == ERR_OK && !data_id_is_none(entry->data.id) && !entry->data.is_inline) {
+        /* Lanes have no order between them: a body may come behind its proposal. */
+        enum incoming_state data = incoming_state(cluster->incoming, &entry->data);
+        is_here = data == INCOMING_COMPLETE;
+        if (data == INCOMING_NONE)
+            full = cluster__judge_room(cluster, &entry->data, &trail); /* else it will not come */
+    }
     if (full) {
         cluster->waiting_count--;
         fail(cluster, proposal, full, err_trail_text(&trail, full));
         return true;
     }
+    if (!is_here || !cluster__has_room(cluster, cluster->pg.d.log.last + 2 * PG_WINDOW))
+        return false;
     uint64_t psn;
     record_stamp(entry->record, entry->record_size, clock_real_ns(clock_system()));
     enum err e = pg_propose(&cluster->pg, cluster__now(cluster), entry, &psn);
@@ -140,7 +155,7 @@ void cluster__pump_proposals(struct cluster *cluster)
                            cluster->pg.d.log.last - cluster->pg.d.commit >= PG_WINDOW;
             if (is_full || !is_open(cluster))
                 break;
-        } else if (proposal->m == NULL) {
+        } else if (proposal->m == NULL && primary->link != NULL) {
             cluster->waiting_count--;
             fail(cluster, proposal, ERR_BUSY, "this node is not the primary");
         } else if (there && !propose_there(cluster, proposal, primary)) {

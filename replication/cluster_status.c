@@ -123,6 +123,19 @@ static void describe_peer(struct cluster *cluster, unsigned index, struct group_
                          : cluster->now_ns - pg->peers[index].progress_ns;
 }
 
+/* What the disk does not take, in words; or "". */
+static void say_full(struct cluster *cluster, char out[200])
+{
+    struct err_trail trail = {0};
+    struct log_data data = {.size = SLOT_LARGE_BYTES};
+    enum err e = volume_judge(cluster->volume, MUTATION_OBJECT_PUT, &trail);
+    if (e == ERR_OK)
+        e = cluster__judge_room(cluster, &data, &trail);
+    out[0] = '\0';
+    if (e)
+        snprintf(out, 200, "takes no new objects: %s", err_trail_text(&trail, e));
+}
+
 /* What keeps this node from serving, in words. */
 static void say_why(struct cluster *cluster, char out[200])
 {
@@ -223,6 +236,7 @@ void cluster__publish_status(struct cluster *cluster)
         snprintf(status.sentence, sizeof status.sentence, "%s", cluster->sentence);
     else if (!ready)
         say_why(cluster, status.sentence);
+    say_full(cluster, status.refuses);
     if (!cluster->is_stopped)
         memcpy(cluster->sentence, status.sentence, sizeof cluster->sentence);
     pthread_mutex_lock(&cluster->lock);

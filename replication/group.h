@@ -103,6 +103,7 @@ struct group_status {
     uint32_t self, primary;    /* numbers of nodes; 0: alone, or not known */
     char backend[12], device[80], backend_reason[200]; /* of this node's transport; "" alone */
     char sentence[200];        /* what it waits for, or "" */
+    char refuses[200];         /* what its disk does not take, or "": it serves all the same */
     uint64_t pulled_bytes, refused_chunks, bad_sums, waiting_proposals;
     uint32_t peer_count;
     struct group_peer_status peers[GROUP_NODES_MAX]; /* all nodes, this one too; none alone */

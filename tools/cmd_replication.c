@@ -205,6 +205,8 @@ static void print_status(const json_t *reply)
     print_field("this node", "%llu, %s%s%s", (unsigned long long)json_number(reply, "node"),
                 json_text(reply, "role"), json_text(reply, "sentence")[0] != '\0' ? ": " : "",
                 json_text(reply, "sentence"));
+    if (json_text(reply, "refuses")[0] != '\0')
+        print_field("disk", "%s", json_text(reply, "refuses"));
     if (json_is_integer(primary))
         print_field("primary", "node %llu, term %llu, configuration %llu (register: %s)",
                     (unsigned long long)json_integer_value(primary),

@@ -220,12 +220,13 @@ static inline void fixture_replace_disk(struct cluster_fixture *f, unsigned inde
     fixture_format_node(f, index);
 }
 
-static inline int fixture_setup(void **state)
+/* `in_sync_min` copies without which nothing is acknowledged. */
+static inline int fixture_setup_with(void **state, uint32_t in_sync_min)
 {
     struct cluster_fixture *f = calloc(1, sizeof *f);
     assert_non_null(f);
     *state = f;
-    f->in_sync_min = 2;
+    f->in_sync_min = in_sync_min;
     snprintf(f->dir, sizeof f->dir, "/var/tmp/sluice-cluster-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     int sockets[NODES]; /* held until all are chosen, so that they differ */
@@ -249,6 +250,11 @@ static inline int fixture_setup(void **state)
     for (unsigned i = 0; i < NODES; i++)
         fixture_open_node(f, i);
     return 0;
+}
+
+static inline int fixture_setup(void **state)
+{
+    return fixture_setup_with(state, 2);
 }
 
 static inline int fixture_teardown(void **state)

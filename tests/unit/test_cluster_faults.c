@@ -109,13 +109,24 @@ enum err __wrap_links_open(const struct links_options *options, struct links **r
 
 /* ---- tests ---- */
 
-static int setup(void **state)
+static void no_faults(void)
 {
     memset(append_faults, 0, sizeof append_faults);
     atomic_store(&allocations_left, 0);
     atomic_store(&stays_full, false);
     atomic_store(&repair_is_refused, false);
-    return fixture_setup(state);
+}
+
+static int setup(void **state)
+{
+    no_faults();
+    return fixture_setup_with(state, 2);
+}
+
+static int setup_one_suffices(void **state)
+{
+    no_faults();
+    return fixture_setup_with(state, 1);
 }
 
 static void expect_stored(struct cluster_fixture *f, unsigned through, struct bucket_id bucket,
@@ -201,11 +212,109 @@ static void a_refused_append_is_tried_again(void **state)
     assert_int_equal(fixture_primary(f), primary);
 }
 
+/* Until the primary says that `count` are in sync. */
+static void wait_for_in_sync(struct cluster_fixture *f, unsigned primary, unsigned count)
+{
+    struct group_status status;
+    for (unsigned tries = 0; tries < 3000; tries++) {
+        group_status(f->nodes[primary].group, &status);
+        if (status.is_primary && status.in_sync == count)
+            return;
+        usleep(10000);
+    }
+    fail_msg("the primary has %u in sync, not %u", status.in_sync, count);
+}
+
+static void wait_until_it_refuses(struct cluster_fixture *f, unsigned index, const char *what)
+{
+    struct group_status status;
+    for (unsigned tries = 0; tries < 1000; tries++) {
+        group_status(f->nodes[index].group, &status);
+        if (strcmp(status.refuses, what) == 0)
+            return;
+        usleep(10000);
+    }
+    fail_msg("node %u refuses '%s', not '%s'", index + 1, status.refuses, what);
+}
+
+/* Alone in sync, its disk refuses a record once and lets go of the data, which nobody else has. */
+static void a_primary_alone_in_sync_goes_on_without_a_record_it_lost(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    unsigned primary = fixture_primary(f), one = (primary + 1) % NODES, other = (primary + 2) % NODES;
+    struct receipt receipt;
+    refuse_appends(f, one, ERR_BUSY, UINT32_MAX);
+    refuse_appends(f, other, ERR_BUSY, UINT32_MAX);
+    assert_int_equal(fixture_store(&f->nodes[primary], bucket, "before", 300, 9, &receipt), ERR_OK);
+    assert_int_equal(receipt.replicas_synced, 1);
+    wait_for_in_sync(f, primary, 1);
+    refuse_appends(f, primary, ERR_BUSY, 1);
+    uint64_t began_ns = clock_mono_ns(clock_system());
+    assert_int_equal(fixture_store(&f->nodes[primary], bucket, "lost", 100000, 9, NULL), ERR_BUSY);
+    assert_int_equal(fixture_store(&f->nodes[primary], bucket, "after", 100000, 9, NULL), ERR_OK);
+    assert_true(clock_mono_ns(clock_system()) - began_ns < 9 * NS_PER_SECOND);
+    assert_int_equal(fixture_read(&f->nodes[primary], bucket, "lost", 100000, 9),
+                     ERR_NO_SUCH_OBJECT);
+    atomic_store(&append_faults[one].left, 0);
+    atomic_store(&append_faults[other].left, 0);
+    fixture_wait_in_sync(f, 3);
+    for (unsigned i = 0; i < NODES; i++) {
+        assert_int_equal(fixture_read(&f->nodes[i], bucket, "before", 300, 9), ERR_OK);
+        assert_int_equal(fixture_read(&f->nodes[i], bucket, "after", 100000, 9), ERR_OK);
+        assert_int_equal(fixture_read(&f->nodes[i], bucket, "lost", 100000, 9), ERR_NO_SUCH_OBJECT);
+    }
+}
+
+static enum err delete_object(struct cluster_node *node, struct bucket_id bucket, const char *key)
+{
+    struct mutation m = {
+        .kind = MUTATION_OBJECT_DELETE, .bucket = bucket, .key = bytes_of_string(key)};
+    return group_propose_wait(node->group, &m);
+}
+
+/* Full between a record's number and its place on the disk: deletions must still come through. */
+static void a_full_primary_refuses_what_takes_space_and_says_so(void **state)
+{
+    static const uint64_t sizes[] = {300, 100000};
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    for (unsigned i = 0; i < COUNT_OF(sizes); i++) {
+        unsigned primary = fixture_primary(f), other = (primary + 1) % NODES;
+        expect_stored(f, primary, bucket, "old", 300);
+        atomic_store(&stays_full, true);
+        append_faults[primary].fills_disk = true;
+        refuse_appends(f, primary, ERR_READ_ONLY, 1);
+        assert_int_equal(fixture_store(&f->nodes[primary], bucket, "late", sizes[i], 9, NULL),
+                         ERR_BUSY); /* not known to it */
+        assert_int_equal(fixture_store(&f->nodes[other], bucket, "k", sizes[i], 9, NULL),
+                         ERR_READ_ONLY);
+        assert_int_equal(fixture_store(&f->nodes[primary], bucket, "k", sizes[i], 9, NULL),
+                         ERR_READ_ONLY);
+        wait_until_it_refuses(f, primary,
+                              "takes no new objects: the volume is read-only: the test has filled "
+                              "the disk");
+        fixture_wait_ready(f, primary);
+        assert_int_equal(delete_object(&f->nodes[other], bucket, "old"), ERR_OK);
+        assert_int_equal(fixture_read(&f->nodes[primary], bucket, "old", 300, 9),
+                         ERR_NO_SUCH_OBJECT);
+        atomic_store(&stays_full, false);
+        wait_until_it_refuses(f, primary, "");
+        expect_stored(f, other, bucket, "again", sizes[i]);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(who_lacks_a_part_has_no_links, setup, fixture_teardown),
     cmocka_unit_test_setup_teardown(a_change_that_meets_no_memory_has_an_outcome, setup,
                                     fixture_teardown),
     cmocka_unit_test_setup_teardown(a_refused_append_is_tried_again, setup, fixture_teardown),
+    cmocka_unit_test_setup_teardown(a_primary_alone_in_sync_goes_on_without_a_record_it_lost,
+                                    setup_one_suffices, fixture_teardown),
+    cmocka_unit_test_setup_teardown(a_full_primary_refuses_what_takes_space_and_says_so, setup,
+                                    fixture_teardown),
 };
 
 int main(void)
