@@ -38,6 +38,9 @@ enum err cluster_open(const struct cluster_options *options, struct cluster **re
 /* B. What is under way ends with ERR_CLOSED. NULL does nothing. */
 void cluster_close(struct cluster *cluster);
 
+/* What it takes at most, besides the arena, with so many other nodes. */
+uint64_t cluster_memory_bytes(unsigned peers);
+
 /* ---- any thread ---- */
 /* As body_write(), and the same slot goes to every peer that is there: written() when the bytes may
  * be reused on all these ways. */

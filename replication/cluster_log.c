@@ -56,21 +56,47 @@ void cluster__entry_free(struct entry *entry)
     free(entry);
 }
 
-/* Whether `psn` can be kept: its place is free, or of one that is applied. */
+/* Whether `psn` can be kept: its place is free, or of one that is applied, and what is not applied
+ * leaves memory for it. */
 bool cluster__has_room(const struct cluster *cluster, uint64_t psn)
 {
     const struct entry *there = cluster->window[psn % CLUSTER_WINDOW];
-    return there == NULL || there->psn == psn || there->state == ENTRY_APPLIED;
+    return (there == NULL || there->psn == psn || there->state == ENTRY_APPLIED) &&
+           cluster->window_bytes <= CLUSTER_WINDOW_BYTES_MAX;
+}
+
+static struct entry *take_from_window(struct cluster *cluster, uint64_t psn)
+{
+    struct entry *entry = cluster__entry(cluster, psn);
+    if (entry == NULL)
+        return NULL;
+    cluster->window[psn % CLUSTER_WINDOW] = NULL;
+    cluster->window_bytes -= cluster__entry_bytes(entry);
+    return entry;
+}
+
+/* Those that are applied are kept only for peers that lag a little: as many as there is memory for.
+ */
+static void trim_window(struct cluster *cluster)
+{
+    while (cluster->window_bytes > CLUSTER_WINDOW_BYTES_MAX &&
+           cluster->window_first <= cluster->applied)
+        cluster__entry_free(take_from_window(cluster, cluster->window_first++));
 }
 
 static void keep(struct cluster *cluster, struct entry *entry)
 {
-    struct entry **place = &cluster->window[entry->psn % CLUSTER_WINDOW];
-    if (*place != NULL) {
-        CHECK((*place)->state == ENTRY_APPLIED);
-        cluster__entry_free(*place);
+    struct entry *before = cluster->window[entry->psn % CLUSTER_WINDOW];
+    if (before != NULL) {
+        CHECK(before->state == ENTRY_APPLIED);
+        cluster->window_first = before->psn + 1;
+        cluster__entry_free(take_from_window(cluster, before->psn));
     }
-    *place = entry;
+    if (cluster->window_first == 0 || cluster->window_first > entry->psn)
+        cluster->window_first = entry->psn;
+    cluster->window[entry->psn % CLUSTER_WINDOW] = entry;
+    cluster->window_bytes += cluster__entry_bytes(entry);
+    trim_window(cluster);
 }
 
 /* ---- what pg asks for ---- */
@@ -124,11 +150,10 @@ static void forget_behind(struct cluster *cluster, uint64_t last)
     forget_items(&cluster->to_log, last);
     forget_items(&cluster->refused, last);
     for (uint64_t psn = last + 1; psn <= cluster->last_psn; psn++) {
-        struct entry *entry = cluster__entry(cluster, psn);
+        struct entry *entry = take_from_window(cluster, psn);
         if (entry == NULL)
             continue;
         CHECK(entry->state < ENTRY_APPLYING); /* what is applied was committed, and is never cut */
-        cluster->window[psn % CLUSTER_WINDOW] = NULL;
         if (entry->state == ENTRY_LOGGING)
             entry->psn = 0; /* freed when the volume answers */
         else
@@ -555,6 +580,7 @@ static void applied(struct mutation *m)
     cluster__outcome(cluster, entry, m);
     record_decoded_free(TAKE(entry->decoded));
     pg_applied(&cluster->pg, entry->psn);
+    trim_window(cluster);
     trim(cluster);
     cluster__pump_apply(cluster);
     cluster__pump_reads(cluster);

@@ -99,19 +99,21 @@ static void load_inline(struct volume *volume, const struct log_row *row, uint8_
 static void load_run(struct work *work)
 {
     struct peer *peer = CONTAINER_OF(work, struct peer, load.work);
+    uint64_t bytes = 0;
     peer->load.row_count = 0;
     peer->load.err = ERR_OK;
-    for (uint64_t psn = peer->load.next;
-         psn <= peer->load.upto && peer->load.row_count < CLUSTER_LOAD_ROWS; psn++) {
-        enum err e =
-            volume_log_read(peer->cluster->volume, psn, &peer->load.rows[peer->load.row_count]);
+    for (uint64_t psn = peer->load.next; psn <= peer->load.upto && bytes < CLUSTER_LOAD_BYTES_MAX &&
+                                         peer->load.row_count < CLUSTER_LOAD_ROWS;
+         psn++) {
+        struct log_row *row = &peer->load.rows[peer->load.row_count];
+        enum err e = volume_log_read(peer->cluster->volume, psn, row);
         if (e) {
             peer->load.err = e;
             break;
         }
-        load_inline(peer->cluster->volume, &peer->load.rows[peer->load.row_count],
-                    &peer->load.inline_bytes[peer->load.row_count]);
+        load_inline(peer->cluster->volume, row, &peer->load.inline_bytes[peer->load.row_count]);
         peer->load.row_count++;
+        bytes += row->record.size + (row->data.is_inline ? row->data.size : 0);
     }
 }
 

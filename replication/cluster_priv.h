@@ -42,6 +42,11 @@
 #define CLUSTER_KEEP_RECORDS  (16u << 20)
 #define CLUSTER_TRIM_EVERY    4096u
 #define CLUSTER_PROPOSALS_MAX 8192u                /* waiting here; more are refused at once */
+/* Records are small but for copies of objects of many pieces, 2.8 MB: so they are bounded by bytes,
+ * too. Of changes that wait, and of the window; at least one record of a peer that lags is read. */
+#define CLUSTER_PROPOSAL_BYTES_MAX MIB(64)
+#define CLUSTER_WINDOW_BYTES_MAX   MIB(64)
+#define CLUSTER_LOAD_BYTES_MAX     MIB(4)
 #define CLUSTER_WAIT_NS       (3 * NS_PER_SECOND)  /* a change waits so long for a primary */
 #define CLUSTER_ANSWER_NS     (10 * NS_PER_SECOND) /* and so long for its outcome */
 #define CLUSTER_STUCK_NS  (2 * NS_PER_SECOND)  /* a primary's own log may stand still so long */
@@ -109,7 +114,8 @@ struct proposal {
     uint8_t origin;
     uint64_t op;
     uint64_t deadline_ns;
-    bool is_sent; /* to another node; its outcome comes from there, or is unknown */
+    bool is_waiting; /* in cluster->waiting */
+    bool is_sent;    /* to another node; its outcome comes from there, or is unknown */
     uint8_t sent_to;
 };
 
@@ -200,6 +206,7 @@ struct cluster {
 
     /* the log */
     struct entry *window[CLUSTER_WINDOW];                 /* owned, by psn */
+    uint64_t window_bytes, window_first; /* none before it is there */
     struct list to_log;                                   /* log_items */
     struct list in_log;                                   /* given to the volume */
     uint64_t done_psn, done_version, done_quorum_version; /* durable */
@@ -226,6 +233,7 @@ struct cluster {
     /* changes */
     struct list waiting; /* proposals: for a primary, for room */
     uint32_t waiting_count;
+    uint64_t waiting_bytes, refused_proposals;
     uint64_t op_count;
     struct proposal *
         *by_op; /* owned; sent or ours in the log, by op number modulo CLUSTER_PROPOSALS_MAX */
@@ -259,6 +267,12 @@ static inline struct entry *cluster__entry(const struct cluster *cluster, uint64
 {
     struct entry *entry = cluster->window[psn % CLUSTER_WINDOW];
     return entry != NULL && entry->psn == psn ? entry : NULL;
+}
+/* Of memory. */
+static inline uint64_t cluster__entry_bytes(const struct entry *entry)
+{
+    return sizeof *entry + entry->record_size +
+           (entry->inline_bytes != NULL ? entry->data.size : 0);
 }
 /* What leases and promises are judged by: a node that was suspended must not believe in what the
  * others gave it before. All of the driver counts in it; connections count in the loop's time. */

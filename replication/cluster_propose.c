@@ -23,8 +23,19 @@ static void answer_local(struct cluster *cluster, struct mutation *m, enum err e
     group__answer(m);
 }
 
+static void stop_waiting(struct cluster *cluster, struct proposal *proposal)
+{
+    CHECK(proposal->is_waiting);
+    proposal->is_waiting = false;
+    list_remove(&proposal->link);
+    cluster->waiting_count--;
+    cluster->waiting_bytes -= cluster__entry_bytes(proposal->entry);
+}
+
 static void forget(struct cluster *cluster, struct proposal *proposal)
 {
+    if (proposal->is_waiting)
+        stop_waiting(cluster, proposal);
     list_remove(&proposal->link);
     struct proposal **place = &cluster->by_op[proposal->op % CLUSTER_PROPOSALS_MAX];
     if (*place == proposal)
@@ -99,7 +110,6 @@ static bool propose_here(struct cluster *cluster, struct proposal *proposal)
             full = cluster__judge_room(cluster, &entry->data, &trail); /* else it will not come */
     }
     if (full) {
-        cluster->waiting_count--;
         fail(cluster, proposal, full, err_trail_text(&trail, full));
         return true;
     }
@@ -110,8 +120,7 @@ static bool propose_here(struct cluster *cluster, struct proposal *proposal)
     enum err e = pg_propose(&cluster->pg, cluster__now(cluster), entry, &psn);
     if (e)
         return false;
-    list_remove(&proposal->link);
-    cluster->waiting_count--;
+    stop_waiting(cluster, proposal);
     entry->proposal = proposal;
     proposal->deadline_ns = cluster__now(cluster) + CLUSTER_ANSWER_NS;
     return true;
@@ -132,8 +141,7 @@ static bool propose_there(struct cluster *cluster, struct proposal *proposal, st
     proposal->is_sent = true;
     proposal->sent_to = peer->index;
     proposal->deadline_ns = cluster__now(cluster) + CLUSTER_ANSWER_NS;
-    list_remove(&proposal->link);
-    cluster->waiting_count--;
+    stop_waiting(cluster, proposal);
     list_push_back(&peer->proposals, &proposal->link);
     /* Our own copy of the inline bytes comes back with the record; a body waits as one without a
      * name. */
@@ -156,7 +164,6 @@ void cluster__pump_proposals(struct cluster *cluster)
             if (is_full || !is_open(cluster))
                 break;
         } else if (proposal->m == NULL && primary->link != NULL) {
-            cluster->waiting_count--;
             fail(cluster, proposal, ERR_BUSY, "this node is not the primary");
         } else if (there && !propose_there(cluster, proposal, primary)) {
             break;
@@ -167,11 +174,22 @@ void cluster__pump_proposals(struct cluster *cluster)
 
 /* ---- from this node ---- */
 
+/* Who may not is told to come again, and counted. */
+static bool may_wait(struct cluster *cluster, uint64_t bytes)
+{
+    bool fits = cluster->waiting_count < CLUSTER_PROPOSALS_MAX &&
+                cluster->waiting_bytes + bytes <= CLUSTER_PROPOSAL_BYTES_MAX;
+    cluster->refused_proposals += !fits;
+    return fits && !cluster->is_stopped;
+}
+
 static void take(struct cluster *cluster, struct proposal *proposal)
 {
+    proposal->is_waiting = true;
     proposal->deadline_ns = cluster__now(cluster) + CLUSTER_WAIT_NS;
     list_push_back(&cluster->waiting, &proposal->link);
     cluster->waiting_count++;
+    cluster->waiting_bytes += cluster__entry_bytes(proposal->entry);
 }
 
 /* The mutation as a record: its body's bytes stay behind as data without a name, or go along when
@@ -219,10 +237,14 @@ static void proposed(struct loop_msg *msg)
     struct proposal *proposal = calloc(1, sizeof *proposal);
     uint64_t op = ++cluster->op_count;
     struct proposal **place = &cluster->by_op[op % CLUSTER_PROPOSALS_MAX];
-    bool fits = proposal != NULL && *place == NULL &&
-                cluster->waiting_count < CLUSTER_PROPOSALS_MAX && !cluster->is_stopped;
+    bool fits = proposal != NULL && *place == NULL && may_wait(cluster, 0);
     enum err e = ERR_BUSY;
     struct entry *entry = fits ? make_entry(cluster, m, op, &e) : NULL;
+    if (entry != NULL && e == ERR_OK && !may_wait(cluster, cluster__entry_bytes(entry))) {
+        drop_data(cluster, &entry->data);
+        fits = false;
+        e = ERR_BUSY;
+    }
     if (entry == NULL || e) {
         free(proposal);
         cluster__entry_free(entry);
@@ -272,8 +294,9 @@ void cluster__proposed_by_peer(struct cluster *cluster, struct peer *peer, struc
         return;
     }
     struct proposal *proposal = calloc(1, sizeof *proposal);
+    uint64_t bytes = sizeof(struct entry) + record.record.size + record.inline_bytes.size;
     struct entry *entry =
-        proposal != NULL && cluster->waiting_count < CLUSTER_PROPOSALS_MAX && !cluster->is_stopped
+        proposal != NULL && may_wait(cluster, bytes)
             ? cluster__entry_new(cluster, record.record, &record.head.data, record.inline_bytes)
             : NULL;
     if (entry == NULL) {
@@ -368,42 +391,35 @@ void cluster__lost_peer(struct cluster *cluster, struct peer *peer)
         fail(cluster, LIST_ENTRY(node, struct proposal, link), ERR_BUSY, UNKNOWN);
     LIST_EACH (&cluster->waiting, node) {
         struct proposal *proposal = LIST_ENTRY(node, struct proposal, link);
-        if (proposal->m != NULL || proposal->origin != peer->index)
-            continue;
-        cluster->waiting_count--;
-        fail(cluster, proposal, ERR_BUSY, UNKNOWN);
+        if (proposal->m == NULL && proposal->origin == peer->index)
+            fail(cluster, proposal, ERR_BUSY, UNKNOWN);
     }
 }
 
-static void expire(struct cluster *cluster, struct list *list, bool is_waiting,
-                   const char *sentence)
+static void expire(struct cluster *cluster, struct list *list, const char *sentence)
 {
     uint64_t now_ns = cluster__now(cluster);
     LIST_EACH (list, node) {
         struct proposal *proposal = LIST_ENTRY(node, struct proposal, link);
-        if (proposal->deadline_ns > now_ns)
-            continue;
-        cluster->waiting_count -= is_waiting;
-        fail(cluster, proposal, ERR_BUSY, sentence);
+        if (proposal->deadline_ns <= now_ns)
+            fail(cluster, proposal, ERR_BUSY, sentence);
     }
 }
 
 void cluster__expire_proposals(struct cluster *cluster)
 {
-    expire(cluster, &cluster->waiting, true,
+    expire(cluster, &cluster->waiting,
            cluster->sentence[0] ? cluster->sentence : "no primary takes changes now");
     for (unsigned i = 0; i < cluster->node_count; i++)
-        expire(cluster, &cluster->peers[i].proposals, false, UNKNOWN);
+        expire(cluster, &cluster->peers[i].proposals, UNKNOWN);
     give_up_in_log(cluster, cluster__now(cluster),
                    "the replicas in sync have not followed: the change may have been made or not");
 }
 
 void cluster__refuse_all(struct cluster *cluster, enum err e)
 {
-    LIST_EACH (&cluster->waiting, node) {
-        cluster->waiting_count--;
+    LIST_EACH (&cluster->waiting, node)
         fail(cluster, LIST_ENTRY(node, struct proposal, link), e, cluster->sentence);
-    }
     for (unsigned i = 0; i < cluster->node_count; i++)
         LIST_EACH (&cluster->peers[i].proposals, node)
             fail(cluster, LIST_ENTRY(node, struct proposal, link), e, UNKNOWN);

@@ -201,6 +201,8 @@ void cluster__publish_status(struct cluster *cluster)
         .self = cluster->options.self,
         .psn_applied = cluster->applied,
         .waiting_proposals = cluster->waiting_count,
+        .waiting_bytes = cluster->waiting_bytes,
+        .refused_proposals = cluster->refused_proposals,
         .peer_count = cluster->node_count,
     };
     struct log_range range;
@@ -244,6 +246,16 @@ void cluster__publish_status(struct cluster *cluster)
     cluster->is_ready = ready;
     pthread_cond_broadcast(&cluster->changed);
     pthread_mutex_unlock(&cluster->lock);
+}
+
+/* What waits for a peer is at most in one place: the link's queue, or the rows read for it. */
+uint64_t cluster_memory_bytes(unsigned peers)
+{
+    uint64_t of_peer = LINK_QUEUE_BYTES_MAX + LINK_MESSAGE_BYTES_MAX + CLUSTER_LOAD_BYTES_MAX +
+                       LOG_RECORD_BYTES_MAX;
+    return sizeof(struct cluster) + CLUSTER_PROPOSALS_MAX * sizeof(struct proposal) +
+           CLUSTER_PROPOSAL_BYTES_MAX + CLUSTER_WINDOW_BYTES_MAX + INCOMING_MEMORY_BYTES +
+           peers * of_peer;
 }
 
 void cluster_status(struct cluster *cluster, struct group_status *ret_status)

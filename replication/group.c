@@ -126,6 +126,11 @@ void group_status(struct group *group, struct group_status *ret_status)
     };
 }
 
+uint64_t group_memory_bytes(unsigned peers)
+{
+    return peers > 0 ? cluster_memory_bytes(peers) : 0;
+}
+
 const char *group_role_name(enum group_role role)
 {
     switch (role) {

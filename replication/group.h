@@ -68,6 +68,9 @@ CLEANUP_DEFINE(group_close, struct group *)
 /* B. Until reads and changes are possible here, or for timeout_ns: ERR_TIMEOUT and a sentence that says what is waited for. At once alone. */
 enum err group_wait_ready(struct group *group, uint64_t timeout_ns, struct err_trail *trail) MUST_USE;
 
+/* Memory that a group of one and so many other nodes takes at most, besides the arena; 0 alone. */
+uint64_t group_memory_bytes(unsigned peers);
+
 enum group_role {
     GROUP_JOINING,   /* no configuration is known yet: the register has no majority, or is empty */
     GROUP_REPLICA,   /* in sync or not */
@@ -104,7 +107,9 @@ struct group_status {
     char backend[12], device[80], backend_reason[200]; /* of this node's transport; "" alone */
     char sentence[200];        /* what it waits for, or "" */
     char refuses[200];         /* what its disk does not take, or "": it serves all the same */
-    uint64_t pulled_bytes, refused_chunks, bad_sums, waiting_proposals;
+    uint64_t pulled_bytes, refused_chunks, bad_sums;
+    uint64_t waiting_proposals, waiting_bytes; /* changes without a number yet, and their memory */
+    uint64_t refused_proposals; /* since open: more than may wait; ERR_BUSY */
     uint32_t peer_count;
     struct group_peer_status peers[GROUP_NODES_MAX]; /* all nodes, this one too; none alone */
 };

@@ -25,7 +25,8 @@
 #include "storage/log.h"
 
 #define INCOMING_IDLE_NS   (60 * NS_PER_SECOND)
-#define INCOMING_COUNT_MAX 2048u    /* 40 MiB of bodies in memory */
+#define INCOMING_COUNT_MAX 2048u
+#define INCOMING_MEMORY_BYTES MIB(40) /* of so many bodies */
 #define INCOMING_BYTES_MAX GIB(256) /* on the disk: fifty of the largest that one PUT may have */
 
 struct incoming;

@@ -43,7 +43,7 @@ struct memory_row {
     const char *name;
     uint64_t bytes;
 };
-#define MEMORY_ROWS 7
+#define MEMORY_ROWS 8
 
 static void memory_rows(const struct node *node, struct memory_row rows[MEMORY_ROWS])
 {
@@ -53,7 +53,8 @@ static void memory_rows(const struct node *node, struct memory_row rows[MEMORY_R
     rows[3] = (struct memory_row){"connections", http_memory_bytes(&node->http_limits)};
     rows[4] = (struct memory_row){"requests", node->worker_count * SERVICE_BLOCKS_BYTES};
     rows[5] = (struct memory_row){"process", PROCESS_BYTES};
-    rows[6] = (struct memory_row){
+    rows[6] = (struct memory_row){"replication", group_memory_bytes(node_peers(node))};
+    rows[7] = (struct memory_row){
         "TLS", node->tls ? http_tls_memory_bytes(&node->http_limits, node->worker_count) : 0};
 }
 
@@ -75,7 +76,9 @@ static void put_memory(const struct node *node, struct text_buf *out)
     text_put_string(out, "at most ");
     put_size(out, node_memory_bytes(node));
     text_put_string(out, ":");
-    for (size_t i = 0; i < MEMORY_ROWS && rows[i].bytes > 0; i++) {
+    for (size_t i = 0; i < MEMORY_ROWS; i++) {
+        if (rows[i].bytes == 0)
+            continue;
         text_printf(out, "%s %s ", i > 0 ? " +" : "", rows[i].name);
         put_size(out, rows[i].bytes);
         if (rows[i].bytes == http_memory_bytes(&node->http_limits) && i == 3)

@@ -109,6 +109,8 @@ json_t *describe_replication(const struct group_status *status)
         {"refused_chunks", status->refused_chunks},
         {"bad_sums", status->bad_sums},
         {"waiting_proposals", status->waiting_proposals},
+        {"waiting_bytes", status->waiting_bytes},
+        {"refused_proposals", status->refused_proposals},
     };
     for (size_t i = 0; i < COUNT_OF(numbers); i++)
         json_object_set_new(json, numbers[i].name, json_u64(numbers[i].value));

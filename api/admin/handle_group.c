@@ -107,6 +107,11 @@ static struct metric log_records = {.name = "sluice_group_log_records",
                                     GAUGE("Records kept for replicas that lag.")};
 static struct metric waiting = {.name = "sluice_group_waiting_proposals",
                                 GAUGE("Changes on their way to being acknowledged.")};
+static struct metric waiting_bytes = {.name = "sluice_group_waiting_bytes",
+                                      GAUGE("Memory of changes that wait for a place in the log.")};
+static struct metric refused_proposals = {
+    .name = "sluice_group_refused_proposals_total",
+    COUNTER("Changes refused because too many wait: the client is told to slow down.")};
 static struct metric pulled = {
     .name = "sluice_group_pulled_bytes_total",
     COUNTER("Bytes fetched from the primary because they were missing.")};
@@ -189,6 +194,8 @@ static void refresh_group(void *context)
         {&applied, status.psn_applied},
         {&log_records, status.psn_first > 0 ? status.psn_last - status.psn_first + 1 : 0},
         {&waiting, status.waiting_proposals},
+        {&waiting_bytes, status.waiting_bytes},
+        {&refused_proposals, status.refused_proposals},
         {&pulled, status.pulled_bytes},
         {&refused, status.refused_chunks},
         {&bad_sums, status.bad_sums},
@@ -244,6 +251,7 @@ void admin_group_metrics_open(struct admin *admin)
     static struct metric *const all[] = {
         &members,   &in_sync, &in_sync_min, &serves,  &is_primary, &epoch,   &term,
         &committed, &applied, &log_records, &waiting, &pulled,     &refused, &bad_sums,
+        &waiting_bytes, &refused_proposals,
     };
     struct group_status status;
     for (size_t i = 0; i < COUNT_OF(all); i++)

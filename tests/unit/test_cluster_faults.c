@@ -306,6 +306,55 @@ static void a_full_primary_refuses_what_takes_space_and_says_so(void **state)
     }
 }
 
+#define COPIES       40u
+#define COPY_PIECES  60000u
+#define WAITING_MAX  MIB(64) /* what the banner promises */
+
+/* Copies of objects of many pieces have the largest records. Without a primary they wait. */
+static void what_waits_is_bounded_in_bytes(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    unsigned primary = fixture_primary(f), left = (primary + 1) % NODES;
+    for (unsigned i = 0; i < NODES; i++)
+        if (i != left)
+            fixture_close_node(f, i);
+    struct piece *pieces = calloc(COPY_PIECES, sizeof *pieces);
+    struct fixture_put *puts = calloc(COPIES, sizeof *puts);
+    for (unsigned i = 0; i < COPY_PIECES; i++)
+        pieces[i] = (struct piece){.data = {77, 1 + i}, .size = 100};
+    for (unsigned i = 0; i < COPIES; i++) {
+        puts[i].m = (struct mutation){.kind = MUTATION_OBJECT_PUT,
+                                      .bucket = bucket,
+                                      .key = BYTES("copy"),
+                                      .pieces = pieces,
+                                      .piece_count = COPY_PIECES,
+                                      .size = COPY_PIECES * 100ull,
+                                      .loop = f->nodes[left].loop,
+                                      .done = fixture_put_done};
+        group_propose(f->nodes[left].group, &puts[i].m);
+    }
+    uint64_t most = 0;
+    for (unsigned done = 0; done < COPIES;) {
+        struct group_status status;
+        group_status(f->nodes[left].group, &status);
+        most = status.waiting_bytes > most ? status.waiting_bytes : most;
+        loop_run_once(f->nodes[left].loop, 10 * NS_PER_MS);
+        done = 0;
+        for (unsigned i = 0; i < COPIES; i++)
+            done += puts[i].is_done;
+    }
+    struct group_status status;
+    group_status(f->nodes[left].group, &status);
+    assert_in_range(most, WAITING_MAX / 2, WAITING_MAX);
+    assert_in_range(status.refused_proposals, 1, COPIES);
+    for (unsigned i = 0; i < COPIES; i++)
+        assert_int_equal(puts[i].m.err, ERR_BUSY);
+    free(puts);
+    free(pieces);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(who_lacks_a_part_has_no_links, setup, fixture_teardown),
     cmocka_unit_test_setup_teardown(a_change_that_meets_no_memory_has_an_outcome, setup,
@@ -315,6 +364,7 @@ static const struct CMUnitTest tests[] = {
                                     setup_one_suffices, fixture_teardown),
     cmocka_unit_test_setup_teardown(a_full_primary_refuses_what_takes_space_and_says_so, setup,
                                     fixture_teardown),
+    cmocka_unit_test_setup_teardown(what_waits_is_bounded_in_bytes, setup, fixture_teardown),
 };
 
 int main(void)
