@@ -149,11 +149,14 @@ enum err start__root_key_alone(void *context, struct err_trail *trail)
 
 /* ---- of a cluster ---- */
 
+/* What another node was told that it has claimed may not be applied here yet. */
 static enum err claim_read(struct node *node, struct claim *ret_claim, struct err_trail *trail)
 {
     uint8_t value[CLAIM_BYTES_MAX];
     size_t size = 0;
-    enum err e = group_setting(node->group, CLAIM_NAME, value, sizeof value, &size);
+    enum err e = group_fresh_wait(node->group);
+    if (!e)
+        e = group_setting(node->group, CLAIM_NAME, value, sizeof value, &size);
     if (e == ERR_NO_SUCH_KEY_ID)
         return e;
     if (!e && (size < 3 || value[0] != CLAIM_VERSION || size < 3u + value[2]))
@@ -264,7 +267,9 @@ static enum err root_key_share(struct node *node, struct claim *claim, struct er
         struct access_key made;
         e = keyring_create(node->keyring, &claim->key, &made, trail);
         explicit_bzero(&made, sizeof made);
-        if (e && e != ERR_KEY_ID_EXISTS)
+        if (e == ERR_KEY_ID_EXISTS) /* another node's: in our keyring as soon as it is here */
+            e = group_fresh_wait(node->group);
+        if (e)
             return e;
         err_trail_reset(trail);
     }
