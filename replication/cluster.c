@@ -241,6 +241,7 @@ static enum err start(struct cluster *cluster, struct err_trail *trail)
                                                           .volume = cluster->volume,
                                                           .chunk_done = chunk_done,
                                                           .settled = data_settled,
+                                                          .is_named = cluster__names_data,
                                                           .context = cluster},
                                &cluster->incoming);
     if (e == ERR_OK)

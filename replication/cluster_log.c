@@ -367,6 +367,22 @@ static void pulled(void *context, struct data_id id, enum pull_outcome outcome)
     cluster__pump_log(cluster);
 }
 
+static bool has_item_with(const struct list *list, struct data_id id)
+{
+    LIST_EACH (list, node) {
+        const struct entry *entry = entry_of(node);
+        if (entry != NULL && data_id_equal(entry->data.id, id))
+            return true;
+    }
+    return false;
+}
+
+bool cluster__names_data(void *context, struct data_id id)
+{
+    const struct cluster *cluster = context;
+    return has_item_with(&cluster->to_log, id) || has_item_with(&cluster->refused, id);
+}
+
 /* Asks for what is missing, if it is not under way. */
 static void want_data(struct cluster *cluster, struct entry *entry)
 {

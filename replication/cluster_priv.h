@@ -298,6 +298,8 @@ void cluster__save(struct cluster *cluster, uint64_t last);
 void cluster__turn_soon(struct cluster *cluster);
 void cluster__pump_log(struct cluster *cluster); /* gives the volume what can be given */
 void cluster__watch_log(struct cluster *cluster); /* each tick */
+/* Of a struct cluster: whether a record that the volume has yet to be given brings this data. */
+bool cluster__names_data(void *context, struct data_id id);
 void cluster__committed(struct cluster *cluster, uint64_t psn, bool may_acknowledge);
 void cluster__pump_apply(struct cluster *cluster);
 bool cluster__has_room(const struct cluster *cluster, uint64_t psn); /* for a record in memory */

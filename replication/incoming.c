@@ -436,12 +436,25 @@ void incoming_link_down(struct incoming *incoming, struct link *link)
     }
 }
 
+/* Other nodes may lack it for the same reason that keeps its record waiting here: a disk that is
+ * full on all of them. Nobody could bring it back then, and nothing behind it could go on. */
+static bool is_awaited(const struct entry *entry)
+{
+    const struct incoming_options *options = &entry->incoming->options;
+    return entry->is_complete && options->is_named != NULL &&
+           options->is_named(options->context, entry->id);
+}
+
 void incoming_tick(struct incoming *incoming, uint64_t now)
 {
     while (!list_is_empty(&incoming->by_age)) {
         struct entry *entry = LIST_ENTRY(list_first(&incoming->by_age), struct entry, by_age);
         if (entry->touched_ns + INCOMING_IDLE_NS > now)
             break;
+        if (is_awaited(entry)) {
+            touch(entry); /* looked at again after as long */
+            continue;
+        }
         incoming->counts.dropped++;
         if (entry->is_complete)
             discard(entry, ERR_CANCELLED);

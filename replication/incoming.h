@@ -12,7 +12,8 @@
  * id is unique, so a body that failed or was never sent is asked for (pull.h), from anybody.
  *
  * Nothing here survives a restart. A body whose peer goes down before it is complete is dropped; so
- * is one that nothing happens to for INCOMING_IDLE_NS, since whoever would have named it gave up.
+ * is one that nothing happens to for INCOMING_IDLE_NS, since whoever would have named it gave up:
+ * unless it is complete and is_named() says that somebody has, whose turn is yet to come.
  * Number and size of peers' bodies are bounded: what is beyond is refused with ERR_BUSY.
  *
  * Everything on one loop.
@@ -45,6 +46,8 @@ struct incoming_options {
     /* Something is complete now, or is not coming any more. Not for what incoming_drop(),
      * incoming_put() or incoming_take() were called with. May be NULL. */
     void (*settled)(void *context, struct data_id id, enum incoming_state state);
+    /* Whether who will take it is known: a record on its way to the log. May be NULL: nobody is. */
+    bool (*is_named)(void *context, struct data_id id);
     void *context;
     uint32_t count_max; /* 0: INCOMING_COUNT_MAX */
     uint64_t bytes_max; /* 0: INCOMING_BYTES_MAX */

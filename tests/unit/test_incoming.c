@@ -19,6 +19,7 @@ struct world {
     enum incoming_state settled_state;
     struct incoming_watch watch;
     unsigned watched;
+    bool is_named; /* whatever it is */
 };
 
 static const struct data_id ID = {.epoch = 1ull << 63 | 9, .counter = 4};
@@ -43,6 +44,12 @@ static void settled(void *context, struct data_id id, enum incoming_state state)
     w->settled_state = state;
 }
 
+static bool is_named(void *context, struct data_id id)
+{
+    struct world *w = context;
+    return w->is_named;
+}
+
 static void watched(struct incoming_watch *watch, struct data_id id, enum incoming_state state)
 {
     struct world *w = CONTAINER_OF(watch, struct world, watch);
@@ -56,6 +63,7 @@ static void world_open(struct world *w, uint32_t count_max, uint64_t bytes_max)
                                                               .volume = w->f.volume,
                                                               .chunk_done = chunk_done,
                                                               .settled = settled,
+                                                              .is_named = is_named,
                                                               .context = w,
                                                               .count_max = count_max,
                                                               .bytes_max = bytes_max},
@@ -371,6 +379,32 @@ static void what_nobody_names_is_forgotten(void **state)
     world_down(&w);
 }
 
+/* However long its record waits for its turn: nobody else may have it. */
+static void what_a_record_names_is_kept_until_it_is_taken(void **state)
+{
+    struct world w;
+    struct data_id partial = {ID.epoch, 5};
+    world_up(&w);
+    w.is_named = true;
+    send_chunk(&w, PEER, ID, 100, 0, 100);
+    send_chunk(&w, PEER, partial, MIB(2), 0, SLOT_LARGE_BYTES);
+    turn(&w);
+    for (unsigned i = 0; i < 5; i++) {
+        clock_manual_advance(&w.f.clock, INCOMING_IDLE_NS);
+        incoming_tick(w.incoming, clock_boot_ns(&w.f.clock.clock));
+        assert_int_equal(state_of(&w, ID, 100), INCOMING_COMPLETE);
+        /* what has stopped coming must be asked for again */
+        assert_int_equal(state_of(&w, partial, MIB(2)), INCOMING_NONE);
+    }
+    w.is_named = false; /* its record was cut off */
+    incoming_tick(w.incoming, clock_boot_ns(&w.f.clock.clock));
+    assert_int_equal(state_of(&w, ID, 100), INCOMING_COMPLETE);
+    clock_manual_advance(&w.f.clock, INCOMING_IDLE_NS);
+    incoming_tick(w.incoming, clock_boot_ns(&w.f.clock.clock));
+    assert_int_equal(state_of(&w, ID, 100), INCOMING_NONE);
+    world_down(&w);
+}
+
 static void a_body_of_another_size_than_its_record_says_is_none(void **state)
 {
     struct world w;
@@ -457,6 +491,7 @@ int main(void)
         cmocka_unit_test(twice_is_once_and_out_of_order_is_refused),
         cmocka_unit_test(a_link_takes_its_unfinished_bodies_with_it),
         cmocka_unit_test(what_nobody_names_is_forgotten),
+        cmocka_unit_test(what_a_record_names_is_kept_until_it_is_taken),
         cmocka_unit_test(a_body_of_another_size_than_its_record_says_is_none),
         cmocka_unit_test(peers_are_bounded_and_gateways_here_are_not),
         cmocka_unit_test(every_disk_error_is_told_and_leaves_nothing),
