@@ -142,13 +142,9 @@ static void tick(struct timer *timer)
         incoming_tick(cluster->incoming, now_ns);
         pull_tick(cluster->pull, now_ns);
         repair_tick(cluster->repair, now_ns);
-        if (!list_is_empty(&cluster->to_log) && now_ns >= cluster->data_due_ns)
-            cluster__pump_log(cluster);
-        cluster__pump_apply(cluster);
         cluster__after_step(cluster);
         cluster__expire_proposals(cluster);
     }
-    cluster__pump_reads(cluster);
     if (now_ns >= cluster->status_due_ns) {
         cluster->status_due_ns = now_ns + STATUS_NS;
         cluster__publish_status(cluster);
@@ -219,7 +215,6 @@ static void data_settled(void *context, struct data_id id, enum incoming_state s
     struct cluster *cluster = context;
     (void)id;
     (void)state;
-    cluster->data_due_ns = 0;
     cluster__turn_soon(cluster);
 }
 
@@ -288,7 +283,6 @@ static void start_here(struct loop_msg *msg)
 static void *run(void *context)
 {
     struct cluster *cluster = context;
-    (void)pthread_setname_np(pthread_self(), "replication");
     loop_run(cluster->loop);
     return NULL;
 }
@@ -364,7 +358,6 @@ enum err cluster_open(const struct cluster_options *options, struct cluster **re
         return e;
     }
     CHECK(pthread_create(&cluster->thread, NULL, run, cluster) == 0);
-    cluster->has_thread = true;
     struct start_msg message = {.msg.deliver = start_here, .cluster = cluster};
     loop_post(cluster->loop, &message.msg);
     pthread_mutex_lock(&cluster->lock);
@@ -434,11 +427,9 @@ void cluster_close(struct cluster *cluster)
 {
     if (cluster == NULL)
         return;
-    if (cluster->has_thread) {
-        struct start_msg message = {.msg.deliver = close_here, .cluster = cluster};
-        loop_post(cluster->loop, &message.msg);
-        pthread_join(cluster->thread, NULL);
-    }
+    struct start_msg message = {.msg.deliver = close_here, .cluster = cluster};
+    loop_post(cluster->loop, &message.msg);
+    pthread_join(cluster->thread, NULL);
     repair_close(cluster->repair);
     pull_close(cluster->pull);
     incoming_close(cluster->incoming);

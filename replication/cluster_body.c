@@ -112,11 +112,8 @@ static void chunk_written(struct link_chunk *chunk, enum err e)
 static void chunk_landed(struct link_chunk *chunk, enum err e)
 {
     struct gateway_write *gateway = CONTAINER_OF(chunk, struct gateway_chunk, chunk)->gateway;
-    struct cluster *cluster = gateway->cluster;
-    if (e == ERR_OK) {
-        atomic_fetch_add(&cluster->landed_bytes, chunk->head.size);
+    if (e == ERR_OK)
         ((struct peer *)link_user(chunk->link))->landed_bytes += chunk->head.size;
-    }
     one_landed(gateway);
 }
 

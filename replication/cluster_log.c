@@ -6,7 +6,6 @@
 
 /* The log's way to the disk, and what is committed in it into the index. */
 
-#define DATA_AGAIN_NS  (20 * NS_PER_MS)
 #define APPLY_AGAIN_NS (200 * NS_PER_MS)
 
 /* ---- records in memory ---- */
@@ -496,7 +495,6 @@ void cluster__pump_log(struct cluster *cluster)
         struct entry *entry = entry_of(first);
         if (entry != NULL && !has_data(cluster, entry)) {
             note_stuck(cluster, entry);
-            cluster->data_due_ns = cluster__now(cluster) + DATA_AGAIN_NS;
             ask_ahead(cluster);
             break;
         }
@@ -739,7 +737,6 @@ enum err cluster__restore(struct cluster *cluster, struct err_trail *trail)
     if (e)
         return err_note(trail, e, "read the group's state");
     cluster->saved_quorum = state.quorum;
-    cluster->has_state = true;
     if (!state.has_pg)
         return ERR_OK;
     struct log_range range;

@@ -166,7 +166,6 @@ struct cluster {
     struct group_peers_options options; /* a copy; nodes in order of their numbers */
     struct loop *loop;
     pthread_t thread;
-    bool has_thread;
     uint8_t self; /* index in options.nodes */
     uint8_t node_count;
     uint8_t disk[16]; /* our volume's uuid */
@@ -181,7 +180,7 @@ struct cluster {
     /* the register */
     struct quorum quorum;
     bool has_config;              /* pg runs */
-    bool has_state, has_saved_pg; /* from a life before */
+    bool has_saved_pg;            /* from a life before */
     bool is_founding;
     struct quorum_value value; /* as last read or swapped */
     struct quorum_state saved_quorum;
@@ -221,14 +220,12 @@ struct cluster {
     uint64_t stuck_psn, stuck_since_ns; /* the record at the head of the line when it last stood */
     uint64_t last_psn; /* of the log, with what is in to_log */
     uint64_t commit;   /* to be applied up to here */
-    bool commit_may_acknowledge;
     uint64_t applying; /* given to the volume up to here */
     uint64_t applied;
     uint32_t applies_pending;
     uint64_t apply_due_ns; /* the volume could not: again then */
     uint64_t trimmed_at;
     unsigned pull_turn;   /* which peer is asked for data next, when it is not the primary */
-    uint64_t data_due_ns; /* when to look again for data that is missing */
 
     /* changes */
     struct list waiting; /* proposals: for a primary, for room */
@@ -253,14 +250,13 @@ struct cluster {
     struct group_status status;
     bool is_ready;
     enum err start_err;
-    bool is_started, is_closed;
+    bool is_started;
     struct err_trail start_trail;
     uint64_t status_due_ns;
 
     /* what gateways on other loops use, under `gateway_lock` */
     pthread_mutex_t gateway_lock;
     struct gateway_write *gateway_free;
-    _Atomic uint64_t landed_bytes;
 };
 
 static inline struct entry *cluster__entry(const struct cluster *cluster, uint64_t psn)
@@ -314,7 +310,6 @@ bool cluster__message(struct peer *peer, uint8_t kind, const struct bytes *parts
                       unsigned part_count);
 void cluster__send(struct cluster *cluster, uint8_t to, const struct pg_message *message);
 void cluster__send_records(struct cluster *cluster, uint8_t to, uint64_t from_psn, uint64_t to_psn);
-void cluster__tell_commit(struct cluster *cluster, uint8_t to);
 extern const struct links_handlers cluster__handlers;
 void cluster__watch_links(struct cluster *cluster); /* each tick */
 

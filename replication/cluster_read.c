@@ -49,7 +49,7 @@ void cluster__read_asked(struct cluster *cluster, struct peer *peer,
     struct message_read_index_ok answer = {.id = ask->id, .psn = cluster->applied};
     answer.is_primary = may_read(cluster, cluster__now(cluster));
     if (answer.is_primary && peer->told_commit < cluster->applied)
-        cluster__tell_commit(cluster, peer->index); /* the same lane: it comes first */
+        pg_tell_commit(&cluster->pg, peer->index); /* the same lane: it comes first */
     uint8_t bytes[LINK_CTL_BYTES_MAX];
     size_t size = message_read_index_ok_encode(&answer, bytes);
     cluster__ctl(peer, bytes, size); /* lost: asked again */
