@@ -116,13 +116,9 @@ void cluster__after_step(struct cluster *cluster)
             "and start it again, then it is filled from the others");
         return;
     }
+    cluster__pump_proposals(cluster);
     cluster__pump_log(cluster);
     cluster__publish_lease(cluster);
-    if (!list_is_empty(&cluster->waiting) && !cluster->is_pumping) {
-        cluster->is_pumping = true;
-        cluster__pump_proposals(cluster);
-        cluster->is_pumping = false;
-    }
     cluster__pump_reads(cluster);
 }
 

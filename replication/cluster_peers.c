@@ -215,8 +215,7 @@ static void up(void *context, struct link *link)
     peer->is_other_disk = false;
     if (cluster->has_config)
         cluster__look_at_disks(cluster); /* before anything it says counts */
-    cluster__pump_proposals(cluster);
-    cluster__pump_reads(cluster);
+    cluster__after_step(cluster);
 }
 
 static void down(void *context, struct link *link, const char *sentence)

@@ -199,7 +199,7 @@ struct cluster {
         saved;           /* what the state on the disk is made of, besides the register's part */
     uint64_t pg_version; /* of the last save asked for */
     uint64_t quorum_version;
-    bool is_pumping, links_are_closed;
+    bool links_are_closed;
     bool is_stopped;    /* failed: takes no part any more */
     char sentence[200]; /* what is waited for, or why it is stopped */
 
@@ -280,7 +280,7 @@ static inline uint64_t cluster__now(const struct cluster *cluster)
 /* cluster.c */
 void cluster__stop(struct cluster *cluster, enum err e, const char *format, ...) PRINTF_LIKE(3, 4);
 void cluster__after_step(
-    struct cluster *cluster); /* after each call into pg: what follows from it */
+    struct cluster *cluster); /* after each call into pg, and what it may wait for: what follows */
 extern const struct pg_ops cluster__pg_ops;
 
 /* cluster_log.c */

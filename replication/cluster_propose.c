@@ -151,7 +151,7 @@ static bool propose_there(struct cluster *cluster, struct proposal *proposal, st
 
 void cluster__pump_proposals(struct cluster *cluster)
 {
-    if (!cluster->has_config || cluster->is_stopped)
+    if (!cluster->has_config)
         return;
     bool here = is_open(cluster);
     struct peer *primary = &cluster->peers[cluster->pg.d.config.primary];
@@ -169,7 +169,6 @@ void cluster__pump_proposals(struct cluster *cluster)
             break;
         }
     }
-    cluster__after_step(cluster);
 }
 
 /* ---- from this node ---- */
@@ -260,7 +259,7 @@ static void proposed(struct loop_msg *msg)
     proposal->origin = cluster->self;
     proposal->op = op;
     take(cluster, proposal);
-    cluster__pump_proposals(cluster);
+    cluster__after_step(cluster);
 }
 
 void cluster_propose(struct cluster *cluster, struct mutation *m)
@@ -312,7 +311,7 @@ void cluster__proposed_by_peer(struct cluster *cluster, struct peer *peer, struc
     proposal->origin = peer->index;
     proposal->op = record.head.op;
     take(cluster, proposal);
-    cluster__pump_proposals(cluster);
+    cluster__after_step(cluster);
 }
 
 /* ---- outcomes ---- */
