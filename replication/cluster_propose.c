@@ -23,13 +23,18 @@ static void answer_local(struct cluster *cluster, struct mutation *m, enum err e
     group__answer(m);
 }
 
+static uint64_t waiting_bytes(const struct entry *entry)
+{
+    return cluster__entry_bytes(entry) + (entry->body != NULL ? INCOMING_BODY_BYTES : 0);
+}
+
 static void stop_waiting(struct cluster *cluster, struct proposal *proposal)
 {
     CHECK(proposal->is_waiting);
     proposal->is_waiting = false;
     list_remove(&proposal->link);
     cluster->waiting_count--;
-    cluster->waiting_bytes -= cluster__entry_bytes(proposal->entry);
+    cluster->waiting_bytes -= waiting_bytes(proposal->entry);
 }
 
 static void forget(struct cluster *cluster, struct proposal *proposal)
@@ -188,11 +193,11 @@ static void take(struct cluster *cluster, struct proposal *proposal)
     proposal->deadline_ns = cluster__now(cluster) + CLUSTER_WAIT_NS;
     list_push_back(&cluster->waiting, &proposal->link);
     cluster->waiting_count++;
-    cluster->waiting_bytes += cluster__entry_bytes(proposal->entry);
+    cluster->waiting_bytes += waiting_bytes(proposal->entry);
 }
 
-/* The mutation as a record: its body's bytes stay behind as data without a name, or go along when
- * they are few. */
+/* The mutation as a record. Its body stays behind as data without a name; one whose few bytes go
+ * along with the record stays with it, to be logged if that comes to pass here. */
 static struct entry *make_entry(struct cluster *cluster, struct mutation *m, uint64_t op,
                                 enum err *ret_err)
 {
@@ -211,19 +216,24 @@ static struct entry *make_entry(struct cluster *cluster, struct mutation *m, uin
     *ret_err = record_encode(m, &head, &record, &size, &m->trail);
     if (*ret_err)
         return NULL;
-    struct entry *entry = cluster__entry_new(cluster, bytes_of(record, size), &data, inline_bytes);
-    free(record);
-    *ret_err = ERR_NO_MEMORY;
-    if (entry == NULL)
+    struct entry *entry = cluster__entry_new(cluster, (struct bytes){0}, &data, inline_bytes);
+    if (entry == NULL) {
+        free(record);
+        *ret_err = ERR_NO_MEMORY;
         return NULL;
-    *ret_err = ERR_OK;
+    }
+    entry->record = record;
+    entry->record_size = size;
     entry->origin = cluster->self;
     entry->op = op;
     struct body *body = TAKE(m->body);
     if (body == NULL)
         return entry;
-    if (data_id_is_none(data.id) || data.is_inline)
+    entry->inline_is_written = data.is_inline;
+    if (data_id_is_none(data.id))
         body_close(body);
+    else if (data.is_inline)
+        entry->body = body;
     else
         *ret_err = incoming_put(cluster->incoming, body);
     return entry;
@@ -239,7 +249,7 @@ static void proposed(struct loop_msg *msg)
     bool fits = proposal != NULL && *place == NULL && may_wait(cluster, 0);
     enum err e = ERR_BUSY;
     struct entry *entry = fits ? make_entry(cluster, m, op, &e) : NULL;
-    if (entry != NULL && e == ERR_OK && !may_wait(cluster, cluster__entry_bytes(entry))) {
+    if (entry != NULL && e == ERR_OK && !may_wait(cluster, waiting_bytes(entry))) {
         drop_data(cluster, &entry->data);
         fits = false;
         e = ERR_BUSY;

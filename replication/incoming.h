@@ -27,7 +27,8 @@
 
 #define INCOMING_IDLE_NS   (60 * NS_PER_SECOND)
 #define INCOMING_COUNT_MAX 2048u
-#define INCOMING_MEMORY_BYTES MIB(40) /* of so many bodies */
+#define INCOMING_BODY_BYTES   KIB(20) /* of memory, each */
+#define INCOMING_MEMORY_BYTES (INCOMING_COUNT_MAX * INCOMING_BODY_BYTES)
 #define INCOMING_BYTES_MAX GIB(256) /* on the disk: fifty of the largest that one PUT may have */
 
 struct incoming;
