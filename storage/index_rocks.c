@@ -85,6 +85,10 @@ struct rocks {
     rocksdb_writebatch_t *batch; /* the committer's, kept for its memory */
 };
 
+struct kv_snapshot {
+    const rocksdb_snapshot_t *snapshot;
+};
+
 struct kv_iter {
     uint32_t magic;
     rocksdb_iterator_t *iter;
@@ -313,6 +317,8 @@ static enum err rocks_iter_open(struct kv *kv, const struct kv_iter_options *opt
     if (options->upper.size > 0)
         rocksdb_readoptions_set_iterate_upper_bound(iter->options, options->upper.data,
                                                     options->upper.size);
+    if (options->snapshot != NULL)
+        rocksdb_readoptions_set_snapshot(iter->options, options->snapshot->snapshot);
     if (options->scan) {
         rocksdb_readoptions_set_fill_cache(iter->options, 0);
         rocksdb_readoptions_set_readahead_size(iter->options, SCAN_READAHEAD_BYTES);
@@ -404,6 +410,26 @@ static enum err rocks_write(struct kv *kv, const struct kv_batch *batch, bool sy
     return e;
 }
 
+/* ---- snapshots ---- */
+
+static enum err rocks_snapshot_open(struct kv *kv, struct kv_snapshot **ret_snapshot)
+{
+    struct kv_snapshot *snapshot = malloc(sizeof *snapshot);
+    if (snapshot == NULL)
+        return ERR_NO_MEMORY;
+    snapshot->snapshot = rocksdb_create_snapshot(to_rocks(kv)->db);
+    *ret_snapshot = snapshot;
+    return ERR_OK;
+}
+
+static void rocks_snapshot_close(struct kv *kv, struct kv_snapshot *snapshot)
+{
+    if (snapshot == NULL)
+        return;
+    rocksdb_release_snapshot(to_rocks(kv)->db, snapshot->snapshot);
+    free(snapshot);
+}
+
 /* ---- statistics ---- */
 
 static uint64_t property_of_all(struct rocks *rocks, const char *name)
@@ -429,6 +455,7 @@ static void rocks_stats(struct kv *kv, struct kv_stats *ret_stats)
                         property_of_all(rocks, "rocksdb.estimate-table-readers-mem"),
         .disk_bytes = property_of_all(rocks, "rocksdb.total-sst-files-size") +
                       property_of_all(rocks, "rocksdb.total-blob-file-size"),
+        .rows = property_of_all(rocks, "rocksdb.estimate-num-keys"),
         .write_stopped = stopped != 0,
     };
 }
@@ -497,6 +524,8 @@ static const struct kv_ops rocks_ops = {
     .iter_key = rocks_iter_key,
     .iter_value = rocks_iter_value,
     .iter_err = rocks_iter_err,
+    .snapshot_open = rocks_snapshot_open,
+    .snapshot_close = rocks_snapshot_close,
     .stats = rocks_stats,
     .compact = rocks_compact,
     .close = rocks_close,

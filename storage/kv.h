@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "base/disk.h"
 
+/* The numbers travel between nodes (replication/message.h). */
 enum kv_family {
     KV_SYS, /* volume identity, commit sequence, segments, settings */
     KV_BUCKET,
@@ -72,9 +73,13 @@ void kv_batch_at(const struct kv_batch *batch, size_t i, enum kv_family *ret_fam
 #define KV_BATCH_END SIZE_MAX
 size_t kv_batch_previous(const struct kv_batch *batch, enum kv_family family, size_t before);
 
+/* The index as it was at one moment, all families alike. What batches replace or delete meanwhile keeps its space until it is closed. */
+struct kv_snapshot;
+
 struct kv_iter;
 struct kv_iter_options {
     enum kv_family family;
+    struct kv_snapshot *snapshot; /* borrowed until close; NULL: as it is when the iterator is opened */
     struct bytes lower, upper; /* borrowed until close; upper exclusive, empty: none */
     bool scan;                 /* a long sequential scan: read ahead, do not fill the cache */
 };
@@ -82,6 +87,7 @@ struct kv_iter_options {
 struct kv_stats {
     uint64_t memory_bytes; /* block cache, memtables, table readers */
     uint64_t disk_bytes;
+    uint64_t rows; /* of all families, estimated */
     bool write_stopped;
 };
 
@@ -97,6 +103,8 @@ struct kv_ops {
     struct bytes (*iter_key)(const struct kv_iter *iter);
     struct bytes (*iter_value)(const struct kv_iter *iter);
     enum err (*iter_err)(const struct kv_iter *iter); /* to be asked when no longer valid */
+    enum err (*snapshot_open)(struct kv *kv, struct kv_snapshot **ret_snapshot);
+    void (*snapshot_close)(struct kv *kv, struct kv_snapshot *snapshot); /* no iterator on it is open; NULL does nothing */
     void (*stats)(struct kv *kv, struct kv_stats *ret_stats);
     void (*compact)(struct kv *kv); /* B. Gives back the disk space of deleted records; NULL: there is none to give. Any thread */
     void (*close)(struct kv *kv);

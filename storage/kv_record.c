@@ -155,6 +155,18 @@ static enum err record_iter_err(const struct kv_iter *iter)
     return iter->ops->iter_err(iter->inner);
 }
 
+static enum err record_snapshot_open(struct kv *kv, struct kv_snapshot **ret_snapshot)
+{
+    struct kv *inner = to_record(kv)->inner;
+    return inner->ops->snapshot_open(inner, ret_snapshot);
+}
+
+static void record_snapshot_close(struct kv *kv, struct kv_snapshot *snapshot)
+{
+    struct kv *inner = to_record(kv)->inner;
+    inner->ops->snapshot_close(inner, snapshot);
+}
+
 static void record_stats(struct kv *kv, struct kv_stats *ret_stats)
 {
     struct kv *inner = to_record(kv)->inner;
@@ -186,6 +198,8 @@ static const struct kv_ops record_ops = {
     .iter_key = record_iter_key,
     .iter_value = record_iter_value,
     .iter_err = record_iter_err,
+    .snapshot_open = record_snapshot_open,
+    .snapshot_close = record_snapshot_close,
     .stats = record_stats,
     .close = record_close,
 };

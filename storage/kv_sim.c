@@ -47,7 +47,11 @@ struct kv_sim {
     unsigned fail_nth, calls;
     enum err fail_with;
     bool fired, kept;
-    uint32_t values_out, iters_out; /* none may be left at close */
+    uint32_t values_out, iters_out, snapshots_out; /* none may be left at close */
+};
+
+struct kv_snapshot {
+    struct table *tables[KV_FAMILY_COUNT]; /* a reference each */
 };
 
 struct kv_iter {
@@ -325,7 +329,7 @@ static enum err sim_iter_open(struct kv *kv, const struct kv_iter_options *optio
     *iter = (struct kv_iter){
         .magic = ITER_MAGIC,
         .sim = sim,
-        .table = sim->tables[options->family],
+        .table = (options->snapshot != NULL ? options->snapshot->tables : sim->tables)[options->family],
         .lower = options->lower,
         .upper = options->upper,
         .at = SIZE_MAX,
@@ -391,16 +395,54 @@ static enum err sim_iter_err(const struct kv_iter *iter)
     return ERR_OK;
 }
 
+static enum err sim_snapshot_open(struct kv *kv, struct kv_snapshot **ret_snapshot)
+{
+    struct kv_sim *sim = to_sim(kv);
+    struct kv_snapshot *snapshot = malloc(sizeof *snapshot);
+    if (snapshot == NULL)
+        return ERR_NO_MEMORY;
+    pthread_mutex_lock(&sim->lock);
+    bool has_failed = fault(sim);
+    enum err e = sim->fail_with;
+    for (size_t i = 0; i < KV_FAMILY_COUNT && !has_failed; i++) {
+        snapshot->tables[i] = sim->tables[i];
+        snapshot->tables[i]->holders++;
+    }
+    sim->snapshots_out += !has_failed;
+    pthread_mutex_unlock(&sim->lock);
+    if (has_failed) {
+        free(snapshot);
+        return e;
+    }
+    *ret_snapshot = snapshot;
+    return ERR_OK;
+}
+
+static void sim_snapshot_close(struct kv *kv, struct kv_snapshot *snapshot)
+{
+    struct kv_sim *sim = to_sim(kv);
+    if (snapshot == NULL)
+        return;
+    pthread_mutex_lock(&sim->lock);
+    for (size_t i = 0; i < KV_FAMILY_COUNT; i++)
+        table_put(snapshot->tables[i]);
+    sim->snapshots_out--;
+    pthread_mutex_unlock(&sim->lock);
+    free(snapshot);
+}
+
 static void sim_stats(struct kv *kv, struct kv_stats *ret_stats)
 {
     struct kv_sim *sim = to_sim(kv);
     *ret_stats = (struct kv_stats){0};
     pthread_mutex_lock(&sim->lock);
-    for (size_t family = 0; family < KV_FAMILY_COUNT; family++)
+    for (size_t family = 0; family < KV_FAMILY_COUNT; family++) {
+        ret_stats->rows += sim->tables[family]->count;
         for (size_t i = 0; i < sim->tables[family]->count; i++) {
             const struct entry *entry = sim->tables[family]->entries[i];
             ret_stats->memory_bytes += sizeof *entry + entry->key_size + entry->value_size;
         }
+    }
     pthread_mutex_unlock(&sim->lock);
 }
 
@@ -420,7 +462,7 @@ static void sim_close(struct kv *kv)
     if (kv == NULL)
         return;
     struct kv_sim *sim = to_sim(kv);
-    CHECK(sim->values_out == 0 && sim->iters_out == 0);
+    CHECK(sim->values_out == 0 && sim->iters_out == 0 && sim->snapshots_out == 0);
     if (!sim->kept)
         sim_free(sim);
 }
@@ -437,6 +479,8 @@ static const struct kv_ops sim_ops = {
     .iter_key = sim_iter_key,
     .iter_value = sim_iter_value,
     .iter_err = sim_iter_err,
+    .snapshot_open = sim_snapshot_open,
+    .snapshot_close = sim_snapshot_close,
     .stats = sim_stats,
     .close = sim_close,
 };

@@ -262,6 +262,36 @@ static void a_walk_sees_the_index_as_it_was_when_opened(void **state)
     assert_string_equal(got, "1=changed,15=new,");
 }
 
+static const char *walk_at(struct fixture *f, enum kv_family family, struct kv_snapshot *snapshot)
+{
+    struct kv_iter *iter;
+    struct kv_iter_options options = {.family = family, .snapshot = snapshot};
+    assert_int_equal(f->kv->ops->iter_open(f->kv, &options, &iter), ERR_OK);
+    const char *got = walk(f, iter, "");
+    f->kv->ops->iter_close(iter);
+    return got;
+}
+
+static void a_snapshot_shows_all_families_of_one_moment(void **state)
+{
+    struct fixture *f = *state;
+    struct kv_snapshot *snapshot;
+    put(f, KV_PART, "1", "a");
+    put(f, KV_OBJECT, "x", "a");
+    write_synced(f);
+    assert_int_equal(f->kv->ops->snapshot_open(f->kv, &snapshot), ERR_OK);
+    put(f, KV_PART, "1", "b");
+    delete (f, KV_OBJECT, "x");
+    put(f, KV_OBJECT, "y", "b");
+    write_synced(f);
+    assert_string_equal(walk_at(f, KV_PART, snapshot), "1=a,");
+    assert_string_equal(walk_at(f, KV_OBJECT, snapshot), "x=a,");
+    assert_string_equal(walk_at(f, KV_PART, NULL), "1=b,");
+    assert_string_equal(walk_at(f, KV_OBJECT, NULL), "y=b,");
+    f->kv->ops->snapshot_close(f->kv, snapshot);
+    f->kv->ops->snapshot_close(f->kv, NULL);
+}
+
 static void a_large_value_comes_back_whole(void **state)
 {
     struct fixture *f = *state;
@@ -549,6 +579,7 @@ int main(void)
         OVER_ALL(a_value_stays_as_it_was_read),
         OVER_ALL(keys_are_walked_in_bytewise_order_within_bounds),
         OVER_ALL(a_walk_sees_the_index_as_it_was_when_opened),
+        OVER_ALL(a_snapshot_shows_all_families_of_one_moment),
         OVER_ALL(a_large_value_comes_back_whole),
         OVER_ALL(statistics_can_be_asked),
         cmocka_unit_test_setup_teardown(rocks_keeps_what_was_synced_over_a_reopen, setup_rocks,
