@@ -73,7 +73,7 @@ enum err apply__release_extent(struct apply *apply, struct data_id data, struct 
     return ERR_OK;
 }
 
-static enum err change_bucket(struct apply *apply, const struct bucket_info *bucket, bool created)
+enum err apply__change_bucket(struct apply *apply, const struct bucket_info *bucket, bool created)
 {
     struct effects *effects = apply->effects;
     struct bucket_change *changes = make_room(effects->buckets, effects->bucket_count,
@@ -181,7 +181,7 @@ static enum err bucket_create(struct apply *apply, struct mutation *m)
     e = kv_batch_put(apply->batch, KV_SYS, KEY_SYS_NEXT_BUCKET, bytes_of(next, sizeof next));
     if (e)
         return e;
-    e = change_bucket(apply, &bucket, true);
+    e = apply__change_bucket(apply, &bucket, true);
     if (e)
         return e;
     apply->next_bucket_id++;
@@ -233,7 +233,7 @@ static enum err bucket_delete(struct apply *apply, struct mutation *m)
         return e;
     key_bucket(&key, m->bucket_name);
     e = apply__delete(apply, KV_BUCKET, &key);
-    return e ? e : change_bucket(apply, &bucket, false);
+    return e ? e : apply__change_bucket(apply, &bucket, false);
 }
 
 /* ---- settings ---- */

@@ -82,6 +82,11 @@ enum err apply_log_save(struct apply *apply, struct log_save *save, uint64_t las
 #define LOG_TRIM_ROWS 256u
 enum err apply_log_trim(struct apply *apply, uint64_t upper, uint64_t first,
                         uint64_t *from) MUST_USE;
+struct copy_step;
+struct copy_mark;
+/* A step of a copy coming in (storage/copy.h), one that is due after `mark`. */
+enum err apply_copy(struct apply *apply, struct copy_step *step, const struct copy_mark *mark,
+                    const struct log_range *log) MUST_USE;
 /* From now on the log begins here. */
 enum err apply_log_first(struct apply *apply, uint64_t first) MUST_USE;
 

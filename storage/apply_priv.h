@@ -8,6 +8,7 @@
  *     apply_upload.c  UPLOAD_*, PART_PUT
  *     apply_gc.c      deferred deletion
  *     apply_log.c     rows of the log: appended, applied, cut off, trimmed
+ *     apply_copy.c    a copy of another volume's names coming in
  *
  * References: each piece of each name holds one, however many pieces refer to the same data. So
  * letting go of a name is one step a piece, resumable at any of them. A count is stored from when
@@ -44,6 +45,8 @@ enum err apply__judge_name(const struct apply *apply, struct mutation *m) MUST_U
 /* The batch and the effects as they were when `mark` and `before` were taken. */
 void apply__rollback(struct apply *apply, struct kv_mark mark, const struct effects *before);
 enum err apply__publish(struct apply *apply, struct bucket_id bucket, struct bytes key) MUST_USE;
+enum err apply__change_bucket(struct apply *apply, const struct bucket_info *bucket,
+                              bool created) MUST_USE; /* else deleted */
 enum err apply__release_extent(struct apply *apply, struct data_id data,
                                struct extent extent) MUST_USE; /* into the effects */
 enum err apply__put(struct apply *apply, enum kv_family family, const struct kv_key *key,

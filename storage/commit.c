@@ -109,6 +109,18 @@ void volume_log_save(struct volume *volume, struct log_save *save)
     enqueue(volume, &save->item, COMMIT_LOG_SAVE);
 }
 
+void volume_copy(struct volume *volume, struct copy_step *step)
+{
+    CHECK_MAGIC(volume, VOLUME_MAGIC);
+    CHECK_MAGIC(step, COPY_STEP_MAGIC);
+    CHECK(step->loop != NULL && step->done != NULL);
+    CHECK(volume->has_log && (step->kind == COPY_STEP_DATA) == (step->body != NULL));
+    check_body(volume, step->body);
+    step->has_more = false;
+    step->rows = 0;
+    enqueue(volume, &step->item, COMMIT_COPY);
+}
+
 void volume_log_trim(struct volume *volume, uint64_t below_psn)
 {
     CHECK_MAGIC(volume, VOLUME_MAGIC);
@@ -238,6 +250,7 @@ void commit_show_log(struct volume *volume)
         return;
     pthread_mutex_lock(&commit->lock);
     commit->log_shown = commit->log;
+    commit->copy_shown = commit->copy;
     pthread_mutex_unlock(&commit->lock);
 }
 

@@ -22,6 +22,7 @@
 #include <stdatomic.h>
 
 #include "storage/apply.h"
+#include "storage/copy.h"
 #include "storage/log.h"
 #include "storage/reclaim.h"
 
@@ -31,7 +32,7 @@ struct volume;
 #define COMMIT_BATCH_BYTES_MAX MIB(8)
 #define COMMIT_SEGMENTS_MAX    64u /* records of segments on their way into or out of the index */
 
-enum commit_kind { COMMIT_MUTATION, COMMIT_LOG_APPEND, COMMIT_LOG_SAVE };
+enum commit_kind { COMMIT_MUTATION, COMMIT_LOG_APPEND, COMMIT_LOG_SAVE, COMMIT_COPY };
 
 struct segment_change {
     uint32_t number;
@@ -40,7 +41,7 @@ struct segment_change {
 
 struct commit {
     _Atomic(struct commit_item *) queue; /* newest first */
-    pthread_mutex_t lock;                /* over wake, the segment changes and log_shown */
+    pthread_mutex_t lock;                /* over wake, the segment changes and what is shown */
     pthread_cond_t wake;
     atomic_bool is_asleep;
     atomic_bool is_stopping;
@@ -54,6 +55,7 @@ struct commit {
     atomic_bool flush_wanted; /* write segment changes, and sync, even though nobody commits */
     _Atomic uint64_t trim_below; /* rows of the log below it are not needed any more */
     struct log_range log_shown;  /* as of the last batch written */
+    struct copy_mark copy_shown; /* the same */
 
     /* the committer's own */
     struct commit_item *first, *last; /* taken from the queue */
@@ -62,6 +64,7 @@ struct commit {
     struct apply apply;
     struct released_list limbo;
     struct log_range log;   /* as the batch at hand leaves it */
+    struct copy_mark copy;  /* the same */
     uint64_t log_rows_from; /* there may be rows from here on; those below log.first are to go */
     bool gc_is_broken, trim_is_broken;
     bool is_blocked; /* the last write found the disk full: only mutations and probes try again */
@@ -86,7 +89,7 @@ void commit_drain(struct volume *volume);
 /* B. One batch. False: there was nothing to do. */
 bool commit_step(struct volume *volume);
 void commit_show_log(
-    struct volume *volume); /* the committer's `log` is what others see from now on */
+    struct volume *volume); /* the committer's `log` and `copy` are what others see from now on */
 
 /*
  * The keeper's, who alone adds changes. A new segment must be told before anything is allocated in

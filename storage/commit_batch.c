@@ -104,7 +104,8 @@ static void gather(struct volume *volume, struct commit_round *round)
 static void add_gc(struct volume *volume, struct commit_round *round)
 {
     struct commit *commit = &volume->commit;
-    if (!atomic_exchange(&commit->gc_wanted, false) || commit->gc_is_broken)
+    if (commit->copy.phase != COPY_NONE || !atomic_exchange(&commit->gc_wanted, false) ||
+        commit->gc_is_broken)
         return;
     round->has_gc = true;
     enum err e = apply_gc_step(&commit->apply, &round->gc_more);
@@ -127,14 +128,15 @@ static uint64_t trim_upper(struct commit *commit, const struct log_range *log)
 
 static bool has_trim(struct commit *commit)
 {
-    return !commit->trim_is_broken && commit->log_rows_from < trim_upper(commit, &commit->log);
+    return !commit->trim_is_broken && commit->copy.phase == COPY_NONE && commit->log_rows_from < trim_upper(commit, &commit->log);
 }
 
 static void add_trim(struct volume *volume, struct commit_round *round)
 {
     struct commit *commit = &volume->commit;
     uint64_t upper = trim_upper(commit, &round->before.log);
-    if (!volume->has_log || commit->trim_is_broken || commit->log_rows_from >= upper)
+    if (!volume->has_log || commit->trim_is_broken || commit->copy.phase != COPY_NONE ||
+        commit->log_rows_from >= upper)
         return;
     round->has_trim = true;
     enum err e = apply_log_trim(&commit->apply, upper, commit->log.first, &commit->log_rows_from);
@@ -363,6 +365,7 @@ static void write_failed(struct volume *volume, struct commit_round *round, enum
     struct commit *commit = &volume->commit;
     commit->apply.next_bucket_id = round->before.next_bucket_id;
     commit->log = round->before.log;
+    commit->copy = round->before.copy;
     commit->log_rows_from = round->before.log_rows_from;
     if (volume->has_log)
         atomic_store(&commit->last_psn, round->before.last_psn);
@@ -386,7 +389,8 @@ bool commit__has_work(struct volume *volume)
         return true;
     if (commit->is_blocked || volume->is_damaged || volume->read_only)
         return false;
-    return atomic_load(&commit->gc_wanted) || atomic_load(&commit->flush_wanted) ||
+    bool may_collect = commit->copy.phase == COPY_NONE;
+    return (may_collect && atomic_load(&commit->gc_wanted)) || atomic_load(&commit->flush_wanted) ||
            (volume->has_log && has_trim(commit));
 }
 
@@ -407,6 +411,7 @@ static void note_before(const struct commit *commit, struct commit_round *round)
     round->before.last_psn = atomic_load(&commit->last_psn);
     round->before.log_rows_from = commit->log_rows_from;
     round->before.log = commit->log;
+    round->before.copy = commit->copy;
 }
 
 static void run_batch(struct volume *volume, struct commit_round *round)

@@ -4,7 +4,7 @@
 #include "storage/body_priv.h"
 #include "storage/volume_priv.h"
 
-/* ---- three kinds ---- */
+/* ---- four kinds ---- */
 
 static struct mutation *to_mutation(struct commit_item *item)
 {
@@ -27,6 +27,13 @@ static struct log_save *to_save(struct commit_item *item)
     return save;
 }
 
+static struct copy_step *to_copy(struct commit_item *item)
+{
+    struct copy_step *step = CONTAINER_OF(item, struct copy_step, item);
+    CHECK_MAGIC(step, COPY_STEP_MAGIC);
+    return step;
+}
+
 struct err_trail *commit__trail(struct commit_item *item)
 {
     switch ((enum commit_kind)item->kind) {
@@ -36,6 +43,8 @@ struct err_trail *commit__trail(struct commit_item *item)
         return &to_append(item)->trail;
     case COMMIT_LOG_SAVE:
         return &to_save(item)->trail;
+    case COMMIT_COPY:
+        return &to_copy(item)->trail;
     }
     CHECK(false);
 }
@@ -49,6 +58,8 @@ struct body *commit__body(struct commit_item *item)
         return to_append(item)->body;
     case COMMIT_LOG_SAVE:
         return NULL;
+    case COMMIT_COPY:
+        return to_copy(item)->body;
     }
     CHECK(false);
 }
@@ -89,6 +100,8 @@ static bool needs_little(struct commit_item *item)
         return to_append(item)->body == NULL;
     case COMMIT_LOG_SAVE:
         return true;
+    case COMMIT_COPY:
+        return to_copy(item)->kind != COPY_STEP_ROWS && to_copy(item)->kind != COPY_STEP_DATA;
     }
     return false;
 }
@@ -176,10 +189,20 @@ static enum err number(struct volume *volume, struct mutation *m)
     return e;
 }
 
+/* While names are being copied nothing else is: what would be changed is no state of the group. */
+static enum err judge_copied(const struct commit *commit, struct err_trail *trail)
+{
+    return commit->copy.phase == COPY_NONE
+               ? ERR_OK
+               : err_note(trail, ERR_INVALID, "the volume is being copied from another node's");
+}
+
 static enum err apply_own(struct volume *volume, struct mutation *m)
 {
     struct commit *commit = &volume->commit;
-    enum err e = number(volume, m);
+    enum err e = judge_copied(commit, &m->trail);
+    if (e == ERR_OK)
+        e = number(volume, m);
     if (e)
         return e;
     if (m->body != NULL)
@@ -216,12 +239,15 @@ static enum err apply_of_log(struct volume *volume, struct commit_round *round, 
 static enum err append_row(struct volume *volume, struct log_append *append)
 {
     struct commit *commit = &volume->commit;
+    enum err e = judge_copied(commit, &append->trail);
+    if (e)
+        return e;
     if (append->psn != commit->log.last + 1)
         return err_note(&append->trail, ERR_INVALID, "record %llu comes after %llu",
                         (unsigned long long)append->psn, (unsigned long long)commit->log.last);
     if (append->body != NULL)
         check_synced(volume, append->body);
-    enum err e = apply_log_append(&commit->apply, append);
+    e = apply_log_append(&commit->apply, append);
     if (e == ERR_OK)
         commit->log.last = append->psn;
     return e;
@@ -242,6 +268,72 @@ static enum err save_state(struct volume *volume, struct log_save *save)
     return e;
 }
 
+/* ---- copies ---- */
+
+static enum err judge_turn(const struct commit *commit, struct copy_step *step)
+{
+    enum copy_phase phase = commit->copy.phase;
+    bool is_due = false;
+    switch (step->kind) {
+    case COPY_STEP_BEGIN:
+        is_due = true;
+        break;
+    case COPY_STEP_ROWS:
+        is_due = phase == COPY_ROWS;
+        break;
+    case COPY_STEP_NAMED:
+        is_due = phase == COPY_ROWS && step->term > 0 && step->psn >= commit->log.applied;
+        break;
+    case COPY_STEP_DATA:
+    case COPY_STEP_END:
+        is_due = phase == COPY_DATA;
+        break;
+    }
+    return is_due ? ERR_OK
+                  : err_note(&step->trail, ERR_INVALID, "step %d of a copy is not due", step->kind);
+}
+
+/* What the step leaves, once it is in the batch. */
+static void turn(struct commit *commit, const struct copy_step *step)
+{
+    uint64_t applied = commit->log.applied;
+    switch (step->kind) {
+    case COPY_STEP_BEGIN: /* rows there are yet: they go with the first run, and do not count */
+        commit->copy = (struct copy_mark){.phase = COPY_ROWS};
+        commit->log = (struct log_range){.first = applied + 1, .last = applied, .applied = applied};
+        break;
+    case COPY_STEP_NAMED:
+        commit->copy = (struct copy_mark){COPY_DATA, step->psn, step->term};
+        break;
+    case COPY_STEP_END:
+        take_number(commit, commit->copy.psn);
+        commit->log.last = commit->copy.psn;
+        commit->log.first = commit->log_rows_from = commit->copy.psn + 1;
+        commit->copy = (struct copy_mark){0};
+        atomic_store(&commit->gc_wanted, true);
+        break;
+    case COPY_STEP_ROWS:
+    case COPY_STEP_DATA:
+        break;
+    }
+}
+
+static enum err copy_step(struct volume *volume, struct copy_step *step)
+{
+    struct commit *commit = &volume->commit;
+    enum err e = judge_turn(commit, step);
+    if (e == ERR_OK && step->state.size > LOG_STATE_BYTES_MAX)
+        e = err_note(&step->trail, ERR_TOO_LARGE, "a state of %zu bytes", step->state.size);
+    if (e)
+        return e;
+    if (step->body != NULL)
+        check_synced(volume, step->body);
+    e = apply_copy(&commit->apply, step, &commit->copy, &commit->log);
+    if (e == ERR_OK)
+        turn(commit, step);
+    return e;
+}
+
 /* ---- all of them ---- */
 
 static void take_body(struct commit_item *item)
@@ -254,6 +346,9 @@ static void take_body(struct commit_item *item)
         to_append(item)->body = NULL;
         break;
     case COMMIT_LOG_SAVE:
+        break;
+    case COMMIT_COPY:
+        to_copy(item)->body = NULL;
         break;
     }
 }
@@ -270,6 +365,8 @@ static enum err apply_kind(struct volume *volume, struct commit_round *round,
         return append_row(volume, to_append(item));
     case COMMIT_LOG_SAVE:
         return save_state(volume, to_save(item));
+    case COMMIT_COPY:
+        return copy_step(volume, to_copy(item));
     }
     CHECK(false);
 }
@@ -305,6 +402,9 @@ static void deliver(struct loop_msg *msg)
     case COMMIT_LOG_SAVE:
         to_save(item)->done(to_save(item));
         break;
+    case COMMIT_COPY:
+        to_copy(item)->done(to_copy(item));
+        break;
     }
 }
 
@@ -331,6 +431,10 @@ void commit__answer(struct commit_item *item)
     case COMMIT_LOG_SAVE:
         to_save(item)->err = item->err;
         loop = to_save(item)->loop;
+        break;
+    case COMMIT_COPY:
+        to_copy(item)->err = item->err;
+        loop = to_copy(item)->loop;
         break;
     }
     item->msg.deliver = deliver;

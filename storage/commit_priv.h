@@ -26,6 +26,7 @@ struct commit_round {
         uint32_t next_bucket_id;
         uint64_t last_psn, log_rows_from;
         struct log_range log;
+        struct copy_mark copy;
     } before;
 };
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "storage/copy_priv.h"
 #include "storage/keys.h"
 #include "storage/segment.h"
 #include "storage/superblock.h"
@@ -255,8 +256,22 @@ static enum err open_index(struct fsck *fsck, const struct superblock *superbloc
     return e;
 }
 
+static void check_copy(struct fsck *fsck)
+{
+    struct kv_value value;
+    struct copy_mark mark;
+    if (fsck->kv->ops->get(fsck->kv, KV_SYS, KEY_SYS_COPY, KV_ANY, &value))
+        return;
+    if (copy__mark_get(value.bytes, &mark))
+        fsck__find(fsck, FSCK_RECORD, "how far the volume is copied does not decode");
+    else
+        fsck->counts.is_half_copied = mark.phase == COPY_ROWS;
+    fsck->kv->ops->value_put(&value);
+}
+
 static enum err run_phases(struct fsck *fsck, const struct superblock *superblock)
 {
+    check_copy(fsck);
     check_identity(fsck, superblock);
     enum err e = check_segments(fsck);
     if (!e)

@@ -58,6 +58,8 @@ struct fsck_counts {
     uint64_t segments_unrecorded; /* files of segments that were being made in a crash: no finding,
                                      the next open removes them */
     uint64_t segments, extents, data, inline_data, objects, uploads, parts, log_rows;
+    bool is_half_copied; /* names are being copied from another node (storage/copy.h): only extents
+                            and data were looked at */
     uint64_t absent_data;    /* counted and not here, as a record of the log said: no finding */
     uint64_t bytes_stored;   /* in extents and inline */
     uint64_t bytes_verified; /* with `data` */

@@ -49,6 +49,7 @@ static inline struct bytes key_bytes(const struct kv_key *key)
  *     completed    le64: uploads completed so far
  *     log_first    le64: rows of the log below it do not count any more
  *     log_state    what the layer above the log keeps beside it
+ *     copy         while the volume is being copied: how far that is (records.h)
  *     seg/ be32    a segment
  *     set/ name    a setting; the name has at most SETTING_NAME_BYTES_MAX
  *     done/ id     the memory of a completed upload (records.h)
@@ -61,6 +62,7 @@ static inline struct bytes key_bytes(const struct kv_key *key)
 #define KEY_SYS_COMPLETED   BYTES("completed")
 #define KEY_SYS_LOG_FIRST   BYTES("log_first")
 #define KEY_SYS_LOG_STATE   BYTES("log_state")
+#define KEY_SYS_COPY        BYTES("copy")
 void key_segment(struct kv_key *key, uint32_t segment);
 void key_setting(struct kv_key *key, struct bytes name);
 void key_completed(struct kv_key *key, const struct upload_id *id);

@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "storage/body_priv.h"
+#include "storage/copy_priv.h"
 #include "storage/keys.h"
 #include "storage/records.h"
 #include "storage/volume_priv.h"
@@ -340,6 +341,27 @@ static enum err see_rows(struct volume *volume, struct kv_iter *iter, uint64_t f
     return e;
 }
 
+/* While it is being copied, the volume has no log: rows there are yet do not count. */
+static enum err load_copy(struct volume *volume, struct err_trail *trail)
+{
+    struct commit *commit = &volume->commit;
+    struct kv_value value;
+    enum err e =
+        volume->kv->ops->get(volume->kv, KV_SYS, KEY_SYS_COPY, KV_ANY, &value);
+    if (e == ERR_NO_SUCH_OBJECT)
+        return ERR_OK;
+    if (e == ERR_OK) {
+        e = copy__mark_get(value.bytes, &commit->copy);
+        volume->kv->ops->value_put(&value);
+    }
+    if (e)
+        return err_note(trail, e, "read how far the volume is copied");
+    uint64_t applied = atomic_load(&commit->last_psn);
+    commit->log = (struct log_range){.first = applied + 1, .last = applied, .applied = applied};
+    commit->log_rows_from = applied + 1;
+    return ERR_OK;
+}
+
 static enum err load_log(struct volume *volume, struct err_trail *trail)
 {
     const struct kv_ops *ops = volume->kv->ops;
@@ -350,7 +372,13 @@ static enum err load_log(struct volume *volume, struct err_trail *trail)
         volume->commit.log.applied = atomic_load(&volume->commit.last_psn);
         return ERR_OK;
     }
-    enum err e = get_number(volume, KEY_SYS_LOG_FIRST, 8, 0, &first, trail);
+    enum err e = load_copy(volume, trail);
+    if (e == ERR_OK && volume->commit.copy.phase != COPY_NONE) {
+        commit_show_log(volume);
+        return ERR_OK;
+    }
+    if (e == ERR_OK)
+        e = get_number(volume, KEY_SYS_LOG_FIRST, 8, 0, &first, trail);
     if (e)
         return e;
     e = ops->iter_open(volume->kv, &(struct kv_iter_options){.family = KV_LOG}, &iter);

@@ -29,6 +29,7 @@
  *                32 md5 (16)  48 checksum
  *     gc         0 version  1 0 (3)  4 le32 shards  8 le32 next shard  12 le32 next index
  *     setting    0 version  1 the value
+ *     copy       0 version  1 phase (1 rows, 2 data)  2 0 (6)  8 le64 psn  16 le64 term (KV_SYS)
  *     log        0 version  1 flags: data (1), inline (2)  2 0 (6)  8 le64 term
  *                16 with data: data id (16), le64 size; then the record
  *

@@ -87,6 +87,8 @@ static void print_report(const struct fsck_counts *counts, bool with_data)
                 (unsigned long long)counts->segments, (unsigned long long)counts->inline_data);
     if (counts->log_rows > 0)
         print_field("log", "%llu records of the group", (unsigned long long)counts->log_rows);
+    if (counts->is_half_copied)
+        print_field("copied", "names are being copied from another node, and were not looked at");
     if (counts->absent_data > 0)
         print_field("absent", "%llu data that a record of the log deletes; never read",
                     (unsigned long long)counts->absent_data);

@@ -1,14 +1,17 @@
 /*
  * Two volumes and one log. The first applies each record as it comes, and what it holds and answers
  * is the truth. The second lags, gathers, is cut off, crashes, is read from while it deletes,
- * has other extents, another clock and data that it was told is gone. Whatever it went through,
+ * has other extents, another clock and data that it was told is gone, and now and then is copied from
+ * the first instead (storage/copy.h). Whatever it went through,
  *
  *     no record that was acknowledged is ever missing, nor the data of one not applied yet;
  *     each record has the same outcome on both;
  *     when it has caught up both hold the same buckets, objects, uploads, parts and settings, the
  *     same data with the same number of references, and no unit of either is lost or used twice.
  */
-#include "log_fixture.h"
+#include "log_compare.h"
+
+#include "storage/copy.h"
 
 #define RECORDS         260u
 #define TAIL_MAX        3u
@@ -53,7 +56,7 @@ struct world {
         char key[8], bucket[8];
     } uploads[UPLOADS];
     unsigned upload_count;
-    unsigned crashes, cuts, faults, absent, batches;
+    unsigned crashes, cuts, faults, absent, batches, copies, filled, gone;
 };
 
 static uint32_t draw(struct world *w, uint32_t below)
@@ -229,11 +232,9 @@ static void begin_apply(struct fixture *f, struct commit_wait *wait, const struc
     fixture_submit(f, wait);
 }
 
-static void commit_one(struct world *w)
+static void append_one(struct world *w, uint64_t psn)
 {
     struct append_wait append;
-    struct commit_wait apply;
-    uint64_t psn = w->committed + 1;
     struct entry *entry = &w->entries[psn];
     if (psn == 1) {
         memset(entry, 0, sizeof *entry);
@@ -247,6 +248,12 @@ static void commit_one(struct world *w)
     begin_append(&w->a, &append, entry, psn, TERM, true, false);
     log_step(&w->a);
     assert_int_equal(append.a.err, ERR_OK);
+}
+
+static void apply_one(struct world *w, uint64_t psn)
+{
+    struct commit_wait apply;
+    struct entry *entry = &w->entries[psn];
     begin_apply(&w->a, &apply, entry, psn);
     log_step(&w->a);
     assert_true(apply.is_done);
@@ -254,6 +261,12 @@ static void commit_one(struct world *w)
     entry->outcome = apply.m.err;
     entry->told = apply.m;
     w->committed = psn;
+}
+
+static void commit_one(struct world *w)
+{
+    append_one(w, w->committed + 1);
+    apply_one(w, w->committed + 1);
 }
 
 /* ---- the second volume ---- */
@@ -466,8 +479,168 @@ static void pin_something(struct world *w)
         w->pins[w->pin_count++] = object;
 }
 
+/* ---- the second volume is copied from the first ---- */
+
+struct copying {
+    struct world *w;
+    struct copy_source *source;
+    struct copy_step step;
+    bool is_done;
+    uint8_t rows[COPY_ROWS_BYTES_MAX];
+};
+
+static void copy_done(struct copy_step *step)
+{
+    CONTAINER_OF(step, struct copying, step)->is_done = true;
+}
+
+/* The step, with or without a call that fails. False: the volume has failed, or the power was cut. */
+static bool copy_step(struct copying *c, const struct copy_step *wanted)
+{
+    struct world *w = c->w;
+    bool has_fault = draw(w, 40) == 0;
+    c->step = *wanted;
+    c->step.magic = COPY_STEP_MAGIC;
+    c->step.loop = w->b.loop;
+    c->step.done = copy_done;
+    c->is_done = false;
+    volume_copy(w->b.volume, &c->step);
+    if (has_fault)
+        kv_sim_fail_nth(w->b.kv, 1 + draw(w, 30), draw(w, 2) ? ERR_NO_MEMORY : ERR_IO);
+    log_step(&w->b);
+    bool fired = kv_sim_fault_fired(w->b.kv);
+    kv_sim_fail_nth(w->b.kv, 0, ERR_OK);
+    w->faults += has_fault && fired;
+    assert_true(c->is_done);
+    free(c->step.changed);
+    if (c->step.err && !(has_fault && fired))
+        fail_msg("%s", err_trail_text(&c->step.trail, c->step.err));
+    if (c->step.err || draw(w, 60) == 0) {
+        drop_pins(w);
+        log_crash(&w->b);
+        w->crashes++;
+        return false;
+    }
+    return true;
+}
+
+static bool copy_family(struct copying *c, enum kv_family family)
+{
+    struct kv_key after = {0}, upto;
+    struct copy_step step = {.kind = COPY_STEP_ROWS};
+    do {
+        assert_int_equal(copy_source_read(c->source, family, key_bytes(&after), c->rows, &upto,
+                                          &step.run),
+                         ERR_OK);
+        do {
+            if (!copy_step(c, &step))
+                return false;
+        } while (c->step.has_more);
+        after = upto;
+    } while (step.run.upto.size > 0);
+    return true;
+}
+
+static const struct entry *entry_of(struct world *w, struct data_id id)
+{
+    for (uint64_t psn = 1; psn <= w->committed; psn++)
+        if (data_id_equal(w->entries[psn].id, id) && w->entries[psn].size > 0)
+            return &w->entries[psn];
+    fail_msg("data nobody brought");
+    return NULL;
+}
+
+static bool copy_data(struct copying *c)
+{
+    struct world *w = c->w;
+    struct data_id after = {0};
+    struct log_data data;
+    size_t count = 0;
+    for (bool is_end = false; !is_end;) {
+        assert_int_equal(
+            volume_copy_absent(w->b.volume, after, &data, 1, &count, &after, &is_end), ERR_OK);
+        struct object *there;
+        enum err e = count > 0 ? volume_data_lookup(w->a.volume, data.id, &there) : ERR_CANCELLED;
+        w->gone += e == ERR_NO_SUCH_OBJECT;
+        if (e)
+            continue; /* none, or let go of since */
+        object_put(there);
+        struct copy_step step = {.kind = COPY_STEP_DATA};
+        assert_int_equal(fixture_body_as(&w->b, data.id, data.size, true,
+                                         entry_of(w, data.id)->seed, &step.body),
+                         ERR_OK);
+        w->filled++;
+        if (!copy_step(c, &step))
+            return false;
+    }
+    return true;
+}
+
+/* From where the volume says that it is; the first goes on meanwhile. */
+static bool copy_on(struct copying *c)
+{
+    struct world *w = c->w;
+    bool goes_on = true;
+    if (volume_copy_mark(w->b.volume).phase != COPY_DATA) {
+        goes_on = copy_step(c, &(struct copy_step){.kind = COPY_STEP_BEGIN, .state = BYTES("s")});
+        for (unsigned i = 0; i < COPY_FAMILIES && goes_on; i++) {
+            goes_on = copy_family(c, copy_families[i]);
+            if (draw(w, 4) == 0 && w->committed < RECORDS)
+                commit_one(w);
+        }
+        goes_on = goes_on && copy_step(c, &(struct copy_step){.kind = COPY_STEP_NAMED,
+                                                              .psn = copy_source_psn(c->source),
+                                                              .term = TERM});
+    }
+    return goes_on && copy_data(c) &&
+           copy_step(c, &(struct copy_step){.kind = COPY_STEP_END, .state = BYTES("state")});
+}
+
+static void copy_b(struct world *w)
+{
+    static struct copying c;
+    uint64_t psn = w->committed;
+    unsigned ahead = psn + 3 < RECORDS ? draw(w, 3) : 0; /* in the first's log, and not applied */
+    memset(&c, 0, sizeof c);
+    c.w = w;
+    cut_tail(w);
+    if (draw(w, 3) == 0) { /* onto an empty disk */
+        drop_pins(w);
+        fixture_fini(&w->b);
+        log_up(&w->b, DISK, B_SEGMENT_BYTES);
+    }
+    for (unsigned i = 1; i <= ahead; i++)
+        append_one(w, psn + i);
+    assert_int_equal(copy_source_open(w->a.volume, &c.source, &w->a.trail), ERR_OK);
+    assert_int_equal(copy_source_psn(c.source), psn);
+    assert_int_equal(copy_source_term(c.source), TERM);
+    for (unsigned i = 1; i <= ahead; i++)
+        apply_one(w, psn + i);
+    unsigned turns = 0;
+    for (bool is_over = false; !is_over; turns++) {
+        assert_true(turns < 100);
+        is_over = copy_on(&c) || log_range(&w->b).applied == psn;
+        if (draw(w, 3) == 0) {
+            drop_pins(w);
+            (void)log_check(&w->b);
+        }
+    }
+    copy_source_close(c.source);
+    struct log_range range = log_range(&w->b);
+    assert_int_equal(volume_copy_mark(w->b.volume).phase, COPY_NONE);
+    assert_true(range.first == psn + 1 && range.last == psn && range.applied == psn);
+    w->entries[psn].term = TERM;
+    w->rows[psn] = &w->entries[psn];
+    w->b_last = psn;
+    w->copies++;
+}
+
 static void b_does_something(struct world *w)
 {
+    if (w->committed > 1 && draw(w, 50) == 0) {
+        copy_b(w);
+        return;
+    }
     switch (draw(w, 16)) {
     case 0:
         recover(w, true);
@@ -508,140 +681,6 @@ static void catch_up(struct world *w)
     cut_to(w, w->b_last); /* a synced batch: what one that failed took is free again */
 }
 
-/* ---- the same on both ---- */
-
-typedef uint64_t hash_fn(struct fixture *f, struct bytes key, struct bytes value);
-
-static uint64_t mix(uint64_t hash, const void *data, size_t size)
-{
-    return hash * 0x9e3779b97f4a7c15ull ^ xxh3_64(data, size);
-}
-
-static uint64_t hash_pieces(uint64_t hash, struct piece piece)
-{
-    uint64_t line[] = {piece.data.epoch, piece.data.counter, piece.offset, piece.size};
-    return mix(hash, line, sizeof line);
-}
-
-static uint64_t hash_object(struct fixture *f, struct bytes key, struct bytes value)
-{
-    struct object_record object;
-    uint8_t record[OBJECT_RECORD_BYTES_MAX];
-    (void)f;
-    (void)key;
-    assert_int_equal(record_object_get(value, &object), ERR_OK);
-    object.piece.is_inline = false; /* where it lies is its own affair */
-    size_t size = record_object_put(record, &object);
-    return xxh3_64(record, size);
-}
-
-static uint64_t hash_part(struct fixture *f, struct bytes key, struct bytes value)
-{
-    struct part_record part;
-    (void)f;
-    (void)key;
-    assert_int_equal(record_part_get(1, value, &part), ERR_OK);
-    uint64_t hash = mix(part.info.size, part.info.etag.md5, 16) ^ part.info.mtime_ns;
-    for (uint32_t i = 0; i < part.piece_count; i++)
-        hash = hash_pieces(hash, record_part_piece(&part, i).piece);
-    return hash;
-}
-
-static uint64_t hash_manifest(struct fixture *f, struct bytes key, struct bytes value)
-{
-    struct data_id id;
-    uint32_t shard;
-    struct manifest_record record;
-    (void)f;
-    assert_int_equal(key_data_parse(key, &id, &shard), ERR_OK);
-    if (shard >= MANIFEST_PARTS_SHARD)
-        return xxh3_64(value.data, value.size);
-    assert_int_equal(record_pieces_get(value, &record), ERR_OK);
-    uint64_t hash = record.start;
-    for (uint32_t i = 0; i < record.count; i++)
-        hash = hash_pieces(hash, record_pieces_at(&record, i).piece);
-    return hash;
-}
-
-static uint64_t hash_whole(struct fixture *f, struct bytes key, struct bytes value)
-{
-    (void)f;
-    (void)key;
-    return xxh3_64(value.data, value.size);
-}
-
-/* All but what is the volume's own. */
-static uint64_t hash_sys(struct fixture *f, struct bytes key, struct bytes value)
-{
-    static const char *const own[] = {"uuid", "commit_seq", "seg/", "log_"};
-    for (unsigned i = 0; i < COUNT_OF(own); i++)
-        if (bytes_start_with(key, bytes_of_string(own[i])))
-            return 0;
-    return hash_whole(f, key, value) | 1;
-}
-
-/* How many refer to it; each data once, whether inline, in extents or absent. */
-static uint64_t hash_references(struct fixture *f, struct bytes key, struct bytes value)
-{
-    struct data_id id;
-    uint32_t shard = 0;
-    struct kv_key refs;
-    struct kv_value counted;
-    uint64_t references = 1;
-    (void)value;
-    if (key_inline_parse(key, &id) && key_data_parse(key, &id, &shard))
-        fail_msg("a key of data");
-    if (shard != 0)
-        return 0;
-    key_data(&refs, id, DATA_REFS_SHARD);
-    if (f->kv->ops->get(f->kv, KV_DATA, key_bytes(&refs), KV_ANY, &counted) == ERR_OK) {
-        assert_int_equal(record_refs_get(counted.bytes, &references), ERR_OK);
-        f->kv->ops->value_put(&counted);
-    }
-    assert_true(references > 0); /* gc is done */
-    uint64_t line[] = {id.epoch, id.counter, references};
-    return xxh3_64(line, sizeof line);
-}
-
-static uint64_t hash_family(struct fixture *f, enum kv_family family, hash_fn *each, bool with_keys)
-{
-    struct kv_iter *iter;
-    const struct kv_ops *ops = f->kv->ops;
-    uint64_t hash = 0;
-    struct kv_iter_options options = {.family = family};
-    assert_int_equal(ops->iter_open(f->kv, &options, &iter), ERR_OK);
-    for (ops->iter_seek(iter, (struct bytes){0}); ops->iter_valid(iter); ops->iter_next(iter)) {
-        struct bytes key = ops->iter_key(iter);
-        uint64_t one = each(f, key, ops->iter_value(iter));
-        if (one != 0)
-            hash += with_keys ? mix(one, key.data, key.size) : one;
-    }
-    ops->iter_close(iter);
-    return hash;
-}
-
-static void compare(struct world *w)
-{
-    static const struct {
-        enum kv_family family;
-        hash_fn *each;
-    } table[] = {
-        {KV_SYS, hash_sys},           {KV_BUCKET, hash_whole}, {KV_OBJECT, hash_object},
-        {KV_MANIFEST, hash_manifest}, {KV_UPLOAD, hash_whole}, {KV_PART, hash_part},
-    };
-    for (unsigned i = 0; i < COUNT_OF(table); i++)
-        if (hash_family(&w->a, table[i].family, table[i].each, true) !=
-            hash_family(&w->b, table[i].family, table[i].each, true))
-            fail_msg("the volumes differ in %s", kv_family_names[table[i].family]);
-    uint64_t references[2];
-    for (unsigned i = 0; i < 2; i++) {
-        struct fixture *f = i == 0 ? &w->a : &w->b;
-        references[i] = hash_family(f, KV_DATA, hash_references, false) +
-                        hash_family(f, KV_INLINE, hash_references, false);
-    }
-    assert_int_equal(references[0], references[1]);
-}
-
 /* ---- the run ---- */
 
 static void run(uint64_t seed, struct world *w)
@@ -660,7 +699,7 @@ static void run(uint64_t seed, struct world *w)
             catch_up(w);
             (void)log_check(&w->a);
             (void)log_check(&w->b);
-            compare(w);
+            log_compare(&w->a, &w->b);
         }
     }
     drop_pins(w);
@@ -684,6 +723,9 @@ static void a_replica_comes_to_the_same_whatever_happens_to_it(void **state)
         sum.faults += w->faults;
         sum.absent += w->absent;
         sum.batches += w->batches;
+        sum.copies += w->copies;
+        sum.filled += w->filled;
+        sum.gone += w->gone;
     }
     for (unsigned e = 0; e < ERR_COUNT; e++)
         if (outcomes[e] > 0)
@@ -691,6 +733,9 @@ static void a_replica_comes_to_the_same_whatever_happens_to_it(void **state)
     print_message("    %u batches, %u crashes, %u cuts, %u faults, %u absent\n", sum.batches,
                   sum.crashes, sum.cuts, sum.faults, sum.absent);
     assert_true(outcomes[ERR_OK] > 1000 && outcomes[ERR_CONFLICT] > 10);
+    print_message("    %u copies, %u data filled in, %u gone meanwhile\n", sum.copies, sum.filled,
+                  sum.gone);
+    assert_true(sum.copies > 50 && sum.filled > 50 && sum.gone > 5);
     assert_true(sum.crashes > 50 && sum.cuts > 30 && sum.faults > 50 && sum.absent > 30);
     free(w);
 }
