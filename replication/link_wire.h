@@ -50,7 +50,7 @@
 
 #include "replication/link.h"
 
-#define LINK_WIRE_VERSION     1u
+#define LINK_WIRE_VERSION     2u
 #define LINK_CTL_HEAD_BYTES   8u
 #define LINK_READY_BYTES      16u
 #define LINK_RETURN_BYTES     4u /* each */

@@ -238,6 +238,61 @@ static enum err decode_fetch(const uint8_t *in, uint8_t node_count, struct messa
     return get_id(in + 8, &m->fetch.data);
 }
 
+size_t message_too_old_encode(const struct message_too_old *old, uint8_t out[LINK_CTL_BYTES_MAX])
+{
+    uint8_t *to = start(out, MESSAGE_TOO_OLD);
+    put_le64(to, old->epoch);
+    put_le64(to + 8, old->first);
+    return CTL_HEAD_BYTES + 16;
+}
+
+static enum err decode_too_old(const uint8_t *in, uint8_t node_count, struct message *m)
+{
+    (void)node_count;
+    m->too_old = (struct message_too_old){.epoch = get_le64(in), .first = get_le64(in + 8)};
+    return ERR_OK;
+}
+
+size_t message_copy_lost_encode(uint64_t id, uint8_t out[LINK_CTL_BYTES_MAX])
+{
+    put_le64(start(out, MESSAGE_COPY_LOST), id);
+    return CTL_HEAD_BYTES + 8;
+}
+
+static enum err decode_copy_lost(const uint8_t *in, uint8_t node_count, struct message *m)
+{
+    (void)node_count;
+    m->copy_lost = get_le64(in);
+    return ERR_OK;
+}
+
+size_t message_copy_state_encode(const struct message_copy_state *state,
+                                 uint8_t out[LINK_CTL_BYTES_MAX])
+{
+    uint8_t *to = start(out, MESSAGE_COPY_STATE);
+    put_le64(to, state->psn);
+    put_le64(to + 8, state->rows);
+    put_le64(to + 16, state->rows_in_all);
+    put_le64(to + 24, state->bytes);
+    put_le64(to + 32, state->bytes_in_all);
+    put_flag(to + 40, state->is_over);
+    return CTL_HEAD_BYTES + 48;
+}
+
+static enum err decode_copy_state(const uint8_t *in, uint8_t node_count, struct message *m)
+{
+    (void)node_count;
+    m->copy_state = (struct message_copy_state){
+        .psn = get_le64(in),
+        .rows = get_le64(in + 8),
+        .rows_in_all = get_le64(in + 16),
+        .bytes = get_le64(in + 24),
+        .bytes_in_all = get_le64(in + 32),
+        .is_over = in[40] != 0,
+    };
+    return in[40] > 1 || !is_zero(in + 41, 7) ? ERR_CORRUPT : ERR_OK;
+}
+
 static const struct ctl_format {
     size_t size; /* behind the head */
     enum err (*decode)(const uint8_t *in, uint8_t node_count, struct message *m);
@@ -251,6 +306,9 @@ static const struct ctl_format {
     [MESSAGE_DROP] = {16, decode_drop},
     [MESSAGE_PING] = {0, decode_ping},
     [MESSAGE_FETCH] = {32, decode_fetch},
+    [MESSAGE_TOO_OLD] = {16, decode_too_old},
+    [MESSAGE_COPY_LOST] = {8, decode_copy_lost},
+    [MESSAGE_COPY_STATE] = {48, decode_copy_state},
 };
 
 enum err message_decode(struct bytes in, uint8_t node_count, struct message *ret_message)
@@ -413,6 +471,78 @@ enum err message_fetched_decode(struct bytes in, struct message_fetched *ret_fet
         return ERR_CORRUPT;
     *ret_fetched = (struct message_fetched){
         .id = get_le64(head), .outcome = (enum message_fetch_outcome)head[8], .bytes = bytes};
+    return ERR_OK;
+}
+
+/* ---- copies ---- */
+
+_Static_assert(MESSAGE_COPY_RUN_BYTES + 2 * KV_KEY_BYTES_MAX + COPY_ROWS_BYTES_MAX <=
+                   LINK_MESSAGE_BYTES_MAX,
+               "a run goes in one message");
+
+void message_copy_ask_encode(const struct message_copy_ask *ask,
+                             uint8_t out[MESSAGE_COPY_ASK_BYTES])
+{
+    CHECK(ask->after.size <= KV_KEY_BYTES_MAX);
+    memset(out, 0, MESSAGE_COPY_ASK_BYTES);
+    put_le64(out, ask->id);
+    put_le16(out + 8, (uint16_t)ask->family);
+    put_le16(out + 10, (uint16_t)ask->after.size);
+}
+
+enum err message_copy_ask_decode(struct bytes in, struct message_copy_ask *ret_ask)
+{
+    if (in.size < MESSAGE_COPY_ASK_BYTES)
+        return ERR_CORRUPT;
+    const uint8_t *head = (const uint8_t *)in.data;
+    struct bytes after = bytes_slice(in, MESSAGE_COPY_ASK_BYTES, SIZE_MAX);
+    if (get_le16(head + 8) >= KV_FAMILY_COUNT || after.size != get_le16(head + 10) ||
+        after.size > KV_KEY_BYTES_MAX || !is_zero(head + 12, 4))
+        return ERR_CORRUPT;
+    *ret_ask = (struct message_copy_ask){
+        .id = get_le64(head), .family = (enum kv_family)get_le16(head + 8), .after = after};
+    return ERR_OK;
+}
+
+void message_copy_run_encode(const struct message_copy_run *run,
+                             uint8_t out[MESSAGE_COPY_RUN_BYTES])
+{
+    CHECK(run->run.after.size <= KV_KEY_BYTES_MAX && run->run.upto.size <= KV_KEY_BYTES_MAX);
+    CHECK(run->run.rows.size <= COPY_ROWS_BYTES_MAX);
+    memset(out, 0, MESSAGE_COPY_RUN_BYTES);
+    put_le64(out, run->id);
+    put_le64(out + 8, run->psn);
+    put_le64(out + 16, run->term);
+    put_le64(out + 24, run->rows_in_all);
+    put_le16(out + 32, (uint16_t)run->run.family);
+    put_le16(out + 34, (uint16_t)run->run.after.size);
+    put_le16(out + 36, (uint16_t)run->run.upto.size);
+    put_le32(out + 40, (uint32_t)run->run.rows.size);
+}
+
+enum err message_copy_run_decode(struct bytes in, struct message_copy_run *ret_run)
+{
+    if (in.size < MESSAGE_COPY_RUN_BYTES)
+        return ERR_CORRUPT;
+    const uint8_t *head = (const uint8_t *)in.data;
+    size_t after = get_le16(head + 34), upto = get_le16(head + 36), rows = get_le32(head + 40);
+    bool is_good = get_le16(head + 32) < KV_FAMILY_COUNT && after <= KV_KEY_BYTES_MAX &&
+                   upto <= KV_KEY_BYTES_MAX && rows <= COPY_ROWS_BYTES_MAX &&
+                   in.size - MESSAGE_COPY_RUN_BYTES == after + upto + rows &&
+                   is_zero(head + 38, 2) && is_zero(head + 44, 4);
+    if (!is_good || get_le64(head + 8) == 0 || get_le64(head + 16) == 0)
+        return ERR_CORRUPT;
+    struct bytes rest = bytes_slice(in, MESSAGE_COPY_RUN_BYTES, SIZE_MAX);
+    *ret_run = (struct message_copy_run){
+        .id = get_le64(head),
+        .psn = get_le64(head + 8),
+        .term = get_le64(head + 16),
+        .rows_in_all = get_le64(head + 24),
+        .run = {.family = (enum kv_family)get_le16(head + 32),
+                .after = bytes_slice(rest, 0, after),
+                .upto = bytes_slice(rest, after, upto),
+                .rows = bytes_slice(rest, after + upto, SIZE_MAX)},
+    };
     return ERR_OK;
 }
 

@@ -12,6 +12,9 @@
  * u8[7] 0 PULL           u64 epoch, u64 counter, u64 psn           PULL_ANSWER  u64, u64, u8
  * answer, u8[7] 0 DROP           u64 epoch, u64 counter     PING           nothing
  *
+ *     TOO_OLD        u64 epoch, u64 first              COPY_LOST    u64 id
+ *     COPY_STATE     u64 psn, u64 rows, u64 rows in all, u64 bytes, u64 bytes in all, u8 is over, u8[7] 0
+ *
  * META, whole and in order, by kind:
  *
  *     APPEND         pg's part, u32 record size, u32 inline size, record, inline bytes
@@ -20,6 +23,10 @@
  * flags (1 existed, 2 synced, 4 by RDMA, 8 by TCP), u8 size of the error's name, u16 size of the sentence, u32 new
  * bucket, u64 op, u64 term, u64 psn, u64 mtime, u64 size, u32 replicas synced, u32 replicas wanted,
  * etag (md5[16], u32 parts), checksum (u8 algorithm, u8 type, u8 size, u8 0, value), name, sentence
+ *
+ *     COPY_ASK       u64 id, u16 family, u16 size of `after`, u32 0, after
+ *     COPY_RUN       u64 id, u64 psn, u64 term, u64 rows in all, u16 family, u16 size of `after`, u16 size of
+ *                    `upto`, u16 0, u32 size of rows, u32 0, after, upto, rows (storage/copy.h)
  *
  *     pg's part, 72 bytes:  0 u8 type  1 u8 primary  2 u8 in_sync  3 u8 has_gap  4 u32 0
  *                           8 u64 epoch  16 u64 term  24 u64 nonce  32 u64 commit  40 u64 beacon
@@ -35,6 +42,7 @@
 #include "replication/pg.h"
 #include "replication/record.h"
 #include "replication/register_quorum.h"
+#include "storage/copy.h"
 
 /* ---- CTL ---- */
 
@@ -48,6 +56,9 @@ enum message_type {
     MESSAGE_DROP,  /* "that body will have no name" */
     MESSAGE_PING,  /* "I am here" */
     MESSAGE_FETCH, /* "send me these bytes of this data: mine are damaged" */
+    MESSAGE_TOO_OLD,    /* primary: "what you lack is not in the log any more" */
+    MESSAGE_COPY_LOST,  /* "there is no such copy here, or none any more: begin again" */
+    MESSAGE_COPY_STATE, /* "I am being copied: keep the log behind that record" */
 };
 
 struct message_read_index {
@@ -79,6 +90,17 @@ struct message_fetch {
     uint64_t offset; /* of a sum chunk */
 };
 
+struct message_too_old {
+    uint64_t epoch; /* of the configuration that the primary leads by */
+    uint64_t first; /* record of its log */
+};
+struct message_copy_state {
+    uint64_t psn; /* of the copy; 0: not known yet */
+    uint64_t rows, rows_in_all;   /* 0: not known */
+    uint64_t bytes, bytes_in_all; /* of data to be fetched; 0: not known yet */
+    bool is_over;                 /* from now on it is a replica that lags */
+};
+
 struct message {
     enum message_type type;
     union {
@@ -90,6 +112,9 @@ struct message {
         struct message_pull_answer pull_answer;
         struct data_id drop;
         struct message_fetch fetch;
+        struct message_too_old too_old;
+        uint64_t copy_lost; /* the id */
+        struct message_copy_state copy_state;
     };
 };
 
@@ -107,6 +132,11 @@ size_t message_drop_encode(struct data_id id, uint8_t out[LINK_CTL_BYTES_MAX]);
 size_t message_ping_encode(uint8_t out[LINK_CTL_BYTES_MAX]);
 size_t message_fetch_encode(const struct message_fetch *fetch, uint8_t out[LINK_CTL_BYTES_MAX]);
 
+size_t message_too_old_encode(const struct message_too_old *old, uint8_t out[LINK_CTL_BYTES_MAX]);
+size_t message_copy_lost_encode(uint64_t id, uint8_t out[LINK_CTL_BYTES_MAX]);
+size_t message_copy_state_encode(const struct message_copy_state *state,
+                                 uint8_t out[LINK_CTL_BYTES_MAX]);
+
 /* Any of them; every number in it is within its limits, nodes those of a group of `node_count`. */
 enum err message_decode(struct bytes in, uint8_t node_count, struct message *ret_message) MUST_USE;
 
@@ -118,6 +148,8 @@ enum message_kind {
     MESSAGE_PROPOSE,    /* a gateway's wish, to the primary */
     MESSAGE_RESULT,     /* what became of it */
     MESSAGE_FETCHED,    /* what was asked for by FETCH */
+    MESSAGE_COPY_ASK,   /* "send me the rows of your index behind this key" */
+    MESSAGE_COPY_RUN,   /* those rows */
 };
 
 #define MESSAGE_PG_PART_BYTES      72u
@@ -165,6 +197,28 @@ struct message_fetched {
 void message_fetched_encode(const struct message_fetched *fetched,
                             uint8_t out[MESSAGE_FETCHED_BYTES]);
 enum err message_fetched_decode(struct bytes in, struct message_fetched *ret_fetched) MUST_USE;
+
+struct message_copy_ask {
+    uint64_t id; /* drawn by who asks, for one copy; the first question opens it */
+    enum kv_family family;
+    struct bytes after; /* borrowed */
+};
+#define MESSAGE_COPY_ASK_BYTES 16u
+/* The part in front of `after`. */
+void message_copy_ask_encode(const struct message_copy_ask *ask,
+                             uint8_t out[MESSAGE_COPY_ASK_BYTES]);
+enum err message_copy_ask_decode(struct bytes in, struct message_copy_ask *ret_ask) MUST_USE;
+
+struct message_copy_run {
+    uint64_t id, psn, term;
+    uint64_t rows_in_all; /* about */
+    struct copy_run run;  /* borrowed; its rows are judged by the volume that is given them */
+};
+#define MESSAGE_COPY_RUN_BYTES 48u
+/* The part in front of after, upto and rows. */
+void message_copy_run_encode(const struct message_copy_run *run,
+                             uint8_t out[MESSAGE_COPY_RUN_BYTES]);
+enum err message_copy_run_decode(struct bytes in, struct message_copy_run *ret_run) MUST_USE;
 
 /* A mutation's results, for `op` of the gateway that proposed it. */
 size_t message_result_encode(uint64_t op, const struct mutation *m,

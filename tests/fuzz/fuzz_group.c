@@ -67,6 +67,15 @@ static void try_ctl(struct bytes in)
     case MESSAGE_FETCH:
         expect_same(in, out, message_fetch_encode(&m.fetch, out));
         return;
+    case MESSAGE_TOO_OLD:
+        expect_same(in, out, message_too_old_encode(&m.too_old, out));
+        return;
+    case MESSAGE_COPY_LOST:
+        expect_same(in, out, message_copy_lost_encode(m.copy_lost, out));
+        return;
+    case MESSAGE_COPY_STATE:
+        expect_same(in, out, message_copy_state_encode(&m.copy_state, out));
+        return;
     }
     CHECK(false);
 }
@@ -133,10 +142,35 @@ static void try_result(struct bytes in)
         expect_same(in, out, size);
 }
 
+static void try_copy_ask(struct bytes in)
+{
+    struct message_copy_ask ask;
+    uint8_t out[MESSAGE_COPY_ASK_BYTES];
+    if (message_copy_ask_decode(in, &ask))
+        return;
+    message_copy_ask_encode(&ask, out);
+    CHECK(in.size == sizeof out + ask.after.size && memcmp(in.data, out, sizeof out) == 0);
+}
+
+/* The rows, too: what the volume would be given. */
+static void try_copy_run(struct bytes in)
+{
+    struct message_copy_run run;
+    uint8_t out[MESSAGE_COPY_RUN_BYTES];
+    if (message_copy_run_decode(in, &run))
+        return;
+    message_copy_run_encode(&run, out);
+    CHECK(memcmp(in.data, out, sizeof out) == 0);
+    CHECK(in.size ==
+          sizeof out + run.run.after.size + run.run.upto.size + run.run.rows.size);
+    (void)copy_run_judge(&run.run);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const tries[])(struct bytes in) = {
         try_record, try_ctl, try_append, try_propose, try_new_term, try_result, try_fetched,
+        try_copy_ask, try_copy_run,
     };
     if (size >= 1)
         tries[data[0] % COUNT_OF(tries)](bytes_of(data + 1, size - 1));

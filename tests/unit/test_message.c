@@ -77,6 +77,16 @@ static size_t make_ctl(struct rand *rand, enum message_type type, uint8_t *out)
         return message_fetch_encode(&(struct message_fetch){rand_u64(rand), random_id(rand),
                                                             rand_below(rand, 99) * SUM_CHUNK_BYTES},
                                     out);
+    case MESSAGE_TOO_OLD:
+        return message_too_old_encode(&(struct message_too_old){rand_u64(rand), rand_u64(rand)},
+                                      out);
+    case MESSAGE_COPY_LOST:
+        return message_copy_lost_encode(rand_u64(rand), out);
+    case MESSAGE_COPY_STATE:
+        return message_copy_state_encode(
+            &(struct message_copy_state){rand_u64(rand), rand_u64(rand), rand_u64(rand),
+                                         rand_u64(rand), rand_u64(rand), rand_below(rand, 2) == 0},
+            out);
     }
     return 0;
 }
@@ -102,6 +112,12 @@ static size_t ctl_again(const struct message *m, uint8_t *out)
         return message_ping_encode(out);
     case MESSAGE_FETCH:
         return message_fetch_encode(&m->fetch, out);
+    case MESSAGE_TOO_OLD:
+        return message_too_old_encode(&m->too_old, out);
+    case MESSAGE_COPY_LOST:
+        return message_copy_lost_encode(m->copy_lost, out);
+    case MESSAGE_COPY_STATE:
+        return message_copy_state_encode(&m->copy_state, out);
     }
     return 0;
 }
@@ -136,6 +152,9 @@ CTL_FORMAT(pull_answer, MESSAGE_PULL_ANSWER)
 CTL_FORMAT(drop, MESSAGE_DROP)
 CTL_FORMAT(ping, MESSAGE_PING)
 CTL_FORMAT(fetch, MESSAGE_FETCH)
+CTL_FORMAT(too_old, MESSAGE_TOO_OLD)
+CTL_FORMAT(copy_lost, MESSAGE_COPY_LOST)
+CTL_FORMAT(copy_state, MESSAGE_COPY_STATE)
 
 /* A record that brings inline data, or none, and is sent with it or without. */
 static size_t put_record(struct rand *rand, uint8_t *out, size_t *ret_inline)
@@ -243,6 +262,59 @@ static enum err again_fetched(struct bytes in, uint8_t *out, size_t *ret_size)
     return ERR_OK;
 }
 
+static size_t make_copy_ask(struct rand *rand, uint8_t *out)
+{
+    struct message_copy_ask ask = {.id = rand_u64(rand),
+                                   .family = (enum kv_family)rand_below(rand, KV_FAMILY_COUNT),
+                                   .after = {(char *)out + MESSAGE_COPY_ASK_BYTES,
+                                             rand_below(rand, 300)}};
+    rand_fill(rand, out + MESSAGE_COPY_ASK_BYTES, ask.after.size);
+    message_copy_ask_encode(&ask, out);
+    return MESSAGE_COPY_ASK_BYTES + ask.after.size;
+}
+static enum err again_copy_ask(struct bytes in, uint8_t *out, size_t *ret_size)
+{
+    struct message_copy_ask ask;
+    enum err e = message_copy_ask_decode(in, &ask);
+    if (e)
+        return e;
+    message_copy_ask_encode(&ask, out);
+    memcpy(out + MESSAGE_COPY_ASK_BYTES, ask.after.data, ask.after.size);
+    *ret_size = MESSAGE_COPY_ASK_BYTES + ask.after.size;
+    return ERR_OK;
+}
+
+static size_t make_copy_run(struct rand *rand, uint8_t *out)
+{
+    uint8_t *rest = out + MESSAGE_COPY_RUN_BYTES;
+    size_t after = rand_below(rand, 100), upto = rand_below(rand, 100), rows = rand_below(rand, 300);
+    struct message_copy_run run = {.id = rand_u64(rand),
+                                   .psn = 1 + rand_below(rand, 1u << 30),
+                                   .term = 1 + rand_below(rand, 1u << 30),
+                                   .rows_in_all = rand_u64(rand),
+                                   .run = {.family = KV_OBJECT,
+                                           .after = bytes_of(rest, after),
+                                           .upto = bytes_of(rest + after, upto),
+                                           .rows = bytes_of(rest + after + upto, rows)}};
+    rand_fill(rand, rest, after + upto + rows);
+    message_copy_run_encode(&run, out);
+    return MESSAGE_COPY_RUN_BYTES + after + upto + rows;
+}
+static enum err again_copy_run(struct bytes in, uint8_t *out, size_t *ret_size)
+{
+    struct message_copy_run run;
+    enum err e = message_copy_run_decode(in, &run);
+    if (e)
+        return e;
+    message_copy_run_encode(&run, out);
+    const struct bytes parts[] = {run.run.after, run.run.upto, run.run.rows};
+    size_t size = MESSAGE_COPY_RUN_BYTES;
+    for (unsigned i = 0; i < COUNT_OF(parts); size += parts[i++].size)
+        memcpy(out + size, parts[i].data, parts[i].size);
+    *ret_size = size;
+    return ERR_OK;
+}
+
 static struct mutation random_result(struct rand *rand)
 {
     struct mutation m = {
@@ -288,6 +360,11 @@ static const struct format formats[] = {
     {"drop", make_drop, again_ctl},
     {"ping", make_ping, again_ctl},
     {"fetch", make_fetch, again_ctl},
+    {"too_old", make_too_old, again_ctl},
+    {"copy_lost", make_copy_lost, again_ctl},
+    {"copy_state", make_copy_state, again_ctl},
+    {"copy_ask", make_copy_ask, again_copy_ask},
+    {"copy_run", make_copy_run, again_copy_run},
     {"fetched", make_fetched, again_fetched},
     {"append", make_append, again_append},
     {"propose", make_propose, again_propose},
