@@ -138,6 +138,8 @@ static void tick(struct timer *timer)
         incoming_tick(cluster->incoming, now_ns);
         pull_tick(cluster->pull, now_ns);
         repair_tick(cluster->repair, now_ns);
+        cluster__copy_tick(cluster);
+        cluster__copy_serve_tick(cluster);
         cluster__after_step(cluster);
         cluster__expire_proposals(cluster);
     }
@@ -298,6 +300,8 @@ static enum err init(struct cluster *cluster, const struct cluster_options *opti
     cluster->work_pool = options->work_pool;
     cluster->rand = options->rand;
     cluster->options = *options->peers;
+    if (cluster->options.log_records == 0)
+        cluster->options.log_records = GROUP_LOG_RECORDS;
     cluster->loop = options->peers->loop;
     cluster->node_count = (uint8_t)options->peers->node_count;
     list_init(&cluster->to_log);
@@ -325,7 +329,9 @@ static enum err init(struct cluster *cluster, const struct cluster_options *opti
 
 static void fini(struct cluster *cluster)
 {
-    cluster__log_fini(cluster);
+    cluster__copy_serve_fini(cluster);
+    cluster__copy_fini(cluster);
+    cluster__forget_log(cluster);
     cluster__gateway_fini(cluster);
     while (cluster->watches != NULL) {
         struct setting_watch *next = cluster->watches->next;
@@ -381,6 +387,8 @@ static bool is_idle(const struct cluster *cluster)
     for (unsigned i = 0; i < cluster->node_count; i++)
         if (cluster->peers[i].load.is_running)
             return false;
+    if (!cluster__copy_is_idle(cluster) || !cluster__copy_serve_is_idle(cluster))
+        return false;
     return (cluster->incoming == NULL || incoming_is_idle(cluster->incoming)) &&
            (cluster->pull == NULL || pull_is_idle(cluster->pull)) &&
            (cluster->repair == NULL || repair_is_idle(cluster->repair));

@@ -107,6 +107,8 @@ static void learned(struct cluster *cluster, const struct quorum_value *value)
     if (value->config.epoch >= cluster->value.config.epoch)
         cluster->value = *value;
     bool is_new_disk = !is_known_disk(value, cluster->self, cluster->disk);
+    if (cluster->copy.is_on)
+        return; /* it begins when this node is filled */
     if (!cluster->has_config) {
         struct pg_durable restored = {.config = value->config};
         if (cluster->has_saved_pg)
@@ -174,6 +176,8 @@ static void take_read(struct cluster *cluster, const struct quorum_value *value)
         return;
     }
     learned(cluster, value);
+    if (!cluster->has_config)
+        return;
     pg_config_read(&cluster->pg, cluster__now(cluster), &value->config);
     cluster__look_at_disks(cluster);
 }

@@ -455,7 +455,7 @@ static void give_save(struct cluster *cluster, struct save *save)
  */
 static void save_past_head(struct cluster *cluster)
 {
-    if (cluster->is_stopped || list_is_empty(&cluster->to_log) ||
+    if (cluster->is_stopped || cluster->copy.is_on || list_is_empty(&cluster->to_log) ||
         !list_is_empty(&cluster->in_log) || !list_is_empty(&cluster->refused) ||
         cluster->quorum_version <= cluster->done_quorum_version)
         return;
@@ -488,7 +488,8 @@ static void ask_ahead(struct cluster *cluster)
 
 void cluster__pump_log(struct cluster *cluster)
 {
-    bool may_give = !cluster->is_stopped && list_is_empty(&cluster->refused) &&
+    bool may_give = !cluster->is_stopped && !cluster__copy_holds_log(cluster) &&
+                    list_is_empty(&cluster->refused) &&
                     cluster__now(cluster) >= cluster->log_due_ns;
     while (may_give && !list_is_empty(&cluster->to_log)) {
         struct list *first = list_first(&cluster->to_log);
@@ -535,24 +536,30 @@ void cluster__watch_log(struct cluster *cluster)
 
 /* ---- into the index ---- */
 
-static void setting_changed(struct cluster *cluster, const struct mutation *m)
+void cluster__setting_changed(struct cluster *cluster, struct bytes name)
 {
-    if (m->kind != MUTATION_SETTING_PUT && m->kind != MUTATION_SETTING_DELETE)
-        return;
     pthread_mutex_lock(&cluster->watch_lock);
     for (struct setting_watch *watch = cluster->watches; watch != NULL; watch = watch->next)
-        if (bytes_start_with(m->key, watch->prefix))
-            watch->changed(watch->context, m->key);
+        if (bytes_start_with(name, watch->prefix))
+            watch->changed(watch->context, name);
     pthread_mutex_unlock(&cluster->watch_lock);
 }
 
 static void trim(struct cluster *cluster)
 {
-    if (cluster->applied < cluster->trimmed_at + CLUSTER_TRIM_EVERY)
+    uint64_t kept = cluster->options.log_records, every = kept / 16;
+    if (every > CLUSTER_TRIM_EVERY)
+        every = CLUSTER_TRIM_EVERY;
+    if (!cluster->has_config || cluster->applied < cluster->trimmed_at + every)
         return;
     cluster->trimmed_at = cluster->applied;
-    if (cluster->applied > CLUSTER_KEEP_RECORDS)
-        volume_log_trim(cluster->volume, cluster->applied - CLUSTER_KEEP_RECORDS);
+    /* So that who restarts need not read all of the log for its terms. */
+    cluster->saved = cluster->pg.d;
+    cluster__save(cluster, cluster->last_psn);
+    if (cluster->applied <= kept)
+        return;
+    uint64_t below = cluster->applied - kept, held = cluster__held_log(cluster, cluster->now_ns);
+    volume_log_trim(cluster->volume, below <= held ? below : held + 1);
 }
 
 /*
@@ -589,8 +596,9 @@ static void applied(struct mutation *m)
     }
     entry->state = ENTRY_APPLIED;
     cluster->applied = entry->psn;
-    if (m->err == ERR_OK)
-        setting_changed(cluster, m);
+    bool is_setting = m->kind == MUTATION_SETTING_PUT || m->kind == MUTATION_SETTING_DELETE;
+    if (m->err == ERR_OK && is_setting)
+        cluster__setting_changed(cluster, m->key);
     cluster__outcome(cluster, entry, m);
     record_decoded_free(TAKE(entry->decoded));
     pg_applied(&cluster->pg, entry->psn);
@@ -676,6 +684,9 @@ static enum err restore_log(struct cluster *cluster, const struct log_range *ran
                             struct err_trail *trail)
 {
     struct pg_durable *d = &cluster->saved;
+    /* What was trimmed since is applied, and so committed. */
+    if (d->log.last + 1 < range->first && range->first <= range->last)
+        d->log = (struct pg_log){.last = range->first - 1, .base = range->first - 1};
     for (uint64_t psn = d->log.last + 1; psn <= range->last; psn++) {
         struct log_row row;
         enum err e = volume_log_read(cluster->volume, psn, &row);
@@ -737,6 +748,7 @@ enum err cluster__restore(struct cluster *cluster, struct err_trail *trail)
     if (e)
         return err_note(trail, e, "read the group's state");
     cluster->saved_quorum = state.quorum;
+    cluster__copy_restore(cluster);
     if (!state.has_pg)
         return ERR_OK;
     struct log_range range;
@@ -753,7 +765,7 @@ enum err cluster__restore(struct cluster *cluster, struct err_trail *trail)
     return e;
 }
 
-void cluster__log_fini(struct cluster *cluster)
+void cluster__forget_log(struct cluster *cluster)
 {
     list_splice_back(&cluster->to_log, &cluster->refused);
     LIST_EACH (&cluster->to_log, node) {
@@ -765,4 +777,5 @@ void cluster__log_fini(struct cluster *cluster)
     CHECK(list_is_empty(&cluster->in_log));
     for (unsigned i = 0; i < CLUSTER_WINDOW; i++)
         cluster__entry_free(TAKE(cluster->window[i]));
+    cluster->window_bytes = cluster->window_first = cluster->stuck_psn = 0;
 }

@@ -126,6 +126,18 @@ static void load_next(struct cluster *cluster, struct peer *peer)
     work_submit(cluster->work_pool, &peer->load.work);
 }
 
+/* What it lacks was trimmed here: only a copy can fill it. */
+static void say_too_old(struct cluster *cluster, struct peer *peer, uint64_t psn)
+{
+    struct log_range range;
+    volume_log_range(cluster->volume, &range);
+    if (psn >= range.first || cluster->pg.role == PG_FOLLOWER)
+        return;
+    struct message_too_old old = {.epoch = cluster->pg.d.config.epoch, .first = range.first};
+    uint8_t bytes[LINK_CTL_BYTES_MAX];
+    cluster__ctl(peer, bytes, message_too_old_encode(&old, bytes)); /* lost: said again */
+}
+
 static void load_done(struct work *work)
 {
     struct peer *peer = CONTAINER_OF(work, struct peer, load.work);
@@ -145,11 +157,11 @@ static void load_done(struct work *work)
         free(peer->load.inline_bytes[i]);
         log_row_fini(row);
     }
-    if (peer->load.err)
-        LOG_LIMITED(
-            LOG_WARN, "replication",
-            "node %u cannot catch up: it lacks record %llu, which the log here no longer has: %s",
-            peer->node, (unsigned long long)(sent + 1), err_text(peer->load.err));
+    if (peer->load.err == ERR_NO_SUCH_OBJECT && may_send)
+        say_too_old(cluster, peer, sent + 1);
+    else if (peer->load.err)
+        LOG_LIMITED(LOG_WARN, "replication", "record %llu cannot be read for node %u: %s",
+                    (unsigned long long)(sent + 1), peer->node, err_text(peer->load.err));
     bool goes_on =
         may_send && peer->load.err == ERR_OK && sent < peer->load.upto && !peer->load.is_wanted;
     if (goes_on) {
@@ -229,6 +241,8 @@ static void down(void *context, struct link *link, const char *sentence)
     incoming_link_down(cluster->incoming, link);
     pull_link_down(cluster->pull, link);
     repair_link_down(cluster->repair, link);
+    cluster__copy_link_down(cluster, peer);
+    cluster__copy_serve_down(peer);
     cluster__lost_peer(cluster, peer);
     cluster__pump_log(cluster);
 }
@@ -276,6 +290,15 @@ static void ctl(void *context, struct link *link, const uint8_t *data, size_t si
         break;
     case MESSAGE_FETCH:
         repair_asked(cluster->repair, link, &message.fetch);
+        break;
+    case MESSAGE_TOO_OLD:
+        cluster__too_old(cluster, peer, &message.too_old);
+        break;
+    case MESSAGE_COPY_LOST:
+        cluster__copy_lost(cluster, peer, message.copy_lost);
+        break;
+    case MESSAGE_COPY_STATE:
+        cluster__copy_state_told(peer, &message.copy_state);
         break;
     case MESSAGE_PING:
         break; /* it is there: that was all */
@@ -327,6 +350,12 @@ static void message(void *context, struct link *link, uint8_t kind, struct bytes
     case MESSAGE_RESULT:
         cluster__result(cluster, peer, body);
         break;
+    case MESSAGE_COPY_ASK:
+        cluster__copy_asked(cluster, peer, body);
+        break;
+    case MESSAGE_COPY_RUN:
+        cluster__copy_run(cluster, peer, body);
+        break;
     case MESSAGE_FETCHED:
         if (message_fetched_decode(body, &fetched) == ERR_OK)
             repair_answered(cluster->repair, link, &fetched);
@@ -345,6 +374,8 @@ static void chunk(void *context, struct link *link, const struct link_chunk_head
     peer_of(link)->heard_ns = cluster__now(cluster);
     if (cluster->is_stopped)
         link_chunk_done(cluster->links, token, ERR_CLOSED);
+    else if (cluster__copy_refuses(cluster, head->data))
+        link_chunk_done(cluster->links, token, ERR_BUSY);
     else
         incoming_chunk(cluster->incoming, link, head, payload, token);
 }

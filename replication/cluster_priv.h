@@ -30,6 +30,7 @@
 #include "replication/record.h"
 #include "replication/register_quorum.h"
 #include "replication/repair.h"
+#include "storage/copy.h"
 #include "storage/log.h"
 
 #define CLUSTER_TICK_NS (10 * NS_PER_MS)
@@ -37,10 +38,7 @@
     2048u /* records kept in memory: those not applied, and the last before them for peers that    \
              lag a little */
 #define CLUSTER_APPLY_MAX 512u /* given to the committer and not answered */
-/* Of the log, behind what is applied: 5 GB of rows or so. Whoever was away for less catches up from
- * it, and an emptied node is filled by it as long as its beginning is there. */
-#define CLUSTER_KEEP_RECORDS  (16u << 20)
-#define CLUSTER_TRIM_EVERY    4096u
+#define CLUSTER_TRIM_EVERY    4096u /* records; a sixteenth of what is kept when that is less */
 #define CLUSTER_PROPOSALS_MAX 8192u                /* waiting here; more are refused at once */
 /* Records are small but for copies of objects of many pieces, 2.8 MB: so they are bounded by bytes,
  * too. Of changes that wait, and of the window; at least one record of a peer that lags is read. */
@@ -55,6 +53,8 @@
 #define CLUSTER_PULL_AFTER_NS                                                                      \
     (100 * NS_PER_MS)         /* data on its way from a gateway may come behind its record */
 #define CLUSTER_LOAD_ROWS 64u /* read from the log at a time for a peer that lags */
+/* The log is kept for a node that is being filled so long after it was last heard of. */
+#define CLUSTER_HOLD_NS (600 * NS_PER_SECOND)
 
 struct proposal;
 
@@ -119,6 +119,71 @@ struct proposal {
     uint8_t sent_to;
 };
 
+/* A copy of this node's index for a peer: cluster_copy_serve.c. */
+struct copy_serve {
+    uint64_t id; /* 0: none */
+    struct copy_source *source; /* owned; the pool's while is_running, as are the next ones */
+    uint8_t *rows;              /* owned: COPY_ROWS_BYTES_MAX */
+    enum kv_family family;
+    struct kv_key after, upto;
+    struct copy_run run;
+    enum err err;
+    struct err_trail trail;
+    struct work work;
+    bool is_running, is_over;
+    uint64_t asked_ns;
+};
+
+/* Data that the copy lacks, on its way: cluster_copy.c. */
+struct copy_fill {
+    struct cluster *cluster;
+    struct log_data data;
+    enum { FILL_FREE, FILL_WANTED, FILL_STORING } state;
+    unsigned turn; /* how many could not give it */
+    uint64_t since_ns, due_ns;
+    struct copy_step step;
+};
+
+/* This node being filled by a copy: cluster_copy.c. */
+struct copy_target {
+    bool is_on; /* pg does not run */
+    enum {
+        COPY_DRAIN,
+        COPY_BEGIN,
+        COPY_ASK,
+        COPY_ROWS_GIVEN,
+        COPY_NAMED,
+        COPY_COUNT,
+        COPY_FILL,
+        COPY_END
+    } stage;
+    uint64_t psn, term; /* of what is copied; 0: not known yet */
+    struct copy_step step;
+    bool is_stepping;
+    uint8_t state[CLUSTER_STATE_BYTES_MAX]; /* of the step */
+    uint64_t quorum_version;                /* in it */
+    uint64_t due_ns, told_ns;
+
+    /* names: where the next run begins */
+    uint64_t id;
+    uint8_t from; /* index of the peer that is asked */
+    unsigned family;
+    struct kv_key after;
+    uint64_t asked_ns;
+    uint8_t *message; /* owned: the run at hand */
+    uint64_t rows, rows_in_all;
+
+    /* data */
+    struct work work;
+    bool is_looking, is_end;
+    enum err look_err;
+    struct data_id look_after;
+    struct log_data wanted[64];
+    size_t wanted_count, wanted_at;
+    struct copy_fill fills[PULLS_MAX];
+    uint64_t bytes, bytes_in_all;
+};
+
 struct peer {
     struct cluster *cluster;
     uint8_t index;
@@ -149,6 +214,12 @@ struct peer {
         uint64_t id, asked_ns;
     } read;
     uint64_t landed_bytes;
+    struct copy_serve serve;
+    struct message_copy_state copy; /* as it said last, at copy_told_ns; 0: never */
+    uint64_t copy_told_ns;
+    struct {
+        uint64_t psn, until_ns; /* the log behind psn is kept for it until then */
+    } hold;
 };
 
 struct setting_watch {
@@ -227,6 +298,8 @@ struct cluster {
     uint64_t trimmed_at;
     unsigned pull_turn;   /* which peer is asked for data next, when it is not the primary */
 
+    struct copy_target copy;
+
     /* changes */
     struct list waiting; /* proposals: for a primary, for room */
     uint32_t waiting_count;
@@ -301,7 +374,9 @@ void cluster__pump_apply(struct cluster *cluster);
 bool cluster__has_room(const struct cluster *cluster, uint64_t psn); /* for a record in memory */
 enum err cluster__restore(struct cluster *cluster,
                           struct err_trail *trail) MUST_USE; /* B, at start */
-void cluster__log_fini(struct cluster *cluster);
+/* Everything in line and in memory. What the volume was given has come back before. */
+void cluster__forget_log(struct cluster *cluster);
+void cluster__setting_changed(struct cluster *cluster, struct bytes name);
 
 /* cluster_peers.c */
 /* Best effort: what is lost comes again, or is given up by who waits for it. */
@@ -345,6 +420,32 @@ void cluster__register_received(struct cluster *cluster, struct peer *peer,
 void cluster__register_answered(struct cluster *cluster);
 void cluster__look_at_disks(struct cluster *cluster);
 extern const struct quorum_ops cluster__quorum_ops;
+
+/* cluster_copy.c */
+enum kv_family cluster__copy_first_family(void);
+bool cluster__copy_holds_log(const struct cluster *cluster); /* nothing is given to the log now */
+void cluster__too_old(struct cluster *cluster, const struct peer *peer,
+                      const struct message_too_old *old);
+void cluster__copy_run(struct cluster *cluster, struct peer *peer, struct bytes body);
+void cluster__copy_lost(struct cluster *cluster, const struct peer *peer, uint64_t id);
+/* Bodies that no copy has asked for: records that name them are a long way off. */
+bool cluster__copy_refuses(struct cluster *cluster, struct data_id id);
+void cluster__copy_link_down(struct cluster *cluster, const struct peer *peer);
+void cluster__copy_tick(struct cluster *cluster);
+void cluster__copy_restore(struct cluster *cluster);
+bool cluster__copy_is_idle(const struct cluster *cluster);
+void cluster__copy_fini(struct cluster *cluster);
+
+/* cluster_copy_serve.c */
+void cluster__copy_asked(struct cluster *cluster, struct peer *peer, struct bytes body);
+void cluster__copy_state_told(struct peer *peer, const struct message_copy_state *state);
+void cluster__copy_serve_down(struct peer *peer);
+void cluster__copy_serve_tick(struct cluster *cluster);
+bool cluster__copy_serve_is_idle(const struct cluster *cluster);
+void cluster__copy_serve_fini(struct cluster *cluster);
+void cluster__hold_log(struct peer *peer, uint64_t psn);
+/* The log is kept behind this record; UINT64_MAX: for nobody. */
+uint64_t cluster__held_log(const struct cluster *cluster, uint64_t now_ns);
 
 /* cluster_body.c */
 void cluster__gateway_fini(struct cluster *cluster);

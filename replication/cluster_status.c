@@ -6,10 +6,14 @@
 
 /* What people and other threads are told: a copy that the loop refreshes. */
 
+#define COPY_FRESH_NS (3 * NS_PER_SECOND) /* who is being copied says so twice a second */
+
 static enum group_role role_of(const struct cluster *cluster)
 {
     if (cluster->is_stopped)
         return GROUP_STOPPED;
+    if (cluster->copy.is_on)
+        return GROUP_COPYING;
     if (!cluster->has_config)
         return GROUP_JOINING;
     switch (cluster->pg.role) {
@@ -98,6 +102,15 @@ static void describe_peer(struct cluster *cluster, unsigned index, struct group_
     text_of_address(&cluster->options.nodes[index], status->address, sizeof status->address);
     if (peer->link != NULL)
         describe_link(cluster, peer, status);
+    bool is_there = peer->is_up || status->is_self;
+    status->is_copied = is_there && peer->copy_told_ns != 0 && !peer->copy.is_over &&
+                        cluster->now_ns < peer->copy_told_ns + COPY_FRESH_NS;
+    if (status->is_copied) {
+        status->copied_rows = peer->copy.rows;
+        status->copied_rows_in_all = peer->copy.rows_in_all;
+        status->copied_bytes = peer->copy.bytes;
+        status->copied_bytes_in_all = peer->copy.bytes_in_all;
+    }
     if (peer->heard_ns != 0)
         status->heard_ns = cluster->now_ns - peer->heard_ns;
     if (status->is_self) {
@@ -136,6 +149,16 @@ static void say_full(struct cluster *cluster, char out[200])
         snprintf(out, 200, "takes no new objects: %s", err_trail_text(&trail, e));
 }
 
+static void say_copy(const struct copy_target *copy, char out[200])
+{
+    if (copy->bytes_in_all > 0)
+        snprintf(out, 200, "this node is filled by a copy: %llu of %llu bytes of data are here",
+                 (unsigned long long)copy->bytes, (unsigned long long)copy->bytes_in_all);
+    else
+        snprintf(out, 200, "this node is filled by a copy: %llu of about %llu rows are here",
+                 (unsigned long long)copy->rows, (unsigned long long)copy->rows_in_all);
+}
+
 /* What keeps this node from serving, in words. */
 static void say_why(struct cluster *cluster, char out[200])
 {
@@ -151,7 +174,9 @@ static void say_why(struct cluster *cluster, char out[200])
         buf_printf(&buf, "%snode %u (%s)", away++ > 0 ? ", " : "", peer->node, link.address_text);
     }
     missing[buf.size] = '\0';
-    if (!cluster->has_config && quorum_is_lost(&cluster->quorum))
+    if (cluster->copy.is_on)
+        say_copy(&cluster->copy, out);
+    else if (!cluster->has_config && quorum_is_lost(&cluster->quorum))
         snprintf(out, 200,
                  "the disks of most nodes are new, and what the group had agreed on may be lost "
                  "with the old ones: start those nodes with their old disks");

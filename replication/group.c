@@ -8,6 +8,7 @@
 #include "replication/group_priv.h"
 #include "replication/propose_wait.h"
 #include "replication/register.h"
+#include "storage/copy.h"
 
 struct group {
     struct cluster *cluster;          /* owned; NULL: a node alone, which is what the rest is for */
@@ -78,6 +79,10 @@ enum err group_open(const struct group_options *options, struct group **ret_grou
         *ret_group = TAKE(group);
         return ERR_OK;
     }
+    if (volume_copy_mark(group->volume).phase != COPY_NONE)
+        return err_say(trail, ERR_INVALID,
+                       "this volume is being filled by a copy from its cluster and is not whole: "
+                       "start it as the node it was, with [cluster] peers");
     enum err e = config_register_local_open(group->volume, group->stepped, &group->reg);
     if (e)
         return err_note(trail, e, "open the configuration register");
@@ -136,6 +141,8 @@ const char *group_role_name(enum group_role role)
     switch (role) {
     case GROUP_JOINING:
         return "joining";
+    case GROUP_COPYING:
+        return "copying";
     case GROUP_REPLICA:
         return "replica";
     case GROUP_OPENING:

@@ -31,6 +31,8 @@ struct group;
  * loop, which the group runs on a thread of its own until group_close().
  */
 #define GROUP_NODES_MAX PG_NODES_MAX
+/* 1.2 GB of rows or so: 70 minutes of 1,000 changes a second, 7 of 10,000. Who was away for longer is filled by a copy. */
+#define GROUP_LOG_RECORDS (4ull << 20)
 struct group_peer {
     uint32_t node; /* its number, > 0 */
     struct sockaddr_storage address;
@@ -48,6 +50,7 @@ struct group_peers_options {
     uint8_t cluster[16];  /* the cluster's id: nodes of another are turned away */
     uint8_t key[32];      /* known to all its nodes and to nobody else */
     uint32_t in_sync_min; /* copies without which nothing is acknowledged; 1..node_count */
+    uint64_t log_records;  /* kept behind what is applied, for who was away; 0: GROUP_LOG_RECORDS */
     uint64_t busy_poll_ns;
 };
 
@@ -73,6 +76,7 @@ uint64_t group_memory_bytes(unsigned peers);
 
 enum group_role {
     GROUP_JOINING,   /* no configuration is known yet: the register has no majority, or is empty */
+    GROUP_COPYING,   /* filled by a copy, for the log does not reach back to it; serves nothing */
     GROUP_REPLICA,   /* in sync or not */
     GROUP_OPENING,   /* primary of a term whose first record is not committed yet */
     GROUP_PRIMARY,
@@ -94,6 +98,10 @@ struct group_peer_status {
     uint64_t landed_bytes;        /* of bodies it has written, as it says */
     /* as the primary sees it; UINT64_MAX elsewhere */
     uint64_t acked_psn, lag_records, lag_ns;
+    /* is_copied: the log reaches it no more, and it is filled by a copy. As it says itself; in_all: about, 0: not known yet.
+     * Rows of the index come first, then bytes of data that it lacks. */
+    bool is_copied;
+    uint64_t copied_rows, copied_rows_in_all, copied_bytes, copied_bytes_in_all;
     uint64_t lag_bytes; /* of records and the data they bring; UINT64_MAX, too: more than can be told at once */
 };
 struct group_status {

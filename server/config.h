@@ -128,6 +128,9 @@ typedef bool config_switch;       /* yes or no */
       "How long the replication thread stays awake for the next event while they come so close\n"                        \
       "together: a peer's answer is there sooner than a sleeping processor. Without traffic it\n"                        \
       "sleeps at once. 0: always.")                                                                                      \
+    X("cluster", "log-records", cluster_log_records, number, "4194304", 1024, 1000000000, "",                            \
+      "Changes kept in the log behind those applied, about 300 bytes each: a node that was away for\n"                   \
+      "less catches up from them; one that was away for longer is filled by a copy of the index.")                       \
     X("memory", "arena", memory_arena, size, "auto", MIB(8), TIB(1), "auto",                                             \
       "Memory that object bytes pass through, registered with the kernel once.\n"                                        \
       "auto: a sixteenth of the RAM, from 64MiB to 1GiB.")                                                               \

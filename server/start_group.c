@@ -61,6 +61,7 @@ static struct group_peers_options peers_options(const struct node *node)
         .node_count = plan->count,
         .choice = (enum transport_choice)node->config.cluster_backend,
         .in_sync_min = plan->in_sync_min,
+        .log_records = node->config.cluster_log_records,
         .busy_poll_ns = node->config.cluster_busy_poll,
     };
     for (unsigned i = 0; i < plan->count; i++) {

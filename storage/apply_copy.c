@@ -243,7 +243,8 @@ static enum err put_mark(struct apply *apply, const struct copy_mark *mark)
     return kv_batch_put(apply->batch, KV_SYS, KEY_SYS_COPY, bytes_of(record, sizeof record));
 }
 
-static enum err begin(struct apply *apply, const struct copy_step *step, const struct log_range *log)
+static enum err begin(struct apply *apply, const struct copy_step *step,
+                      const struct log_range *log)
 {
     enum err e = put_mark(apply, &(struct copy_mark){.phase = COPY_ROWS});
     if (e == ERR_OK)

@@ -242,7 +242,8 @@ enum err copy__mark_get(struct bytes record, struct copy_mark *ret_mark)
     if ((uint8_t)record.data[0] > RECORD_VERSION)
         return ERR_FORMAT_NEWER;
     if (record.size != COPY_MARK_BYTES || get_le32(record.data + 2) != 0 ||
-        get_le16(record.data + 6) != 0 || (record.data[1] != COPY_ROWS && record.data[1] != COPY_DATA))
+        get_le16(record.data + 6) != 0 ||
+        (record.data[1] != COPY_ROWS && record.data[1] != COPY_DATA))
         return ERR_CORRUPT;
     *ret_mark = (struct copy_mark){.phase = (enum copy_phase)record.data[1],
                                    .psn = get_le64(record.data + 8),

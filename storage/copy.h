@@ -45,7 +45,8 @@ struct copy_run {
 };
 #define COPY_ROW_HEAD_BYTES 6u
 #define COPY_ROWS_BYTES_MAX KIB(256)
-/* Whether the run is one: keys of their family, in order and in its bounds, and records that decode. */
+/* Whether the run is one: keys of their family, in order and in its bounds, and records that
+ * decode. */
 enum err copy_run_judge(const struct copy_run *run) MUST_USE;
 
 /* ---- the source; B, any thread, one call at a time ---- */
@@ -70,7 +71,13 @@ struct copy_mark {
 };
 struct copy_mark volume_copy_mark(struct volume *volume); /* any thread */
 
-enum copy_step_kind { COPY_STEP_BEGIN, COPY_STEP_ROWS, COPY_STEP_NAMED, COPY_STEP_DATA, COPY_STEP_END };
+enum copy_step_kind {
+    COPY_STEP_BEGIN,
+    COPY_STEP_ROWS,
+    COPY_STEP_NAMED,
+    COPY_STEP_DATA,
+    COPY_STEP_END
+};
 
 #define COPY_STEP_MAGIC 0x636f7079u
 /* One at a time but for DATA; what is borrowed stays until done(). A step out of its turn is
@@ -91,7 +98,8 @@ struct copy_step {
     struct err_trail trail;
     bool has_more;          /* ROWS: much was to be deleted; give the same run again */
     uint32_t rows;          /* ROWS: of the run */
-    uint8_t *changed;       /* ROWS: settings that are other now: le16 size and name each; the owner frees */
+    uint8_t *changed;       /* ROWS: settings that are other now, le16 size and name each; the
+                               owner frees it */
     size_t changed_size;
     struct commit_item item; /* the committer's */
 };

@@ -17,7 +17,8 @@ struct copy_rows {
     uint8_t *data; /* borrowed: COPY_ROWS_BYTES_MAX */
     size_t size;
 };
-bool copy__row_put(struct copy_rows *rows, struct bytes key, struct bytes value); /* false: no room */
+/* False: no room. */
+bool copy__row_put(struct copy_rows *rows, struct bytes key, struct bytes value);
 
 struct copy_reader {
     struct bytes rest, key, value; /* borrowed */

@@ -47,7 +47,8 @@ static enum err find(const struct kv_ops *ops, struct kv_iter *iter, struct byte
     return ERR_OK;
 }
 
-static enum err find_number(const struct copy_source *source, struct bytes key, uint64_t *ret_number)
+static enum err find_number(const struct copy_source *source, struct bytes key,
+                            uint64_t *ret_number)
 {
     const struct kv_ops *ops = source->volume->kv->ops;
     struct kv_iter *iter;

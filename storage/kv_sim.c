@@ -326,10 +326,11 @@ static enum err sim_iter_open(struct kv *kv, const struct kv_iter_options *optio
         free(iter);
         return e;
     }
+    struct table **tables = options->snapshot != NULL ? options->snapshot->tables : sim->tables;
     *iter = (struct kv_iter){
         .magic = ITER_MAGIC,
         .sim = sim,
-        .table = (options->snapshot != NULL ? options->snapshot->tables : sim->tables)[options->family],
+        .table = tables[options->family],
         .lower = options->lower,
         .upper = options->upper,
         .at = SIZE_MAX,

@@ -51,6 +51,26 @@ static bool is_true(const json_t *object, const char *name)
     return json_is_true(json_object_get(object, name));
 }
 
+/* Of a node that is being filled by a copy: how far. */
+static bool copy_progress(const json_t *node, char out[80])
+{
+    const json_t *copy = json_object_get(node, "copy");
+    uint64_t bytes = json_number(copy, "bytes"), bytes_in_all = json_number(copy, "bytes_in_all");
+    char done[32], all[32];
+    if (!json_is_object(copy))
+        return false;
+    if (bytes_in_all > 0) {
+        human(bytes, done);
+        human(bytes_in_all, all);
+        snprintf(out, 80, "data %s of %s", done, all);
+    } else {
+        print_count(json_number(copy, "rows"), done);
+        print_count(json_number(copy, "rows_in_all"), all);
+        snprintf(out, 80, "rows %s of ~%s", done, all);
+    }
+    return true;
+}
+
 static void carrier_print(const char *backend, const char *device, char out[128])
 {
     if (backend[0] == '\0')
@@ -85,21 +105,24 @@ static void print_alone(void)
 
 static void print_peer_table(const json_t *peers)
 {
-    static const char *const columns[] = {"NODE",       "ADDRESS", "STATE",     ">SINCE",
-                                          "CARRIED BY", ">HEARD",  ">CONNECTS", "WHY DOWN"};
+    static const char *const columns[] = {
+        "NODE", "ADDRESS", "STATE", ">SINCE", "CARRIED BY", ">HEARD", ">CONNECTS",
+        "FILLED, OR WHY DOWN"};
     struct table *table = table_open(columns, COUNT_OF(columns));
     size_t i;
     json_t *peer;
     json_array_foreach((json_t *)peers, i, peer)
     {
-        char since[32], heard[32], carrier[128];
+        char since[32], heard[32], carrier[128], copy[80];
+        bool is_copied = copy_progress(peer, copy);
         ago(json_object_get(peer, "since_seconds"), since);
         ago(json_object_get(peer, "heard_seconds"), heard);
         carrier_print(json_text(peer, "backend"), json_text(peer, "device"), carrier);
         table_add(table, "%llu\t%s\t%s\t%s\t%s\t%s\t%llu\t%s",
                   (unsigned long long)json_number(peer, "node"), json_text(peer, "address"),
                   json_text(peer, "state"), since, carrier, heard,
-                  (unsigned long long)json_number(peer, "connects"), json_text(peer, "sentence"));
+                  (unsigned long long)json_number(peer, "connects"),
+                  is_copied ? copy : json_text(peer, "sentence"));
     }
     table_print(table);
 }
@@ -149,8 +172,10 @@ static void print_peers(const json_t *reply)
 
 /* ---- replication status ---- */
 
-static const char *copy_word(const json_t *node)
+static const char *copy_word(const json_t *node, char out[80])
 {
+    if (copy_progress(node, out))
+        return out;
     if (is_true(node, "in_sync"))
         return "in sync";
     return is_true(node, "armed") ? "joining" : "behind";
@@ -165,7 +190,7 @@ static void print_nodes(const json_t *nodes)
     json_t *node;
     json_array_foreach((json_t *)nodes, i, node)
     {
-        char acked[32], lag[32], lag_bytes[32] = "-", lag_time[32];
+        char acked[32], lag[32], lag_bytes[32] = "-", lag_time[32], copy[80];
         known(json_object_get(node, "acked_psn"), acked);
         known(json_object_get(node, "lag_records"), lag);
         ago(json_object_get(node, "lag_seconds"), lag_time);
@@ -174,7 +199,7 @@ static void print_nodes(const json_t *nodes)
         table_add(table, "%llu\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s",
                   (unsigned long long)json_number(node, "node"), json_text(node, "address"),
                   is_true(node, "primary") ? "primary" : "replica", json_text(node, "state"),
-                  copy_word(node), acked, lag, lag_bytes, lag_time);
+                  copy_word(node, copy), acked, lag, lag_bytes, lag_time);
     }
     table_print(table);
 }
@@ -320,10 +345,11 @@ const struct command cmd_replication = {
         "disk of every node in sync; a node that does not answer is taken out of that set, and\n"
         "comes back when it has caught up. The primary alone knows the others' lag: ask it.\n"
         "\n"
-        "  role         joining (no configuration known yet), replica, opening (a new primary, "
-        "not\n"
-        "               yet serving), primary, stopped\n"
-        "  copy         in sync; joining (caught up, about to be in sync); behind\n"
+        "  role         joining (no configuration known yet), copying (away for longer than the log\n"
+        "               reaches, or with an empty disk: filled by a copy), replica, opening (a new\n"
+        "               primary, not yet serving), primary, stopped\n"
+        "  copy         in sync; joining (caught up, about to be in sync); behind; rows, data: how\n"
+        "               much of the index, and then of the data, of a copy is there\n"
         "  acked        the last change on its disk;  lag: what it lacks, in changes, bytes and "
         "time\n"
         "\n"

@@ -51,10 +51,20 @@ static json_t *describe_lanes(const struct group_peer_status *peer)
     return lanes;
 }
 
+/* null: it is not being filled by a copy. */
+static json_t *describe_copy(const struct group_peer_status *peer)
+{
+    if (!peer->is_copied)
+        return json_null();
+    return json_pack("{s:o, s:o, s:o, s:o}", "rows", json_u64(peer->copied_rows), "rows_in_all",
+                     json_u64(peer->copied_rows_in_all), "bytes", json_u64(peer->copied_bytes),
+                     "bytes_in_all", json_u64(peer->copied_bytes_in_all));
+}
+
 static json_t *describe_node(const struct group_peer_status *peer)
 {
     return json_pack("{s:o, s:s, s:s, s:b, s:b, s:b, s:b, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, "
-                     "s:o, s:o, s:o, s:o, s:o}",
+                     "s:o, s:o, s:o, s:o, s:o, s:o}",
                      "node", json_u64(peer->node), "address", peer->address, "state",
                      peer->is_self ? "this node"
                      : peer->is_up ? "up"
@@ -67,7 +77,7 @@ static json_t *describe_node(const struct group_peer_status *peer)
                      describe_lanes(peer), "landed_bytes", json_u64(peer->landed_bytes),
                      "acked_psn", json_known(peer->acked_psn), "lag_records",
                      json_known(peer->lag_records), "lag_bytes", json_known(peer->lag_bytes),
-                     "lag_seconds", json_seconds(peer->lag_ns));
+                     "lag_seconds", json_seconds(peer->lag_ns), "copy", describe_copy(peer));
 }
 
 enum which_nodes { ALL_NODES, OTHER_NODES };

@@ -3,7 +3,7 @@
 
     tests/cluster/cluster_suite.py [--seed N] [--seconds N] [section...]
 
-Sections: basics, settings, strangers, faults, full_disk, broken_disk, corrupt; and by hand soak: faults drawn by the seed, on top of each other, for --rounds.
+Sections: basics, settings, strangers, faults, copied, full_disk, broken_disk, corrupt; and by hand soak: faults drawn by the seed, on top of each other, for --rounds.
 --seconds: load under each fault. The seed is printed and
 kept in tests/out/cluster-seed; the histories stand in tests/out/cluster-history-*.jsonl.
 """
@@ -391,6 +391,89 @@ def judge(history, name):
     check(not wrong, f"{name}: the history is linearizable, key by key: nothing acknowledged was lost or came back", "\n".join(map(str, wrong))[:3000])
 
 
+# ---- a node that the log cannot fill ----
+
+LOG_RECORDS = 1024
+
+
+def outgrow_log(cluster, nodes, stem):
+    """More changes than the log keeps: overwrites, deletions, a few large bodies; through several connections at once."""
+    def work(n):
+        client, bad = nodes[n % len(nodes)].client(timeout_s=60), []
+        for i in range((LOG_RECORDS + 256) // 8):
+            key = f"{stem}/{n}/{i % 40}"
+            answer = client.delete("copied", key) if i % 10 == 9 else client.put("copied", key, f"{stem} {n} {i}".encode() * (1 + i % 90))
+            bad += [] if answer.status in (200, 204) else [f"{key}: {answer}"]
+        for i in range(10):
+            body = random.Random(f"{OPTIONS.seed}/{stem}/{n}/{i}").randbytes(MIB + 4097 * i)
+            answer = client.put("copied", f"{stem}/{n}/large-{i}", body)
+            bad += [] if answer.status == 200 else [f"large {i}: {answer}"]
+        client.close()
+        return bad
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        bad = sum(pool.map(work, range(8)), [])
+    equal(bad[:5], [], f"{stem}: more changes than the log keeps, all of them acknowledged")
+
+
+def come_back(cluster, node, text):
+    took = cluster.wait_in_sync(None, 60)
+    check(took is not None, f"{text}: all in sync again", lambda: "\n".join(
+        f"node {one.number}: {one.readyz()} {json.dumps(one.replication())[:1500]}\n{one.log()[-2500:]}" for one in cluster))
+    check("this node is filled as of record" in node.log(), f"{text}: by a copy", lambda: node.log()[-2500:])
+    all_equal(cluster, "copied", text)
+
+
+def copied():
+    """The log keeps 1,024 changes, and node 3 is away for more; then its disk is replaced. It is filled by a copy, whoever is killed meanwhile."""
+    with Cluster("copied", config=f"log-records = {LOG_RECORDS}\n") as cluster:
+        cluster[1].client().make_bucket("copied")
+        code, text = cluster[1].cli("key", "create", "--name", "away", "--owner", "someone", "--json")
+        key = json.loads(text) if code == 0 else {}
+        creds = (key.get("access_key", ""), key.get("secret_key", ""))
+        client = cluster[3].client()
+        for size in SIZES:
+            client.put("copied", f"before/{size}", random.Random(size).randbytes(size))
+        client.request("POST", sigv4.key_path("copied", "upload"), [("uploads", "")])
+        check(cluster.wait_in_sync() is not None, "all in sync")
+        cluster[3].kill()
+        check(cluster.wait_in_sync(2, 30) is not None, "two go on")
+        two = [cluster[1], cluster[2]]
+        equal(two[0].cli("key", "rm", creds[0])[0], 0, "an access key goes while node 3 is away")
+        outgrow_log(cluster, two, "away")
+        first = cluster.primary().replication()["log"]["first"]
+        check(first > 100, "the log begins behind what node 3 has", first)
+        for node in two:                # what they have in memory would do for a while yet
+            node.terminate()
+        for node in two:
+            node.launch()
+        check(cluster.wait_in_sync(2, 30) is not None, "the two are restarted")
+        cluster[3].launch()
+        check(wait_until(lambda: "it is filled by a copy" in cluster[3].log(), 20, 0.005), "it is filled by a copy", lambda: cluster[3].log()[-2000:])
+        cluster.isolate(3)              # so that it stays in the middle of it
+        check(wait_until(lambda: cluster[3].replication().get("role") == "copying", 5, 0.01), "and says so", lambda: cluster[3].readyz())
+        code, text = cluster[3].cli("replication", "status")
+        check(code == 0 and ("rows" in text or "data" in text), "sluice replication status tells how far", text)
+        status, why = cluster[3].readyz()
+        check(status == 503 and "filled by a copy" in why, "/readyz is 503 meanwhile, and says why", (status, why))
+        equal(cluster[3].client(timeout_s=20).get("copied", "before/1").status, 503, "it serves nothing meanwhile")
+        cluster[3].kill()
+        cluster[3].launch()
+        check(wait_until(lambda: cluster[3].replication().get("role") == "copying", 20, 0.01), "killed in the middle, it knows that it is half a copy",
+              lambda: cluster[3].log()[-2000:])
+        primary = cluster.primary()
+        cluster.heal()
+        wait_until(lambda: "is there" in cluster[3].log()[-300:], 5, 0.005)
+        primary.kill()
+        primary.launch()
+        come_back(cluster, cluster[3], "kill -9 of both in the middle of a copy")
+        equal(sigv4.Client(cluster[3].s3, creds).request("GET", "/").status, 403, "the access key is gone at node 3, too")
+        cluster[3].kill()
+        shutil.rmtree(cluster[3].dir)
+        cluster[3].launch()
+        come_back(cluster, cluster[3], "an emptied disk")
+        equal(cluster[3].client().put("copied", "after", b"x").status, 200, "and it takes changes")
+
+
 # ---- disks ----
 
 @contextlib.contextmanager
@@ -519,7 +602,7 @@ def corrupt(cluster):
 
 
 def main():
-    wanted = OPTIONS.sections or ["basics", "settings", "strangers", "faults", "corrupt", "full_disk", "broken_disk"]
+    wanted = OPTIONS.sections or ["basics", "settings", "strangers", "faults", "corrupt", "copied", "full_disk", "broken_disk"]
     note(f"seed {OPTIONS.seed}; again with: tests/cluster/cluster_suite.py --seed {OPTIONS.seed}")
     os.makedirs(OUT, exist_ok=True)
     with open(os.path.join(OUT, "cluster-seed"), "w", encoding="ascii") as file:
@@ -534,8 +617,8 @@ def main():
                         cluster[1].client().make_bucket("basics")               # whatever was asked for by hand
                     globals()[name](cluster)
                 note(f"{name}: {time.monotonic() - began:.0f} s")
-    for name in ("full_disk", "broken_disk"):
-        if name in wanted and os.getuid() != 0:
+    for name in ("copied", "full_disk", "broken_disk"):
+        if name in wanted and name != "copied" and os.getuid() != 0:
             skip(name, "mounting a small disk needs root")
         elif name in wanted:
             with guarded(name):

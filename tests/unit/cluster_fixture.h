@@ -72,6 +72,7 @@ struct cluster_node {
 struct cluster_fixture {
     char dir[64];
     uint32_t in_sync_min;
+    uint64_t log_records; /* 0: as usual */
     struct cluster_node nodes[NODES];
     struct group_peer peers[NODES];
 };
@@ -116,6 +117,7 @@ static inline enum err fixture_try_open_node(struct cluster_fixture *f, unsigned
         .cluster = "test-cluster-id",
         .key = "a key that all of them know....",
         .in_sync_min = f->in_sync_min,
+        .log_records = f->log_records,
     };
     memcpy(peers.nodes, f->peers, sizeof f->peers);
     e = group_open(
@@ -220,13 +222,14 @@ static inline void fixture_replace_disk(struct cluster_fixture *f, unsigned inde
     fixture_format_node(f, index);
 }
 
-/* `in_sync_min` copies without which nothing is acknowledged. */
-static inline int fixture_setup_with(void **state, uint32_t in_sync_min)
+/* `in_sync_min` copies without which nothing is acknowledged; `log_records`: 0, as usual. */
+static inline int fixture_setup_as(void **state, uint32_t in_sync_min, uint64_t log_records)
 {
     struct cluster_fixture *f = calloc(1, sizeof *f);
     assert_non_null(f);
     *state = f;
     f->in_sync_min = in_sync_min;
+    f->log_records = log_records;
     snprintf(f->dir, sizeof f->dir, "/var/tmp/sluice-cluster-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     int sockets[NODES]; /* held until all are chosen, so that they differ */
@@ -254,7 +257,7 @@ static inline int fixture_setup_with(void **state, uint32_t in_sync_min)
 
 static inline int fixture_setup(void **state)
 {
-    return fixture_setup_with(state, 2);
+    return fixture_setup_as(state, 2, 0);
 }
 
 static inline int fixture_teardown(void **state)

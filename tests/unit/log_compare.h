@@ -104,7 +104,8 @@ static inline uint64_t hash_references(struct fixture *f, struct bytes key, stru
     return xxh3_64(line, sizeof line);
 }
 
-static inline uint64_t hash_family(struct fixture *f, enum kv_family family, hash_fn *each, bool with_keys)
+static inline uint64_t hash_family(struct fixture *f, enum kv_family family, hash_fn *each,
+                                   bool with_keys)
 {
     struct kv_iter *iter;
     const struct kv_ops *ops = f->kv->ops;

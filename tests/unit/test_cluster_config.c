@@ -109,6 +109,7 @@ static void each_mistake_has_its_sentence(void **state)
         {{"node=1"}, "node is set and [cluster] peers is not"},
         {{"name=lab"}, "name is set and [cluster] peers is not"},
         {{"in-sync-min=2"}, "in-sync-min is set and [cluster] peers is not"},
+        {{"log-records=5000"}, "log-records is set and [cluster] peers is not"},
         {{THREE}, "[cluster] name is not"},
         {{THREE, "name=a b"}, "'a b' is not 1 to 63 letters"},
         {{THREE, "name=lab"}, "sluice cluster key FILE"},

@@ -120,13 +120,13 @@ static void no_faults(void)
 static int setup(void **state)
 {
     no_faults();
-    return fixture_setup_with(state, 2);
+    return fixture_setup_as(state, 2, 0);
 }
 
 static int setup_one_suffices(void **state)
 {
     no_faults();
-    return fixture_setup_with(state, 1);
+    return fixture_setup_as(state, 1, 0);
 }
 
 static void expect_stored(struct cluster_fixture *f, unsigned through, struct bucket_id bucket,
