@@ -33,7 +33,7 @@ enum err commit_init(struct volume *volume)
 void commit_fini(struct commit *commit)
 {
     CHECK(atomic_load(&commit->queue) == NULL);
-    CHECK(commit->first == NULL);
+    CHECK(commit__next_line(commit)->first == NULL);
     kv_batch_close(commit->batch);
     effects_fini(&commit->effects);
     free(commit->limbo.items);
@@ -135,39 +135,19 @@ void volume_log_trim(struct volume *volume, uint64_t below_psn)
 }
 
 /* Whether it only applies what the log holds: its batch needs no sync. */
-bool commit__is_replay(const struct commit_item *item)
+static bool is_replay(const struct commit_item *item)
 {
     return item->kind == COMMIT_MUTATION && CONTAINER_OF(item, struct mutation, item)->is_logged;
 }
 
-/*
- * What only applies goes first, in an order of its own: it is written without a sync, so it is answered before the batch behind it waits for
- * the disk. The two kinds do not depend on each other: a record is applied only after its row is durable, and rows that are cut are not applied.
- */
-static void put_in_line(struct commit *commit, struct commit_item *oldest)
+static void push(struct commit_line *line, struct commit_item *item)
 {
-    struct commit_item **replays = &commit->first, **rest;
-    while (*replays != NULL && commit__is_replay(*replays))
-        replays = &(*replays)->next;
-    rest = *replays != NULL ? &commit->last->next : replays;
-    struct commit_item *behind = NULL, **end_of_behind = &behind; /* the new ones that wait for a sync */
-    for (struct commit_item *item = oldest, *next; item != NULL; item = next) {
-        next = item->next;
-        item->next = NULL;
-        if (!commit__is_replay(item)) {
-            *end_of_behind = item;
-            end_of_behind = &item->next;
-            continue;
-        }
-        item->next = *replays;
-        *replays = item;
-        if (rest == replays)
-            rest = &item->next;
-        replays = &item->next;
-    }
-    *rest = behind;
-    for (struct commit_item *item = commit->first; item != NULL; item = item->next)
-        commit->last = item;
+    item->next = NULL;
+    if (line->first == NULL)
+        line->first = item;
+    else
+        line->last->next = item;
+    line->last = item;
 }
 
 void commit__take_queue(struct commit *commit)
@@ -181,15 +161,29 @@ void commit__take_queue(struct commit *commit)
         oldest = newest;
         newest = next;
     }
-    put_in_line(commit, oldest);
+    while (oldest != NULL) {
+        struct commit_item *next = oldest->next;
+        push(is_replay(oldest) ? &commit->replays : &commit->own, oldest);
+        oldest = next;
+    }
 }
 
-struct commit_item *commit__pop(struct commit *commit)
+/*
+ * What only applies goes first: it is written without a sync, so it is answered before the batch
+ * behind it waits for the disk. The two lines do not depend on each other: a record is applied only
+ * after its row is durable, and rows that are cut are not applied.
+ */
+struct commit_line *commit__next_line(struct commit *commit)
 {
-    struct commit_item *item = commit->first;
-    commit->first = item->next;
-    if (commit->first == NULL)
-        commit->last = NULL;
+    return commit->replays.first != NULL ? &commit->replays : &commit->own;
+}
+
+struct commit_item *commit__pop(struct commit_line *line)
+{
+    struct commit_item *item = line->first;
+    line->first = item->next;
+    if (line->first == NULL)
+        line->last = NULL;
     item->next = NULL;
     return item;
 }
@@ -235,7 +229,7 @@ void commit_stop(struct volume *volume)
 void commit_drain(struct volume *volume)
 {
     struct commit *commit = &volume->commit;
-    while (atomic_load(&commit->queue) != NULL || commit->first != NULL)
+    while (atomic_load(&commit->queue) != NULL || commit__next_line(commit)->first != NULL)
         (void)commit_step(volume);
     bool is_unsynced = atomic_load(&commit->seq) != atomic_load(&commit->synced_seq);
     bool will_be = volume->has_log && commit__has_work(volume); /* without anybody who waits */

@@ -1,6 +1,7 @@
 /*
  * The committer: the one thread that changes the index. Mutations are queued by any thread and
- * answered in the order they were queued.
+ * answered in the order they were queued; those of the log stand in a line of their own and go
+ * first.
  *
  *     take what is queued -> fdatasync each segment its bodies were written to
  *     -> apply each to one batch -> one synced write of the index
@@ -34,6 +35,11 @@ struct volume;
 
 enum commit_kind { COMMIT_MUTATION, COMMIT_LOG_APPEND, COMMIT_LOG_SAVE, COMMIT_COPY };
 
+/* What was taken from the queue, oldest first. */
+struct commit_line {
+    struct commit_item *first, *last; /* NULL: nothing waits */
+};
+
 struct segment_change {
     uint32_t number;
     bool is_new; /* else: to be forgotten */
@@ -58,7 +64,8 @@ struct commit {
     struct copy_mark copy_shown; /* the same */
 
     /* the committer's own */
-    struct commit_item *first, *last; /* taken from the queue */
+    struct commit_line replays;    /* of the log: these go first, without a sync */
+    struct commit_line own;        /* all others */
     struct kv_batch *batch;        /* owned */
     struct effects effects;
     struct apply apply;

@@ -64,11 +64,8 @@ static enum err sync_segment(struct volume *volume, struct segment *segment,
 static enum err sync_bodies(struct volume *volume, struct err_trail *trail)
 {
     uint32_t count = 0;
-    bool is_replay =
-        volume->commit.first != NULL && commit__is_replay(volume->commit.first);
-    for (struct commit_item *item = volume->commit.first;
-         item != NULL && count < COMMIT_MUTATIONS_MAX && commit__is_replay(item) == is_replay;
-         item = item->next, count++) {
+    for (struct commit_item *item = commit__next_line(&volume->commit)->first;
+         item != NULL && count < COMMIT_MUTATIONS_MAX; item = item->next, count++) {
         commit__judge(volume, item);
         const struct body *body = commit__body(item);
         if (item->err || body == NULL)
@@ -86,18 +83,22 @@ static enum err sync_bodies(struct volume *volume, struct err_trail *trail)
     return ERR_OK;
 }
 
+static void join(struct commit_round *round, struct commit_item *item)
+{
+    *round->end = item;
+    round->end = &item->next;
+    round->count++;
+}
+
 static void gather(struct volume *volume, struct commit_round *round)
 {
     struct commit *commit = &volume->commit;
-    bool is_replay = commit->first != NULL && commit__is_replay(commit->first);
-    while (commit->first != NULL && commit__is_replay(commit->first) == is_replay &&
-           round->count < COMMIT_MUTATIONS_MAX &&
+    struct commit_line *line = commit__next_line(commit);
+    while (line->first != NULL && round->count < COMMIT_MUTATIONS_MAX &&
            kv_batch_size_bytes(commit->batch) < COMMIT_BATCH_BYTES_MAX) {
-        struct commit_item *item = commit__pop(commit);
+        struct commit_item *item = commit__pop(line);
         commit__apply(volume, round, item);
-        *round->end = item;
-        round->end = &item->next;
-        round->count++;
+        join(round, item);
     }
 }
 
@@ -342,12 +343,9 @@ static void refuse_all(struct volume *volume, struct commit_round *round, enum e
 
 static void take_all(struct commit *commit, struct commit_round *round)
 {
-    while (commit->first != NULL) {
-        struct commit_item *item = commit__pop(commit);
-        *round->end = item;
-        round->end = &item->next;
-        round->count++;
-    }
+    struct commit_line *line;
+    while ((line = commit__next_line(commit))->first != NULL)
+        join(round, commit__pop(line));
 }
 
 /* The volume has failed: whatever is queued is answered so. */
@@ -385,7 +383,7 @@ static void write_failed(struct volume *volume, struct commit_round *round, enum
 bool commit__has_work(struct volume *volume)
 {
     struct commit *commit = &volume->commit;
-    if (commit->first != NULL || atomic_load(&commit->probe_wanted))
+    if (commit__next_line(commit)->first != NULL || atomic_load(&commit->probe_wanted))
         return true;
     if (commit->is_blocked || volume->is_damaged || volume->read_only)
         return false;
@@ -462,7 +460,7 @@ bool commit_step(struct volume *volume)
     commit__take_queue(commit);
     struct commit_round round = {.end = &round.first};
     if (volume__state(volume) == VOLUME_FAILED) {
-        bool had = commit->first != NULL;
+        bool had = commit__next_line(commit)->first != NULL;
         refuse_failed(volume, &round);
         return had;
     }

@@ -31,9 +31,10 @@ struct commit_round {
 };
 
 /* ---- commit.c ---- */
-bool commit__is_replay(const struct commit_item *item);
 void commit__take_queue(struct commit *commit);
-struct commit_item *commit__pop(struct commit *commit); /* there is one */
+/* The line the next batch is taken from. Empty: nothing waits. */
+struct commit_line *commit__next_line(struct commit *commit);
+struct commit_item *commit__pop(struct commit_line *line); /* there is one */
 
 /* ---- commit_item.c ---- */
 struct err_trail *commit__trail(struct commit_item *item);
