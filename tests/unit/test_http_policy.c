@@ -48,94 +48,95 @@ static void policies_are_read_and_written_the_same(void **state)
 
 #define IN_FILE .size = 100000, .has_fd = true, .has_ring_splice = true
 
+static const struct {
+    struct path_facts facts;
+    struct path_policy policy;
+    const struct path *expected; /* NULL: refused */
+    enum path_obstacle obstacle;
+} wishes[] = {
+    /* wanted: had where possible, otherwise what auto takes, and the reason */
+    {{IN_FILE}, {.path = PATH_SENDFILE}, &path_sendfile, OBSTACLE_NONE},
+    {{IN_FILE}, {.path = PATH_SPLICE}, &path_splice, OBSTACLE_NONE},
+    {{IN_FILE}, {.path = PATH_RING_SPLICE}, &path_ring_splice, OBSTACLE_NONE},
+    {{IN_FILE}, {.path = PATH_MMAP}, &path_mmap, OBSTACLE_NONE},
+    {{IN_FILE}, {.path = PATH_COPY}, &path_copy, OBSTACLE_NONE},
+    {{IN_FILE, .is_hot = true}, {.path = PATH_DIRECT}, &path_direct, OBSTACLE_NONE},
+    {{IN_FILE}, {.path = PATH_INLINE}, &path_direct, OBSTACLE_IN_FILE},
+    {{.size = 100000, .has_fd = true},
+     {.path = PATH_RING_SPLICE},
+     &path_direct,
+     OBSTACLE_NO_SPLICE},
+    {{.size = 100000}, {.path = PATH_SENDFILE}, &path_direct, OBSTACLE_NO_FILE},
+    {{.size = 100000}, {.path = PATH_MMAP}, &path_direct, OBSTACLE_NO_FILE},
+    {{.size = 100000}, {.path = PATH_COPY}, &path_copy, OBSTACLE_NONE},
+    {{.size = 100, .is_inline = true}, {.path = PATH_DIRECT}, &path_inline, OBSTACLE_INLINE},
+    {{IN_FILE, .is_hot = true, .tls = PATH_TLS_USER},
+     {.path = PATH_SENDFILE},
+     &path_copy,
+     OBSTACLE_TLS},
+    {{IN_FILE, .tls = PATH_TLS_USER}, {.path = PATH_SPLICE}, &path_direct, OBSTACLE_TLS},
+    {{IN_FILE, .tls = PATH_TLS_USER}, {.path = PATH_MMAP}, &path_mmap, OBSTACLE_NONE},
+    {{IN_FILE, .tls = PATH_TLS_KERNEL}, {.path = PATH_SPLICE}, &path_splice, OBSTACLE_NONE},
+    {{.size = 0}, {.path = PATH_SENDFILE}, &path_inline, OBSTACLE_NONE},
+    /* required: had, or refused with the reason */
+    {{IN_FILE}, {.require = PATH_SENDFILE}, &path_sendfile, OBSTACLE_NONE},
+    {{IN_FILE}, {.path = PATH_DIRECT, .require = PATH_MMAP}, &path_mmap, OBSTACLE_NONE},
+    {{IN_FILE}, {.require = PATH_INLINE}, NULL, OBSTACLE_IN_FILE},
+    {{.size = 100, .is_inline = true}, {.require = PATH_INLINE}, &path_inline, OBSTACLE_NONE},
+    {{.size = 100, .is_inline = true}, {.require = PATH_SENDFILE}, NULL, OBSTACLE_INLINE},
+    {{.size = 100000}, {.require = PATH_SPLICE}, NULL, OBSTACLE_NO_FILE},
+    {{IN_FILE, .tls = PATH_TLS_USER}, {.require = PATH_SENDFILE}, NULL, OBSTACLE_TLS},
+    {{IN_FILE, .has_inline_tail = true},
+     {.require = PATH_SENDFILE},
+     NULL,
+     OBSTACLE_INLINE_TAIL},
+    {{IN_FILE, .has_inline_tail = true},
+     {.path = PATH_SENDFILE},
+     &path_sendfile,
+     OBSTACLE_NONE},
+    {{.size = 0}, {.require = PATH_SPLICE}, &path_inline, OBSTACLE_NONE},
+    /* zerocopy: any that copies nothing, and what is cold is brought in for it */
+    {{IN_FILE}, {.require = PATH_ZEROCOPY}, &path_sendfile, OBSTACLE_NONE},
+    {{IN_FILE, .is_resident = true}, {.require = PATH_ZEROCOPY}, &path_sendfile, OBSTACLE_NONE},
+    {{.size = MIB(1), .has_fd = true}, {.require = PATH_ZEROCOPY}, &path_splice, OBSTACLE_NONE},
+    {{IN_FILE}, {.path = PATH_MMAP, .require = PATH_ZEROCOPY}, &path_sendfile, OBSTACLE_NONE},
+    {{IN_FILE},
+     {.path = PATH_RING_SPLICE, .require = PATH_ZEROCOPY},
+     &path_ring_splice,
+     OBSTACLE_NONE},
+    {{IN_FILE, .sends_zero_copy = true},
+     {.path = PATH_DIRECT, .require = PATH_ZEROCOPY},
+     &path_direct,
+     OBSTACLE_NONE},
+    {{.size = 100, .is_inline = true}, {.require = PATH_ZEROCOPY}, NULL, OBSTACLE_INLINE},
+    {{IN_FILE, .has_inline_tail = true},
+     {.require = PATH_ZEROCOPY},
+     NULL,
+     OBSTACLE_INLINE_TAIL},
+    {{.size = 100000}, {.require = PATH_ZEROCOPY}, NULL, OBSTACLE_NO_FILE},
+    {{.size = 100000, .sends_zero_copy = true},
+     {.require = PATH_ZEROCOPY},
+     &path_direct,
+     OBSTACLE_NONE},
+    {{IN_FILE, .tls = PATH_TLS_USER}, {.require = PATH_ZEROCOPY}, NULL, OBSTACLE_TLS},
+    {{IN_FILE, .tls = PATH_TLS_KERNEL, .tls_takes_memory = true},
+     {.path = PATH_MMAP, .require = PATH_ZEROCOPY},
+     &path_mmap,
+     OBSTACLE_NONE},
+};
+
 static void wishes_are_held_against_the_facts(void **state)
 {
-    static const struct {
-        struct path_facts facts;
-        struct path_policy policy;
-        const struct path *expected; /* NULL: refused */
-        enum path_obstacle obstacle;
-    } rows[] = {
-        /* wanted: had where possible, otherwise what auto takes, and the reason */
-        {{IN_FILE}, {.path = PATH_SENDFILE}, &path_sendfile, OBSTACLE_NONE},
-        {{IN_FILE}, {.path = PATH_SPLICE}, &path_splice, OBSTACLE_NONE},
-        {{IN_FILE}, {.path = PATH_RING_SPLICE}, &path_ring_splice, OBSTACLE_NONE},
-        {{IN_FILE}, {.path = PATH_MMAP}, &path_mmap, OBSTACLE_NONE},
-        {{IN_FILE}, {.path = PATH_COPY}, &path_copy, OBSTACLE_NONE},
-        {{IN_FILE, .is_hot = true}, {.path = PATH_DIRECT}, &path_direct, OBSTACLE_NONE},
-        {{IN_FILE}, {.path = PATH_INLINE}, &path_direct, OBSTACLE_IN_FILE},
-        {{.size = 100000, .has_fd = true},
-         {.path = PATH_RING_SPLICE},
-         &path_direct,
-         OBSTACLE_NO_SPLICE},
-        {{.size = 100000}, {.path = PATH_SENDFILE}, &path_direct, OBSTACLE_NO_FILE},
-        {{.size = 100000}, {.path = PATH_MMAP}, &path_direct, OBSTACLE_NO_FILE},
-        {{.size = 100000}, {.path = PATH_COPY}, &path_copy, OBSTACLE_NONE},
-        {{.size = 100, .is_inline = true}, {.path = PATH_DIRECT}, &path_inline, OBSTACLE_INLINE},
-        {{IN_FILE, .is_hot = true, .tls = PATH_TLS_USER},
-         {.path = PATH_SENDFILE},
-         &path_copy,
-         OBSTACLE_TLS},
-        {{IN_FILE, .tls = PATH_TLS_USER}, {.path = PATH_SPLICE}, &path_direct, OBSTACLE_TLS},
-        {{IN_FILE, .tls = PATH_TLS_USER}, {.path = PATH_MMAP}, &path_mmap, OBSTACLE_NONE},
-        {{IN_FILE, .tls = PATH_TLS_KERNEL}, {.path = PATH_SPLICE}, &path_splice, OBSTACLE_NONE},
-        {{.size = 0}, {.path = PATH_SENDFILE}, &path_inline, OBSTACLE_NONE},
-        /* required: had, or refused with the reason */
-        {{IN_FILE}, {.require = PATH_SENDFILE}, &path_sendfile, OBSTACLE_NONE},
-        {{IN_FILE}, {.path = PATH_DIRECT, .require = PATH_MMAP}, &path_mmap, OBSTACLE_NONE},
-        {{IN_FILE}, {.require = PATH_INLINE}, NULL, OBSTACLE_IN_FILE},
-        {{.size = 100, .is_inline = true}, {.require = PATH_INLINE}, &path_inline, OBSTACLE_NONE},
-        {{.size = 100, .is_inline = true}, {.require = PATH_SENDFILE}, NULL, OBSTACLE_INLINE},
-        {{.size = 100000}, {.require = PATH_SPLICE}, NULL, OBSTACLE_NO_FILE},
-        {{IN_FILE, .tls = PATH_TLS_USER}, {.require = PATH_SENDFILE}, NULL, OBSTACLE_TLS},
-        {{IN_FILE, .has_inline_tail = true},
-         {.require = PATH_SENDFILE},
-         NULL,
-         OBSTACLE_INLINE_TAIL},
-        {{IN_FILE, .has_inline_tail = true},
-         {.path = PATH_SENDFILE},
-         &path_sendfile,
-         OBSTACLE_NONE},
-        {{.size = 0}, {.require = PATH_SPLICE}, &path_inline, OBSTACLE_NONE},
-        /* zerocopy: any that copies nothing, and what is cold is brought in for it */
-        {{IN_FILE}, {.require = PATH_ZEROCOPY}, &path_sendfile, OBSTACLE_NONE},
-        {{IN_FILE, .is_resident = true}, {.require = PATH_ZEROCOPY}, &path_sendfile, OBSTACLE_NONE},
-        {{.size = MIB(1), .has_fd = true}, {.require = PATH_ZEROCOPY}, &path_splice, OBSTACLE_NONE},
-        {{IN_FILE}, {.path = PATH_MMAP, .require = PATH_ZEROCOPY}, &path_sendfile, OBSTACLE_NONE},
-        {{IN_FILE},
-         {.path = PATH_RING_SPLICE, .require = PATH_ZEROCOPY},
-         &path_ring_splice,
-         OBSTACLE_NONE},
-        {{IN_FILE, .sends_zero_copy = true},
-         {.path = PATH_DIRECT, .require = PATH_ZEROCOPY},
-         &path_direct,
-         OBSTACLE_NONE},
-        {{.size = 100, .is_inline = true}, {.require = PATH_ZEROCOPY}, NULL, OBSTACLE_INLINE},
-        {{IN_FILE, .has_inline_tail = true},
-         {.require = PATH_ZEROCOPY},
-         NULL,
-         OBSTACLE_INLINE_TAIL},
-        {{.size = 100000}, {.require = PATH_ZEROCOPY}, NULL, OBSTACLE_NO_FILE},
-        {{.size = 100000, .sends_zero_copy = true},
-         {.require = PATH_ZEROCOPY},
-         &path_direct,
-         OBSTACLE_NONE},
-        {{IN_FILE, .tls = PATH_TLS_USER}, {.require = PATH_ZEROCOPY}, NULL, OBSTACLE_TLS},
-        {{IN_FILE, .tls = PATH_TLS_KERNEL, .tls_takes_memory = true},
-         {.path = PATH_MMAP, .require = PATH_ZEROCOPY},
-         &path_mmap,
-         OBSTACLE_NONE},
-    };
-    for (size_t i = 0; i < COUNT_OF(rows); i++) {
-        struct path_choice choice = path_resolve(&rows[i].facts, &rows[i].policy);
+    for (size_t i = 0; i < COUNT_OF(wishes); i++) {
+        struct path_choice choice = path_resolve(&wishes[i].facts, &wishes[i].policy);
         struct text_buf why = {0};
-        if (choice.path != rows[i].expected || choice.obstacle != rows[i].obstacle)
+        if (choice.path != wishes[i].expected || choice.obstacle != wishes[i].obstacle)
             print_error("row %zu: %s, obstacle %u\n", i, choice.path ? choice.path->name : "none",
                         choice.obstacle);
-        assert_ptr_equal(choice.path, rows[i].expected);
-        assert_int_equal(choice.obstacle, rows[i].obstacle);
-        path_explain(&rows[i].facts, &rows[i].policy, &why);
-        assert_non_null(strstr(why.data, path_choose(&rows[i].facts)->name));
+        assert_ptr_equal(choice.path, wishes[i].expected);
+        assert_int_equal(choice.obstacle, wishes[i].obstacle);
+        path_explain(&wishes[i].facts, &wishes[i].policy, &why);
+        assert_non_null(strstr(why.data, path_choose(&wishes[i].facts)->name));
         assert_int_equal(strstr(why.data, "refused") != NULL, choice.path == NULL);
         if (choice.obstacle != OBSTACLE_NONE)
             assert_non_null(strstr(why.data, path_obstacle_text(choice.obstacle)));
