@@ -15,8 +15,7 @@
  * memtables and writers. What S3 requests need besides their connections (XML, listings) comes out
  * of the service's blocks.
  */
-#define PROCESS_BYTES        MIB(96)
-#define SERVICE_BLOCKS_BYTES MIB(16) /* a worker: 1,024 blocks of 16 KiB */
+#define PROCESS_BYTES MIB(96)
 
 static void put_size(struct text_buf *out, uint64_t bytes)
 {
@@ -51,7 +50,7 @@ static void memory_rows(const struct node *node, struct memory_row rows[MEMORY_R
     rows[1] = (struct memory_row){"index cache", node->config.memory_index_cache};
     rows[2] = (struct memory_row){"object cache", node->config.memory_object_cache};
     rows[3] = (struct memory_row){"connections", http_memory_bytes(&node->http_limits)};
-    rows[4] = (struct memory_row){"requests", node->worker_count * SERVICE_BLOCKS_BYTES};
+    rows[4] = (struct memory_row){"requests", s3_memory_bytes(node->worker_count, 0)};
     rows[5] = (struct memory_row){"process", PROCESS_BYTES};
     rows[6] = (struct memory_row){"replication", group_memory_bytes(node_peers(node))};
     rows[7] = (struct memory_row){

@@ -309,6 +309,17 @@ static enum err service_gzip_buckets(struct s3_service *service,
     return ERR_OK;
 }
 
+static uint32_t blocks_of(uint32_t blocks_max)
+{
+    return blocks_max ? blocks_max : BLOCKS_MAX_DEFAULT;
+}
+
+uint64_t s3_memory_bytes(unsigned worker_count, uint32_t blocks_max)
+{
+    return worker_count *
+           (sizeof(struct s3_worker) + (uint64_t)blocks_of(blocks_max) * sizeof(struct s3_block));
+}
+
 static enum err service_workers(struct s3_service *service, unsigned count, uint32_t blocks_max)
 {
     for (unsigned i = 0; i < count; i++) {
@@ -352,8 +363,7 @@ enum err s3_service_open(const struct s3_service_options *options, struct s3_ser
     if (!e)
         e = service_gzip_buckets(service, options, trail);
     if (!e)
-        e = service_workers(service, options->worker_count,
-                            options->blocks_max ? options->blocks_max : BLOCKS_MAX_DEFAULT);
+        e = service_workers(service, options->worker_count, blocks_of(options->blocks_max));
     if (e)
         return e;
     tally_register();

@@ -51,6 +51,9 @@ enum err s3_service_open(const struct s3_service_options *options, struct s3_ser
                          struct err_trail *trail) MUST_USE;
 void s3_service_close(struct s3_service *service); /* after the server; NULL does nothing */
 CLEANUP_DEFINE(s3_service_close, struct s3_service *)
+/* What its workers may come to take: blocks, and what they remember of signatures. For the memory
+ * budget. blocks_max as in the options. */
+uint64_t s3_memory_bytes(unsigned worker_count, uint32_t blocks_max);
 /* For http_server_options; valid until s3_service_close(). */
 struct http_service *s3_service_http(struct s3_service *service);
 

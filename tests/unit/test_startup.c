@@ -2,6 +2,8 @@
  * Starting: the table of steps, the small files of a node, and a whole node started in this
  * process, more than once.
  */
+#include <ctype.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -300,6 +302,53 @@ static void a_first_start_makes_everything_and_a_second_finds_it(void **state)
     drain_and_stop(f);
 }
 
+/* "1.2 GiB" in the text, which moves behind it; 0: there is none. */
+static double take_size(const char **text)
+{
+    static const char *const units[] = {" B", " KiB", " MiB", " GiB"};
+    for (; **text != '\0'; (*text)++) {
+        if (!isdigit((unsigned char)**text))
+            continue;
+        char *end;
+        double value = strtod(*text, &end), factor = 1;
+        for (size_t i = 0; i < COUNT_OF(units); i++, factor *= 1024)
+            if (strncmp(end, units[i], strlen(units[i])) == 0) {
+                *text = end + strlen(units[i]);
+                return value * factor;
+            }
+        *text = end - 1; /* another number */
+    }
+    return 0;
+}
+
+static void the_banner_promises_the_sum_of_all_that_may_be_taken(void **state)
+{
+    struct fixture *f = *state;
+    struct text_buf banner = {0};
+    configure(f);
+    f->node->config.memory_object_cache = MIB(200);
+    start(f);
+    banner_print(f->node, &banner);
+    const char *text = strstr(banner.data, "\n  memory ");
+    char *end = strstr(banner.data, "\n  I/O ");
+    assert_true(text != NULL && end > text);
+    *end = '\0';
+    assert_non_null(strstr(text, "object cache 200 MiB"));
+    double total = take_size(&text), sum = 0, one;
+    while ((one = take_size(&text)) > 0)
+        sum += one;
+    assert_true(fabs(sum - total) <= total / 100); /* each is rounded for people */
+    assert_true(fabs((double)node_memory_bytes(f->node) - total) <= total / 100);
+    text_free(&banner);
+    drain_and_stop(f);
+
+    /* A worker's requests: 1,024 blocks of 16 KiB, 256 presigned URLs of 1 KiB and 128 keys of some
+     * hundred bytes. */
+    assert_int_equal(s3_memory_bytes(3, 0), 3 * s3_memory_bytes(1, 0));
+    assert_in_range(s3_memory_bytes(1, 0), MIB(16) + 256 * 1014 + 128 * 400,
+                    MIB(16) + 256 * 1024 + 128 * 512);
+}
+
 static void a_given_key_counts_at_the_first_start_and_is_not_written_down(void **state)
 {
     struct fixture *f = *state;
@@ -401,6 +450,7 @@ int main(void)
         TEST(the_arena_fits_the_machine),
         TEST(the_configuration_agrees_with_the_engine),
         TEST(a_first_start_makes_everything_and_a_second_finds_it),
+        TEST(the_banner_promises_the_sum_of_all_that_may_be_taken),
         TEST(a_given_key_counts_at_the_first_start_and_is_not_written_down),
         TEST(a_start_that_fails_leaves_nothing_running),
         TEST(a_directory_that_is_no_volume_is_refused_untouched),
