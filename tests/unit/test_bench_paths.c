@@ -28,15 +28,17 @@
 #include "base/check.h"
 #include "base/limits.h"
 #include "base/rand.h"
+#include "tests/unit/capture.h"
 #include "tools/bench_paths.h"
 #include "tools/loopback.h"
 
 #define CONTENT_BYTES (6u << 20)
 
 struct fixture {
-    char dir[40], path[64], out_path[64];
+    char dir[40], path[64];
+    struct capture out;
     struct cli cli;
-    int file_fd, direct_fd, saved_out;
+    int file_fd, direct_fd;
     char *content, *received;
     struct bench_run run;
 };
@@ -46,11 +48,11 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     assert_non_null(f);
     *state = f;
-    f->file_fd = f->direct_fd = f->saved_out = -1;
+    f->file_fd = f->direct_fd = -1;
     strcpy(f->dir, "/var/tmp/sluice-bench-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     snprintf(f->path, sizeof f->path, "%s/file", f->dir);
-    snprintf(f->out_path, sizeof f->out_path, "%s/out", f->dir);
+    snprintf(f->out.path, sizeof f->out.path, "%s/out", f->dir);
     f->cli.json = true;
     f->cli.dir_from = "--dir";
     f->cli.command = &cmd_bench;
@@ -58,21 +60,11 @@ static int setup(void **state)
     return 0;
 }
 
-static void capture_end(struct fixture *f)
-{
-    if (f->saved_out < 0)
-        return;
-    fflush(stdout);
-    dup2(f->saved_out, STDOUT_FILENO);
-    close(f->saved_out);
-    f->saved_out = -1;
-}
-
 static int teardown(void **state)
 {
     struct fixture *f = *state;
     char command[96];
-    capture_end(f);
+    capture_end(&f->out);
     bench_run_fini(&f->run);
     if (f->file_fd >= 0)
         close(f->file_fd);
@@ -84,13 +76,6 @@ static int teardown(void **state)
     int rc = system(command);
     free(f);
     return rc;
-}
-
-static void capture_begin(struct fixture *f)
-{
-    fflush(stdout);
-    f->saved_out = dup(STDOUT_FILENO);
-    assert_non_null(freopen(f->out_path, "w", stdout));
 }
 
 /* ---- each technique alone ---- */
@@ -271,11 +256,11 @@ static void a_directory_that_cannot_be_written_is_told(void **state)
     struct fixture *f = *state;
     struct bench_options options = {
         .dir = "/proc/self", .sizes = {4096}, .size_count = 1, .seconds = 0.001};
-    capture_begin(f);
+    capture_begin(&f->out);
     enum exit_code code = bench_paths_run(&f->cli, &options, &f->run);
-    capture_end(f);
+    capture_end(&f->out);
     assert_int_equal(code, EXIT_REFUSED);
-    json_t *json = json_load_file(f->out_path, 0, NULL);
+    json_t *json = capture_json(&f->out);
     assert_non_null(strstr(json_text(json_object_get(json, "error"), "message"), "/proc/self"));
     json_decref(json);
 }
@@ -288,9 +273,9 @@ static void without_direct_io_its_rows_say_so_and_the_others_go_on(void **state)
         skip(); /* some containers have less than the 64 MiB that are written */
     struct bench_options options = {
         .dir = "/dev/shm", .sizes = {65536}, .size_count = 1, .seconds = 0.005};
-    capture_begin(f);
+    capture_begin(&f->out);
     enum exit_code code = bench_paths_run(&f->cli, &options, &f->run);
-    capture_end(f);
+    capture_end(&f->out);
     assert_int_equal(code, EXIT_DONE);
     for (size_t i = 0; i < f->run.point_count; i++)
         if (f->run.points[i].technique->is_direct) {
@@ -367,15 +352,15 @@ static void a_wrong_command_line_is_told(void **state)
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         char *argv[] = {"bench", (char *)rows[i].a, (char *)rows[i].b, NULL};
-        capture_begin(f);
+        capture_begin(&f->out);
         enum exit_code code = cmd_bench.run(&f->cli,
                                             rows[i].a == NULL   ? 1
                                             : rows[i].b == NULL ? 2
                                                                 : 3,
                                             argv);
-        capture_end(f);
+        capture_end(&f->out);
         assert_int_equal(code, EXIT_WRONG_USAGE);
-        json_t *json = json_load_file(f->out_path, 0, NULL);
+        json_t *json = capture_json(&f->out);
         const char *message = json_text(json_object_get(json, "error"), "message");
         if (strstr(message, rows[i].message) == NULL)
             fail_msg("row %zu says '%s'", i, message);

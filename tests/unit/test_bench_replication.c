@@ -17,12 +17,13 @@
 #include <dirent.h>
 
 #include "base/check.h"
+#include "tests/unit/capture.h"
 #include "tools/bench_replication.h"
 
 struct fixture {
-    char dir[64], out_path[96];
+    char dir[64];
     struct cli cli;
-    int saved_out;
+    struct capture out;
 };
 
 static int setup(void **state)
@@ -32,31 +33,20 @@ static int setup(void **state)
     *state = f;
     strcpy(f->dir, "/var/tmp/sluice-bench-test-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
-    snprintf(f->out_path, sizeof f->out_path, "%s.out", f->dir);
+    snprintf(f->out.path, sizeof f->out.path, "%s.out", f->dir);
     f->cli.json = true;
     f->cli.dir_from = "--dir";
     f->cli.command = &cmd_bench;
     strcpy(f->cli.dir, f->dir);
-    f->saved_out = -1;
     return 0;
-}
-
-static void capture_end(struct fixture *f)
-{
-    if (f->saved_out < 0)
-        return;
-    fflush(stdout);
-    dup2(f->saved_out, STDOUT_FILENO);
-    close(f->saved_out);
-    f->saved_out = -1;
 }
 
 static int teardown(void **state)
 {
     struct fixture *f = *state;
     char command[96];
-    capture_end(f);
-    (void)unlink(f->out_path); /* absent in some tests */
+    capture_end(&f->out);
+    (void)unlink(f->out.path); /* absent in some tests */
     snprintf(command, sizeof command, "rm -rf %s", f->dir);
     int rc = system(command);
     free(f);
@@ -66,12 +56,10 @@ static int teardown(void **state)
 /* Runs `sluice bench` with argv; what it printed is parsed as JSON: the caller's. */
 static enum exit_code run(struct fixture *f, int argc, char *argv[], json_t **ret_json)
 {
-    fflush(stdout);
-    f->saved_out = dup(STDOUT_FILENO);
-    assert_non_null(freopen(f->out_path, "w", stdout));
+    capture_begin(&f->out);
     enum exit_code code = cmd_bench.run(&f->cli, argc, argv);
-    capture_end(f);
-    *ret_json = json_load_file(f->out_path, 0, NULL);
+    capture_end(&f->out);
+    *ret_json = capture_json(&f->out);
     assert_non_null(*ret_json);
     return code;
 }

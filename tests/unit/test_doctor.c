@@ -20,12 +20,14 @@
 
 #include "base/check.h"
 #include "base/limits.h"
+#include "tests/unit/capture.h"
 #include "tools/cli.h"
 #include "tools/doctor.h"
 
 struct fixture {
     char base[40];
     struct cli cli;
+    struct capture out;
     struct doctor_facts facts;
     struct doctor_report report;
 };
@@ -37,6 +39,7 @@ static int setup(void **state)
     *state = f;
     strcpy(f->base, "/var/tmp/sluice-doctor-XXXXXX");
     assert_non_null(mkdtemp(f->base));
+    snprintf(f->out.path, sizeof f->out.path, "%s/out", f->base);
     f->cli.dir_from = "--dir";
     f->cli.json = true;
     f->cli.command = &cmd_doctor;
@@ -47,6 +50,7 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
     char command[96];
+    capture_end(&f->out);
     snprintf(command, sizeof command, "rm -rf %s", f->base);
     int rc = system(command);
     free(f);
@@ -564,17 +568,12 @@ static void a_partition_has_its_disks_queue(void **state)
 static json_t *run_on_this_machine(struct fixture *f, enum exit_code *ret_code, const char *a,
                                    const char *b)
 {
-    char path[64], *argv[] = {"doctor", (char *)a, (char *)b, NULL};
-    snprintf(path, sizeof path, "%s/out", f->base);
+    char *argv[] = {"doctor", (char *)a, (char *)b, NULL};
     f->cli.dir[0] = '\0';
-    fflush(stdout);
-    int saved = dup(STDOUT_FILENO);
-    assert_non_null(freopen(path, "w", stdout));
+    capture_begin(&f->out);
     *ret_code = cmd_doctor.run(&f->cli, a == NULL ? 1 : b == NULL ? 2 : 3, argv);
-    fflush(stdout);
-    dup2(saved, STDOUT_FILENO);
-    close(saved);
-    return json_load_file(path, 0, NULL);
+    capture_end(&f->out);
+    return capture_json(&f->out);
 }
 
 static const json_t *find_json(const json_t *json, const char *name)

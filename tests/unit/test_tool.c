@@ -14,13 +14,13 @@
 #include <cmocka.h>
 
 #include "base/check.h"
+#include "tests/unit/capture.h"
 #include "tools/cli.h"
 
 struct fixture {
     char base[64];
     struct cli cli;
-    int saved_out;
-    char out_path[96];
+    struct capture out;
 };
 
 static int setup(void **state)
@@ -30,40 +30,22 @@ static int setup(void **state)
     *state = f;
     strcpy(f->base, "/var/tmp/sluice-tool-XXXXXX");
     assert_non_null(mkdtemp(f->base));
-    snprintf(f->out_path, sizeof f->out_path, "%s/out", f->base);
+    snprintf(f->out.path, sizeof f->out.path, "%s/out", f->base);
     snprintf(f->cli.dir, sizeof f->cli.dir, "%s/data", f->base);
     f->cli.dir_from = "--dir";
     f->cli.json = true; /* errors are told on standard output, where a test reads them */
-    f->saved_out = -1;
     return 0;
-}
-
-static void capture_end(struct fixture *f)
-{
-    if (f->saved_out < 0)
-        return;
-    fflush(stdout);
-    dup2(f->saved_out, STDOUT_FILENO);
-    close(f->saved_out);
-    f->saved_out = -1;
 }
 
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    capture_end(f);
+    capture_end(&f->out);
     char command[96];
     snprintf(command, sizeof command, "rm -rf %s", f->base);
     int rc = system(command);
     free(f);
     return rc;
-}
-
-static void capture_begin(struct fixture *f)
-{
-    fflush(stdout);
-    f->saved_out = dup(STDOUT_FILENO);
-    assert_non_null(freopen(f->out_path, "w", stdout));
 }
 
 /* Runs a command with these words; what it printed is parsed as JSON. */
@@ -78,10 +60,10 @@ static enum exit_code run(struct fixture *f, const struct command *command, json
         argv[argc++] = (char *)word;
     va_end(rest);
     f->cli.command = command;
-    capture_begin(f);
+    capture_begin(&f->out);
     enum exit_code code = command->run(&f->cli, argc, argv);
-    capture_end(f);
-    *ret_json = json_load_file(f->out_path, 0, NULL);
+    capture_end(&f->out);
+    *ret_json = capture_json(&f->out);
     return code;
 }
 
@@ -144,9 +126,9 @@ static void an_object_is_named_by_bucket_and_key(void **state)
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct bytes bucket, key;
-        capture_begin(f);
+        capture_begin(&f->out);
         enum exit_code code = object_name_split(&f->cli, rows[i].name, &bucket, &key);
-        capture_end(f);
+        capture_end(&f->out);
         assert_int_equal(code, rows[i].bucket != NULL ? EXIT_DONE : EXIT_WRONG_USAGE);
         if (rows[i].bucket == NULL)
             continue;
