@@ -10,38 +10,20 @@
 #include "storage/fsck.h"
 #include "storage/log.h"
 
-static inline enum err log_open(struct fixture *f)
-{
-    err_trail_reset(&f->trail);
-    return volume_open(&(struct volume_options){.dir = FIXTURE_DIR,
-                                                .disk = f->disk,
-                                                .kv = f->kv,
-                                                .clock = &f->clock.clock,
-                                                .rand = &f->chances.rand,
-                                                .threads = VOLUME_NO_THREADS,
-                                                .has_log = true},
-                       &f->volume, &f->trail);
-}
-
 /* A formatted, open volume with a log and nothing in it: record 1 is to make the bucket. */
 static inline void log_up(struct fixture *f, uint64_t disk_bytes, uint64_t segment_bytes)
 {
     fixture_init(f, disk_bytes);
+    f->has_log = true;
     assert_int_equal(fixture_format(f, segment_bytes), ERR_OK);
-    assert_int_equal(log_open(f), ERR_OK);
+    assert_int_equal(fixture_open(f), ERR_OK);
     f->bucket = (struct bucket_id){1};
-}
-
-static inline void log_reopen(struct fixture *f)
-{
-    fixture_close_volume(f);
-    assert_int_equal(log_open(f), ERR_OK);
 }
 
 static inline void log_crash(struct fixture *f)
 {
     fixture_cut_power(f);
-    enum err e = log_open(f);
+    enum err e = fixture_open(f);
     if (e)
         fail_msg("%s", err_trail_text(&f->trail, e));
 }
@@ -222,7 +204,7 @@ static inline struct fsck_counts log_check(struct fixture *f)
         &counts, &f->trail);
     assert_int_equal(e, ERR_OK);
     assert_int_equal(counts.findings_total, 0);
-    assert_int_equal(log_open(f), ERR_OK);
+    assert_int_equal(fixture_open(f), ERR_OK);
     return counts;
 }
 

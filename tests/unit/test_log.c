@@ -256,7 +256,7 @@ static void closing_syncs_what_is_applied(void **state)
     assert_false(is_synced(&f));
     fixture_close_volume(&f);
     kv_sim_crash(f.kv);
-    assert_int_equal(log_open(&f), ERR_OK);
+    assert_int_equal(fixture_open(&f), ERR_OK);
     assert_int_equal(log_range(&f).applied, 1);
     fixture_fini(&f);
 }
@@ -578,7 +578,7 @@ static void a_gap_makes_the_volume_read_only(void **state)
                     &f.trail),
         ERR_OK);
     assert_int_equal(counts.findings[FSCK_LOG], 1);
-    assert_int_equal(log_open(&f), ERR_OK);
+    assert_int_equal(fixture_open(&f), ERR_OK);
     assert_int_equal(fixture_status(&f).state, VOLUME_READ_ONLY);
     assert_non_null(strstr(fixture_status(&f).reason, "missing"));
     fixture_fini(&f);
@@ -849,7 +849,7 @@ static void threads_keep_a_log(void **state)
     assert_int_equal(range.first, LIVE_ROWS - 20);
     fixture_close_volume(&f);
     kv_sim_crash(f.kv);
-    assert_int_equal(log_open(&f), ERR_OK);
+    assert_int_equal(fixture_open(&f), ERR_OK);
     assert_int_equal(log_range(&f).applied, LIVE_ROWS);
     (void)log_check(&f);
     fixture_fini(&f);

@@ -366,7 +366,7 @@ static void recover(struct world *w, bool is_crash)
     if (is_crash)
         log_crash(&w->b);
     else
-        log_reopen(&w->b);
+        fixture_reopen(&w->b);
     if (is_noted)
         check_used(w, &used);
     w->crashes += is_crash;

@@ -36,6 +36,7 @@ struct fixture {
     struct disk *disk; /* the simulated one, unless a test puts a recorder before it */
     struct kv *kv;     /* outlives volumes */
     struct volume *volume;
+    bool has_log; /* it is opened with one */
     struct bucket_id bucket;
     uint8_t *slots[FIXTURE_SLOTS];
     struct err_trail trail;
@@ -91,7 +92,8 @@ static inline enum err fixture_open(struct fixture *f)
                                                 .kv = f->kv,
                                                 .clock = &f->clock.clock,
                                                 .rand = &f->chances.rand,
-                                                .threads = VOLUME_NO_THREADS},
+                                                .threads = VOLUME_NO_THREADS,
+                                                .has_log = f->has_log},
                        &f->volume, &f->trail);
 }
 
