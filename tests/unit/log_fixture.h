@@ -28,6 +28,11 @@ static inline void log_crash(struct fixture *f)
         fail_msg("%s", err_trail_text(&f->trail, e));
 }
 
+static inline bool log_is_synced(struct fixture *f)
+{
+    return atomic_load(&f->volume->commit.seq) == atomic_load(&f->volume->commit.synced_seq);
+}
+
 static inline struct log_range log_range(struct fixture *f)
 {
     struct log_range range;

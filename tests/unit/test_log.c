@@ -148,11 +148,6 @@ static void errors_are_outcomes_or_this_nodes_own(void **state)
 
 /* ---- what is durable when ---- */
 
-static bool is_synced(struct fixture *f)
-{
-    return atomic_load(&f->volume->commit.seq) == atomic_load(&f->volume->commit.synced_seq);
-}
-
 static void appends_share_a_synced_write_and_what_is_applied_goes_before_it(void **state)
 {
     enum { COUNT = 8 };
@@ -178,7 +173,7 @@ static void appends_share_a_synced_write_and_what_is_applied_goes_before_it(void
     uint64_t commits = fixture_status(&f).commits;
     log_step(&f);
     assert_int_equal(fixture_status(&f).commits, commits + 1);
-    assert_true(is_synced(&f));
+    assert_true(log_is_synced(&f));
     assert_true(save.is_done && save.s.err == ERR_OK);
 
     struct append_wait next = {.a = {.psn = 2 + COUNT, .term = 7, .record = BYTES("r")}};
@@ -191,7 +186,7 @@ static void appends_share_a_synced_write_and_what_is_applied_goes_before_it(void
     }
     log_step(&f);
     assert_int_equal(fixture_status(&f).commits, commits + 3);
-    assert_true(is_synced(&f));
+    assert_true(log_is_synced(&f));
     assert_true(next.is_done && next.a.err == ERR_OK);
     log_crash(&f);
     assert_int_equal(log_range(&f).applied, 1 + COUNT);
@@ -213,16 +208,16 @@ static void a_crash_forgets_what_is_applied_and_not_what_is_appended(void **stat
     assert_int_equal(log_make_bucket(&f), ERR_OK);
     assert_int_equal(log_put(&f, "k", 30000, 1), ERR_OK);
     log_settle(&f);
-    assert_true(is_synced(&f));
+    assert_true(log_is_synced(&f));
 
     assert_int_equal(fixture_body(&f, 30000, true, 2, &body), ERR_OK);
     struct piece piece = {.data = body_data_id(body), .size = 30000};
     assert_int_equal(log_append_body(&f, 3, body), ERR_OK);
-    assert_true(is_synced(&f));
+    assert_true(log_is_synced(&f));
     for (unsigned round = 0; round < 3; round++) {
         log_put_mutation(&f, &wait, 3, "k", &piece);
         assert_int_equal(fixture_commit(&f, &wait), ERR_OK);
-        assert_false(is_synced(&f));
+        assert_false(log_is_synced(&f));
         assert_int_equal(fixture_get(&f, "k", 30000, 2), ERR_OK);
         /* What it replaced is still needed by the applying that comes after a crash. */
         assert_int_equal(fixture_status(&f).reclaiming_bytes, 32768);
@@ -239,7 +234,7 @@ static void a_crash_forgets_what_is_applied_and_not_what_is_appended(void **stat
     }
     clock_manual_advance(&f.clock, NS_PER_SECOND);
     log_settle(&f);
-    assert_true(is_synced(&f));
+    assert_true(log_is_synced(&f));
     assert_int_equal(fixture_status(&f).reclaiming_bytes, 0);
     log_crash(&f);
     assert_int_equal(log_range(&f).applied, 3);
@@ -253,7 +248,7 @@ static void closing_syncs_what_is_applied(void **state)
     struct fixture f;
     log_up(&f, MIB(256), MIB(16));
     assert_int_equal(log_make_bucket(&f), ERR_OK);
-    assert_false(is_synced(&f));
+    assert_false(log_is_synced(&f));
     fixture_close_volume(&f);
     kv_sim_crash(f.kv);
     assert_int_equal(fixture_open(&f), ERR_OK);
@@ -280,7 +275,7 @@ static void space_that_is_needed_is_not_held_back(void **state)
         snprintf(key, sizeof key, "k%u", i);
         assert_int_equal(log_delete(&f, key), ERR_OK);
     }
-    assert_false(is_synced(&f));
+    assert_false(log_is_synced(&f));
     assert_int_equal(log_put(&f, "again", MIB(4), 99), ERR_OK);
     assert_int_equal(fixture_get(&f, "again", MIB(4), 99), ERR_OK);
     (void)log_check(&f);
@@ -584,277 +579,6 @@ static void a_gap_makes_the_volume_read_only(void **state)
     fixture_fini(&f);
 }
 
-/* ---- when the node itself fails ---- */
-
-/* Each call of the index fails once while a record is appended, then applied, then refused. */
-static void an_error_of_the_node_is_never_an_outcome(void **state)
-{
-    static const struct {
-        enum err fault;
-        bool is_refused;
-        uint64_t size;
-    } table[] = {
-        {ERR_NO_MEMORY, false, 30000}, {ERR_NO_MEMORY, true, 30000}, {ERR_IO, false, 30000},
-        {ERR_IO, true, 30000},         {ERR_DISK_FULL, false, 100},  {ERR_CORRUPT, true, 100},
-    };
-    unsigned faults = 0;
-    for (unsigned i = 0; i < COUNT_OF(table); i++) {
-        struct fixture f;
-        log_up(&f, MIB(256), MIB(16));
-        assert_int_equal(log_make_bucket(&f), ERR_OK);
-        assert_int_equal(log_put(&f, "k", 5 << 20, 1), ERR_OK); /* will have to go */
-        log_settle(&f);
-        struct body *body = NULL;
-        assert_int_equal(fixture_body(&f, table[i].size, true, 2, &body), ERR_OK);
-        struct piece piece = {.data = body_data_id(body), .size = table[i].size};
-        assert_int_equal(log_append_body(&f, 3, body), ERR_OK);
-        struct commit_wait wait;
-        unsigned nth = 1;
-        for (; nth < FAULTS_MAX; nth++) {
-            log_put_mutation(&f, &wait, 3, "k", &piece);
-            wait.m.conditions.if_none_match_any = table[i].is_refused;
-            kv_sim_fail_nth(f.kv, nth, table[i].fault);
-            enum err e = fixture_commit(&f, &wait);
-            if (!kv_sim_fault_fired(f.kv))
-                break;
-            kv_sim_fail_nth(f.kv, 0, ERR_OK);
-            faults++;
-            if (log_range(&f).applied == 3 && fixture_status(&f).state != VOLUME_FAILED)
-                break; /* it was gc behind it that failed */
-            assert_false(mutation_is_outcome(e));
-            if (fixture_status(&f).state == VOLUME_FAILED)
-                log_crash(&f);
-            clock_manual_advance(&f.clock, 2 * NS_PER_SECOND);
-            volume_step(f.volume); /* out of READ_ONLY */
-            assert_int_equal(log_range(&f).applied, 2);
-            assert_int_equal(fixture_get(&f, "k", 5 << 20, 1), ERR_OK);
-            (void)log_check(&f);
-        }
-        assert_true(nth > 3 && nth < FAULTS_MAX);
-        kv_sim_fail_nth(f.kv, 0, ERR_OK);
-        assert_int_equal(wait.m.err, table[i].is_refused ? ERR_PRECONDITION : ERR_OK);
-        (void)log_check(&f);
-        assert_int_equal(fixture_get(&f, "k", table[i].is_refused ? 5 << 20 : table[i].size,
-                                     table[i].is_refused ? 1 : 2),
-                         ERR_OK);
-        fixture_fini(&f);
-    }
-    print_message("    %u faults\n", faults);
-    assert_true(faults > 20);
-}
-
-/* Each call of the index and of the disk fails once while a record with a body is appended. */
-static void what_cannot_be_appended_leaves_nothing(void **state)
-{
-    unsigned faults = 0;
-    for (unsigned target = 0; target < 3; target++) {
-        struct fixture f;
-        log_up(&f, MIB(256), MIB(16));
-        assert_int_equal(log_make_bucket(&f), ERR_OK);
-        log_settle(&f);
-        enum err e = ERR_IO;
-        for (unsigned nth = 1; nth < FAULTS_MAX; nth++) {
-            struct body *body = NULL;
-            assert_int_equal(fixture_body(&f, 300000, true, 2, &body), ERR_OK);
-            if (target < 2)
-                kv_sim_fail_nth(f.kv, nth, target == 0 ? ERR_NO_MEMORY : ERR_IO);
-            else
-                disk_sim_fail_nth(f.sim, nth, ERR_IO);
-            e = log_append_body(&f, 2, body);
-            bool fired = target < 2 ? kv_sim_fault_fired(f.kv) : disk_sim_fault_fired(f.sim);
-            kv_sim_fail_nth(f.kv, 0, ERR_OK);
-            disk_sim_fail_nth(f.sim, 0, ERR_OK);
-            if (!fired)
-                break;
-            faults++;
-            if (fixture_status(&f).state == VOLUME_FAILED)
-                log_crash(&f);
-            /* It may be something else that failed, or a write whose outcome only opening tells;
-             * and space of one that is not there comes back with the next batch. */
-            assert_int_equal(log_save(&f, BYTES("s"), 1), ERR_OK);
-            assert_int_equal(log_check(&f).bytes_stored, 0);
-        }
-        assert_int_equal(e, ERR_OK);
-        assert_int_equal(log_check(&f).bytes_stored, 300000);
-        fixture_fini(&f);
-    }
-    print_message("    %u faults\n", faults);
-    assert_true(faults > 5);
-}
-
-static void a_full_disk_takes_records_without_bodies(void **state)
-{
-    struct fixture f;
-    struct body *body = NULL;
-    log_up(&f, MIB(256), MIB(16));
-    assert_int_equal(log_make_bucket(&f), ERR_OK);
-    assert_int_equal(log_put(&f, "k", 30000, 1), ERR_OK);
-    assert_int_equal(fixture_body(&f, 30000, true, 2, &body), ERR_OK);
-    volume__enter_read_only(f.volume, "a test wants it");
-    struct append_wait with_body = {.a = {.psn = 4, .term = 7, .body = body}},
-                       without = {.a = {.psn = 3, .term = 7}};
-    log_submit_append(&f, &without);
-    log_submit_append(&f, &with_body);
-    (void)commit_step(f.volume);
-    loop_run_once(f.loop, 0);
-    assert_int_equal(without.a.err, ERR_OK);
-    assert_int_equal(with_body.a.err, ERR_READ_ONLY);
-    assert_int_equal(volume_judge(f.volume, MUTATION_OBJECT_PUT, &f.trail), ERR_READ_ONLY);
-    assert_int_equal(volume_judge(f.volume, MUTATION_OBJECT_DELETE, &f.trail), ERR_OK);
-    struct commit_wait wait = {
-        .m = {.kind = MUTATION_OBJECT_DELETE, .bucket = f.bucket, .key = BYTES("k")}};
-    log_mutation(&wait, 3);
-    assert_int_equal(fixture_commit(&f, &wait), ERR_OK);
-    assert_true(wait.m.existed);
-    fixture_fini(&f);
-}
-
-/* ---- on RocksDB: an existing volume gets a log ---- */
-
-static void a_volume_gets_its_log_when_it_is_first_wanted(void **state)
-{
-    char dir[] = "/tmp/sluice-test-log-XXXXXX", path[64], command[80];
-    struct err_trail trail = {0};
-    struct volume *volume = NULL;
-    struct superblock superblock;
-    struct disk_file *file;
-    struct kv *kv = NULL;
-    assert_non_null(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/v", dir);
-    assert_int_equal(volume_format(&(struct volume_format_options){.dir = path,
-                                                                   .segment_bytes = MIB(1),
-                                                                   .direct = VOLUME_DIRECT_ANY},
-                                   &trail),
-                     ERR_OK);
-    static const struct {
-        bool asks, read_only, has;
-    } opens[] = {
-        {false, false, false}, {false, true, false}, {true, true, false}, {true, false, true},
-        {false, false, true},  {false, true, true},  {true, false, true},
-    };
-    for (unsigned i = 0; i < COUNT_OF(opens); i++) {
-        struct volume_options options = {.dir = path,
-                                         .direct = VOLUME_DIRECT_ANY,
-                                         .threads = VOLUME_NO_THREADS,
-                                         .read_only = opens[i].read_only,
-                                         .has_log = opens[i].asks};
-        enum err e = volume_open(&options, &volume, &trail);
-        if (e)
-            fail_msg("%u: %s", i, err_trail_text(&trail, e));
-        struct volume_status status;
-        volume_status(volume, &status);
-        assert_int_equal(status.has_log, opens[i].has);
-        assert_int_equal(status.log_first, opens[i].has);
-        volume_close(volume);
-
-        char name[96];
-        snprintf(name, sizeof name, "%s/superblock", path);
-        assert_int_equal(disk_real()->ops->open(disk_real(), name, DISK_READ, &file), ERR_OK);
-        assert_int_equal(superblock_read(file, &superblock, &trail), ERR_OK);
-        disk_real()->ops->close(file);
-        assert_int_equal(superblock.features_read_only, opens[i].has ? FEATURE_READ_ONLY_LOG : 0);
-        /* What an older build would find when it opens the index. */
-        snprintf(name, sizeof name, "%s/meta", path);
-        e = kv_rocks_open(&(struct kv_rocks_options){.path = name}, &kv, &trail);
-        assert_int_equal(e == ERR_OK, !opens[i].has);
-        if (e == ERR_OK)
-            kv->ops->close(kv);
-        struct fsck_counts counts;
-        assert_int_equal(volume_fsck(&(struct fsck_options){.dir = path, .allow_buffered = true},
-                                     &counts, &trail),
-                         ERR_OK);
-        assert_int_equal(counts.findings_total, 0);
-    }
-    snprintf(command, sizeof command, "rm -rf %s", dir);
-    assert_int_equal(system(command), 0);
-}
-
-/* ---- with its own threads ---- */
-
-#define LIVE_ROWS 300u
-
-struct reader {
-    struct volume *volume;
-    pthread_t thread;
-    atomic_bool ends;
-    unsigned read;
-};
-
-/* Another thread looks at what is there while it changes. */
-static void *read_rows(void *context)
-{
-    struct reader *reader = context;
-    while (!atomic_load(&reader->ends)) {
-        struct log_range range;
-        struct log_row row;
-        volume_log_range(reader->volume, &range);
-        CHECK(range.applied <= range.last && range.first <= range.last + 1);
-        if (range.last > 0 && volume_log_read(reader->volume, range.last, &row) == ERR_OK) {
-            CHECK(bytes_equal(row.record, BYTES("a record")));
-            log_row_fini(&row);
-            reader->read++;
-        }
-    }
-    return NULL;
-}
-
-static void wait_for(struct fixture *f, const bool *is_done)
-{
-    for (unsigned turns = 0; !*is_done; turns++) {
-        assert_true(turns < 100000);
-        loop_run_once(f->loop, NS_PER_MS);
-    }
-}
-
-static void wait_until_synced(struct fixture *f)
-{
-    for (unsigned turns = 0; !is_synced(f); turns++) {
-        assert_true(turns < 60000);
-        loop_run_once(f->loop, NS_PER_MS);
-    }
-}
-
-static void threads_keep_a_log(void **state)
-{
-    struct fixture f;
-    fixture_init(&f, MIB(256));
-    assert_int_equal(fixture_format(&f, MIB(16)), ERR_OK);
-    struct volume_options options = {
-        .dir = FIXTURE_DIR, .disk = f.disk, .kv = f.kv, .has_log = true};
-    assert_int_equal(volume_open(&options, &f.volume, &f.trail), ERR_OK);
-    struct reader reader = {.volume = f.volume};
-    assert_int_equal(pthread_create(&reader.thread, NULL, read_rows, &reader), 0);
-    for (uint64_t psn = 1; psn <= LIVE_ROWS; psn++) {
-        struct append_wait append = {.a = {.psn = psn, .term = 7, .record = BYTES("a record")}};
-        struct commit_wait apply = {.m = {.kind = MUTATION_BUCKET_CREATE,
-                                          .bucket_name = BYTES("photos"),
-                                          .owner = BYTES("me"),
-                                          .region = BYTES("here")}};
-        log_submit_append(&f, &append);
-        wait_for(&f, &append.is_done);
-        assert_int_equal(append.a.err, ERR_OK);
-        log_mutation(&apply, psn);
-        fixture_submit(&f, &apply);
-        if (psn % 50 == 0)
-            volume_log_trim(f.volume, psn - 20);
-        wait_for(&f, &apply.is_done);
-        assert_int_equal(apply.m.err, psn == 1 ? ERR_OK : ERR_BUCKET_OWNED);
-    }
-    wait_until_synced(&f); /* without anybody who asks for it */
-    atomic_store(&reader.ends, true);
-    pthread_join(reader.thread, NULL);
-    assert_true(reader.read > 0);
-    struct log_range range = log_range(&f);
-    assert_int_equal(range.applied, LIVE_ROWS);
-    assert_int_equal(range.first, LIVE_ROWS - 20);
-    fixture_close_volume(&f);
-    kv_sim_crash(f.kv);
-    assert_int_equal(fixture_open(&f), ERR_OK);
-    assert_int_equal(log_range(&f).applied, LIVE_ROWS);
-    (void)log_check(&f);
-    fixture_fini(&f);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -876,11 +600,6 @@ int main(void)
         cmocka_unit_test(a_row_of_another_term_fails_the_volume),
         cmocka_unit_test(a_change_that_is_not_of_the_log_ends_it),
         cmocka_unit_test(a_gap_makes_the_volume_read_only),
-        cmocka_unit_test(an_error_of_the_node_is_never_an_outcome),
-        cmocka_unit_test(what_cannot_be_appended_leaves_nothing),
-        cmocka_unit_test(a_full_disk_takes_records_without_bodies),
-        cmocka_unit_test(a_volume_gets_its_log_when_it_is_first_wanted),
-        cmocka_unit_test(threads_keep_a_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
