@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/log.h"
 #include "replication/link_priv.h"
 #include "replication/transport_faults.h"
 
@@ -77,14 +78,14 @@ struct cluster {
             (node)->handler_saw = "not " #condition;                                               \
     } while (0)
 
-static uint64_t now_ns(void)
+static inline uint64_t now_ns(void)
 {
     return clock_mono_ns(clock_system());
 }
 
 /* ---- content: of message or chunk number n, whatever its size ---- */
 
-static void fill_pattern(uint8_t *data, size_t size, uint32_t number)
+static inline void fill_pattern(uint8_t *data, size_t size, uint32_t number)
 {
     uint32_t x = number * 2654435761u + 1;
     for (size_t i = 0; i < size; i++) {
@@ -93,7 +94,7 @@ static void fill_pattern(uint8_t *data, size_t size, uint32_t number)
     }
 }
 
-static bool is_pattern(const void *data, size_t size, uint32_t number)
+static inline bool is_pattern(const void *data, size_t size, uint32_t number)
 {
     const uint8_t *bytes = data;
     uint32_t x = number * 2654435761u + 1;
@@ -107,13 +108,13 @@ static bool is_pattern(const void *data, size_t size, uint32_t number)
 
 /* ---- handlers ---- */
 
-static struct seen *seen_of(struct node *node, const struct link *link)
+static inline struct seen *seen_of(struct node *node, const struct link *link)
 {
     return &node->seen[link_node(link) - 1];
 }
 
-static enum err on_admit(void *context, uint32_t other, const uint8_t disk[16],
-                         struct err_trail *trail)
+static inline enum err on_admit(void *context, uint32_t other, const uint8_t disk[16],
+                                struct err_trail *trail)
 {
     struct node *node = context;
     EXPECT(node, disk[0] == 'd' && disk[1] == '0' + other);
@@ -122,14 +123,14 @@ static enum err on_admit(void *context, uint32_t other, const uint8_t disk[16],
     return ERR_OK;
 }
 
-static void on_up(void *context, struct link *link)
+static inline void on_up(void *context, struct link *link)
 {
     struct node *node = context;
     EXPECT(node, link_is_up(link));
     seen_of(node, link)->ups++;
 }
 
-static void on_down(void *context, struct link *link, const char *sentence)
+static inline void on_down(void *context, struct link *link, const char *sentence)
 {
     struct node *node = context;
     struct seen *seen = seen_of(node, link);
@@ -140,14 +141,14 @@ static void on_down(void *context, struct link *link, const char *sentence)
     snprintf(seen->sentence, sizeof seen->sentence, "%s", sentence);
 }
 
-static void on_ctl(void *context, struct link *link, const uint8_t *data, size_t size)
+static inline void on_ctl(void *context, struct link *link, const uint8_t *data, size_t size)
 {
     struct seen *seen = seen_of(context, link);
     seen->ctl_wrong += !is_pattern(data, size, seen->ctl_in);
     seen->ctl_in++;
 }
 
-static void on_message(void *context, struct link *link, uint8_t kind, struct bytes body)
+static inline void on_message(void *context, struct link *link, uint8_t kind, struct bytes body)
 {
     struct seen *seen = seen_of(context, link);
     seen->messages_wrong += kind != (uint8_t)seen->next_message ||
@@ -156,8 +157,8 @@ static void on_message(void *context, struct link *link, uint8_t kind, struct by
     seen->next_message++;
 }
 
-static void on_chunk(void *context, struct link *link, const struct link_chunk_head *head,
-                     uint8_t *payload, struct link_token token)
+static inline void on_chunk(void *context, struct link *link, const struct link_chunk_head *head,
+                            uint8_t *payload, struct link_token token)
 {
     struct node *node = context;
     struct seen *seen = seen_of(node, link);
@@ -182,7 +183,7 @@ static void on_chunk(void *context, struct link *link, const struct link_chunk_h
     };
 }
 
-static void on_room(void *context, struct link *link)
+static inline void on_room(void *context, struct link *link)
 {
     seen_of(context, link)->rooms++;
 }
@@ -197,7 +198,7 @@ static const struct links_handlers events = {
     .room = on_room,
 };
 
-static void on_closed(void *context)
+static inline void on_closed(void *context)
 {
     ((struct node *)context)->closed = true;
 }
@@ -205,7 +206,7 @@ static void on_closed(void *context)
 /* ---- pumping ---- */
 
 /* One turn of each loop. Sleeps a little when many in a row brought nothing to any. */
-static void pump(struct cluster *cluster)
+static inline void pump(struct cluster *cluster)
 {
     static unsigned idle;
     static uint64_t before;
@@ -224,7 +225,7 @@ static void pump(struct cluster *cluster)
         (void)usleep(20);
 }
 
-static void saw_nothing_wrong(struct cluster *cluster)
+static inline void saw_nothing_wrong(struct cluster *cluster)
 {
     for (unsigned i = 0; i < NODES; i++) {
         struct node *node = &cluster->nodes[i];
@@ -251,7 +252,7 @@ static void saw_nothing_wrong(struct cluster *cluster)
         }                                                                                          \
     } while (0)
 
-static void pump_for(struct cluster *cluster, uint64_t ns)
+static inline void pump_for(struct cluster *cluster, uint64_t ns)
 {
     for (uint64_t until = now_ns() + ns; now_ns() < until;)
         pump(cluster);
@@ -260,7 +261,7 @@ static void pump_for(struct cluster *cluster, uint64_t ns)
 
 /* ---- life ---- */
 
-static struct link_peer_options peer_of(const struct node *other)
+static inline struct link_peer_options peer_of(const struct node *other)
 {
     struct link_peer_options peer = {.node = other->index + 1,
                                      .address_size = sizeof other->address};
@@ -268,8 +269,8 @@ static struct link_peer_options peer_of(const struct node *other)
     return peer;
 }
 
-static struct links_options options_of(struct cluster *cluster, unsigned index,
-                                       struct link_peer_options peers[NODES])
+static inline struct links_options options_of(struct cluster *cluster, unsigned index,
+                                              struct link_peer_options peers[NODES])
 {
     struct node *node = &cluster->nodes[index];
     struct links_options options = {
@@ -295,7 +296,7 @@ static struct links_options options_of(struct cluster *cluster, unsigned index,
     return options;
 }
 
-static void node_open_links(struct cluster *cluster, unsigned index)
+static inline void node_open_links(struct cluster *cluster, unsigned index)
 {
     struct node *node = &cluster->nodes[index];
     struct link_peer_options peers[NODES];
@@ -309,7 +310,7 @@ static void node_open_links(struct cluster *cluster, unsigned index)
     memcpy(&node->address, &status.address, sizeof node->address);
 }
 
-static void node_close_links(struct cluster *cluster, unsigned index)
+static inline void node_close_links(struct cluster *cluster, unsigned index)
 {
     struct node *node = &cluster->nodes[index];
     if (node->links == NULL)
@@ -321,7 +322,7 @@ static void node_close_links(struct cluster *cluster, unsigned index)
     node->links = NULL;
 }
 
-static void node_init(struct cluster *cluster, unsigned index)
+static inline void node_init(struct cluster *cluster, unsigned index)
 {
     struct node *node = &cluster->nodes[index];
     *node = (struct node){
@@ -346,7 +347,7 @@ static void node_init(struct cluster *cluster, unsigned index)
 }
 
 /* The highest first: it is only called, and the others must know its port. */
-static struct cluster *cluster_open(void **state, unsigned count)
+static inline struct cluster *cluster_open(void **state, unsigned count)
 {
     struct cluster *cluster = *state;
     cluster->count = count;
@@ -357,12 +358,12 @@ static struct cluster *cluster_open(void **state, unsigned count)
     return cluster;
 }
 
-static struct link *link_to(struct cluster *cluster, unsigned from, unsigned to)
+static inline struct link *link_to(struct cluster *cluster, unsigned from, unsigned to)
 {
     return links_find(cluster->nodes[from].links, to + 1);
 }
 
-static bool all_up(struct cluster *cluster)
+static inline bool all_up(struct cluster *cluster)
 {
     for (unsigned a = 0; a < cluster->count; a++)
         for (unsigned b = 0; b < cluster->count; b++)
@@ -371,14 +372,14 @@ static bool all_up(struct cluster *cluster)
     return true;
 }
 
-static struct cluster *cluster_up(void **state, unsigned count)
+static inline struct cluster *cluster_up(void **state, unsigned count)
 {
     struct cluster *cluster = cluster_open(state, count);
     AWAIT(cluster, all_up(cluster));
     return cluster;
 }
 
-static void forget(struct cluster *cluster)
+static inline void forget(struct cluster *cluster)
 {
     for (unsigned i = 0; i < NODES; i++) {
         memset(cluster->nodes[i].seen, 0, sizeof cluster->nodes[i].seen);
@@ -388,20 +389,20 @@ static void forget(struct cluster *cluster)
     }
 }
 
-static int set_up(void **state)
+static inline int set_up(void **state)
 {
     *state = calloc(1, sizeof(struct cluster));
     return *state == NULL;
 }
 
-static void let_go(struct node *node, enum err e)
+static inline void let_go(struct node *node, enum err e)
 {
     for (unsigned i = 0; i < node->held_count; i++)
         link_chunk_done(node->links, node->held[i].token, e);
     node->held_count = 0;
 }
 
-static int tear_down(void **state)
+static inline int tear_down(void **state)
 {
     struct cluster *cluster = *state;
     for (unsigned i = 0; i < NODES; i++)
@@ -432,7 +433,7 @@ static int tear_down(void **state)
 /* ---- sending ---- */
 
 /* Message number `number` of `size` bytes, in up to four parts. */
-static enum err send_message(struct link *link, uint32_t number, uint32_t size)
+static inline enum err send_message(struct link *link, uint32_t number, uint32_t size)
 {
     static uint8_t bytes[LINK_MESSAGE_BYTES_MAX];
     fill_pattern(bytes, size, number);
@@ -442,7 +443,7 @@ static enum err send_message(struct link *link, uint32_t number, uint32_t size)
     return link_message(link, (uint8_t)number, parts, COUNT_OF(parts));
 }
 
-static enum err send_ctl(struct link *link, uint32_t number, uint32_t size)
+static inline enum err send_ctl(struct link *link, uint32_t number, uint32_t size)
 {
     uint8_t bytes[LINK_CTL_BYTES_MAX];
     fill_pattern(bytes, size, number);
@@ -456,14 +457,14 @@ struct chunk {
     bool out_of_order; /* landed() before written() */
 };
 
-static void on_chunk_written(struct link_chunk *one, enum err e)
+static inline void on_chunk_written(struct link_chunk *one, enum err e)
 {
     struct chunk *chunk = CONTAINER_OF(one, struct chunk, chunk);
     chunk->written++;
     chunk->written_err = e;
 }
 
-static void on_chunk_landed(struct link_chunk *one, enum err e)
+static inline void on_chunk_landed(struct link_chunk *one, enum err e)
 {
     struct chunk *chunk = CONTAINER_OF(one, struct chunk, chunk);
     chunk->out_of_order |= chunk->written != 1;
@@ -472,8 +473,8 @@ static void on_chunk_landed(struct link_chunk *one, enum err e)
 }
 
 /* Chunk `number` of its own data, its bytes at `at` of the node's source. */
-static void chunk_make(struct node *node, struct chunk *chunk, uint32_t number, size_t at,
-                       uint32_t size)
+static inline void chunk_make(struct node *node, struct chunk *chunk, uint32_t number, size_t at,
+                              uint32_t size)
 {
     uint8_t *data = node->source->data + at;
     fill_pattern(data, size, number);
@@ -489,6 +490,30 @@ static void chunk_make(struct node *node, struct chunk *chunk, uint32_t number, 
         uint32_t part = size - from < SUM_CHUNK_BYTES ? size - from : SUM_CHUNK_BYTES;
         head->sums[head->sum_count++] = xxh3_64(data + from, part);
     }
+}
+
+/* ---- the program ---- */
+
+/*
+ * Runs its tests over TCP, on each ring; or over RDMA, when three addresses of devices that reach
+ * each other are given by SLUICE_RDMA_ADDRESSES="10.0.0.1 10.0.0.2 10.0.0.3": tests/lab does so.
+ */
+static inline int links_run(int (*run)(const char *name))
+{
+    static char addresses[3][64];
+    const char *given = getenv("SLUICE_RDMA_ADDRESSES");
+    log_set_level(LOG_ERROR); /* thousands of links go down */
+    if (given != NULL &&
+        sscanf(given, "%63s %63s %63s", addresses[0], addresses[1], addresses[2]) == 3) {
+        links_case = (struct links_case){
+            TRANSPORT_FORCE_VERBS, RING_AUTO, {addresses[0], addresses[1], addresses[2]}};
+        return run("verbs");
+    }
+    links_case = (struct links_case){
+        TRANSPORT_FORCE_TCP, RING_AUTO, {"127.0.0.1", "127.0.0.1", "127.0.0.1"}};
+    int failed = run("TCP, io_uring");
+    links_case.ring = RING_FORCE_POLL;
+    return failed + run("TCP, epoll");
 }
 
 #endif

@@ -12,7 +12,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.a
 BUILD = os.path.join(ROOT, os.environ.get("SLUICE_BUILD", "build"))
 OUT = os.environ["SLUICE_TEST_OUT"]
 CONFORMANCE_S, BENCH_S = 400, 120
-CONTRACT_TESTS, CALLS_TESTS, LINKS_TESTS = 20 + 1, 2, 20 + 4 # none of them skipped; the second number: those that need no device
+CONTRACT_TESTS, CALLS_TESTS, LINKS_TESTS, ROGUE_TESTS = 20 + 1, 2, 17, 3 # none of them skipped; the second number: those that need no device
 
 
 def conformance(nodes, program, least):
@@ -71,6 +71,7 @@ def main():
     with guarded("links"):
         before = rdma.sent_bytes(nodes[0])
         conformance(nodes, "test_links", LINKS_TESTS)
+        conformance(nodes, "test_links_rogue", ROGUE_TESTS)
         check(rdma.sent_bytes(nodes[0]) - before > 40 << 20, "and their bytes went over the wire")
     with guarded("bench"):
         verbs = bench(nodes, "verbs")
