@@ -774,7 +774,7 @@ static bool client_read(struct client *c, struct response *r, bool has_body)
     return true;
 }
 
-static bool client_is_at_end(struct client *c)
+__attribute__((unused)) static bool client_is_at_end(struct client *c)
 {
     return c->in_size == 0 && client_more(c) <= 0;
 }
