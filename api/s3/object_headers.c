@@ -141,12 +141,9 @@ struct bytes s3_attr(const struct s3_request *r, const struct object_info *info,
 
 /* ---- receipts ---- */
 
-void s3_header_receipt(struct s3_request *r, const struct receipt *receipt)
+struct bytes s3_receipt_text(const struct receipt *receipt, char out[RECEIPT_TEXT_BYTES])
 {
-    if (!s3_tells_receipts(r))
-        return;
-    char text[80];
-    struct buf value = BUF_ON(text);
+    struct buf value = {.data = out, .capacity = RECEIPT_TEXT_BYTES};
     buf_put_string(&value, receipt->synced ? "local:fdatasync" : "local:none");
     buf_put_string(&value, " replicas:");
     buf_put_u64(&value, receipt->replicas_synced);
@@ -156,5 +153,12 @@ void s3_header_receipt(struct s3_request *r, const struct receipt *receipt)
         buf_put_string(&value, !receipt->by_tcp    ? " path:rdma"
                                : !receipt->by_rdma ? " path:tcp"
                                                    : " path:rdma,tcp");
-    http_header(r->x, "x-sluice-durable", buf_bytes(&value));
+    return buf_bytes(&value);
+}
+
+void s3_header_receipt(struct s3_request *r, const struct receipt *receipt)
+{
+    char text[RECEIPT_TEXT_BYTES];
+    if (s3_tells_receipts(r))
+        http_header(r->x, "x-sluice-durable", s3_receipt_text(receipt, text));
 }

@@ -23,8 +23,11 @@ enum s3_attrs {
 void s3_header_attrs(struct s3_request *r, const struct object_info *info, enum s3_attrs which);
 /* One of them, as s3_header_attrs() would say it; {NULL, 0}: it would not. */
 struct bytes s3_attr(const struct s3_request *r, const struct object_info *info, const char *name);
-/* `x-sluice-durable: local:fdatasync replicas:1/1` */
+/* `x-sluice-durable: local:fdatasync replicas:3/3 path:rdma,tcp`: what carried the copies to the
+ * other nodes; without a path there are none. */
 void s3_header_receipt(struct s3_request *r, const struct receipt *receipt);
+#define RECEIPT_TEXT_BYTES 80
+struct bytes s3_receipt_text(const struct receipt *receipt, char out[RECEIPT_TEXT_BYTES]);
 
 /* "value" or "value-N" as XML and headers show it. */
 #define CHECKSUM_TEXT_BYTES 64

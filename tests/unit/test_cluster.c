@@ -2,6 +2,8 @@
  * process. */
 #include "tests/unit/cluster_fixture.h"
 
+#include "replication/cluster_priv.h"
+
 static const uint64_t sizes[] = {0,     1,      4096,    16384,           16385,
                                  65536, 300001, 1048576, 5 * 1048576 + 77};
 
@@ -20,6 +22,7 @@ static void what_one_took_each_gives(void **state)
             assert_true(receipt.synced);
             assert_int_equal(receipt.replicas_synced, 3);
             assert_int_equal(receipt.replicas_wanted, 3);
+            assert_true(receipt.by_tcp && !receipt.by_rdma);
             for (unsigned at = 0; at < NODES; at++)
                 assert_int_equal(fixture_read(&f->nodes[at], bucket, key, sizes[i], i), ERR_OK);
         }
@@ -281,6 +284,42 @@ static void a_primary_that_was_suspended_neither_reads_nor_acknowledges(void **s
     assert_int_equal(m.err, ERR_BUSY);
 }
 
+/* Over which connections is not ours to choose here: the driver is told of some. */
+static void a_receipt_names_what_carried_the_copies_to_those_in_sync(void **state)
+{
+    static const struct {
+        enum transport_backend second, third;
+        uint8_t in_sync;
+        uint32_t copies;
+        bool by_rdma, by_tcp;
+    } rows[] = {
+        {TRANSPORT_TCP, TRANSPORT_TCP, 7, 3, false, true},
+        {TRANSPORT_VERBS, TRANSPORT_VERBS, 7, 3, true, false},
+        {TRANSPORT_VERBS, TRANSPORT_TCP, 7, 3, true, true},
+        {TRANSPORT_VERBS, TRANSPORT_TCP, 3, 2, true, false}, /* the third lags: it has no copy */
+        {TRANSPORT_VERBS, TRANSPORT_TCP, 1, 1, false, false},
+    };
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    struct entry entries[COUNT_OF(rows)] = {0};
+    assert_non_null(cluster);
+    cluster->node_count = 3;
+    for (unsigned i = 1; i < 3; i++)
+        cluster->peers[i].link = (struct link *)&entries; /* not looked into */
+    for (unsigned i = 0; i < COUNT_OF(rows); i++) {
+        struct entry *entry = &entries[i];
+        entry->psn = i + 1;
+        cluster->window[entry->psn % CLUSTER_WINDOW] = entry;
+        cluster->peers[1].backend = rows[i].second;
+        cluster->peers[2].backend = rows[i].third;
+        cluster->pg.d.config.in_sync = rows[i].in_sync;
+        cluster__committed(cluster, entry->psn, true);
+        assert_int_equal(entry->copies, rows[i].copies);
+        assert_int_equal(entry->by_rdma, rows[i].by_rdma);
+        assert_int_equal(entry->by_tcp, rows[i].by_tcp);
+    }
+    free(cluster);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +339,7 @@ int main(void)
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(a_primary_that_was_suspended_neither_reads_nor_acknowledges,
                                         fixture_setup, fixture_teardown),
+        cmocka_unit_test(a_receipt_names_what_carried_the_copies_to_those_in_sync),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -282,6 +282,51 @@ static void space_that_is_needed_is_not_held_back(void **state)
     fixture_fini(&f);
 }
 
+static bool lies_on(const struct body *body, const struct extent *there)
+{
+    for (uint32_t i = 0; i < body->extent_count; i++) {
+        const struct extent *e = &body->extents[i];
+        if (e->segment == there->segment && e->unit < there->unit + there->units &&
+            there->unit < e->unit + e->units)
+            return true;
+    }
+    return false;
+}
+
+/* On a full disk, where it is the only space there is. */
+static void freed_space_is_used_again_only_after_a_sync(void **state)
+{
+    enum { SIZE = 4 << 20 };
+    struct fixture f;
+    struct body *body = NULL;
+    struct commit_wait wait;
+    struct extent freed = {0};
+    char key[16];
+    log_up(&f, MIB(128), MIB(16));
+    assert_int_equal(log_make_bucket(&f), ERR_OK);
+    for (uint64_t psn = 2; fixture_body(&f, SIZE, true, psn, &body) == ERR_OK; psn++) {
+        struct piece piece = {.data = body_data_id(body), .size = SIZE};
+        if (psn == 4)
+            freed = body->extents[0];
+        assert_int_equal(log_append_body(&f, psn, body), ERR_OK);
+        snprintf(key, sizeof key, "k%u", (unsigned)psn);
+        log_put_mutation(&f, &wait, psn, key, &piece);
+        assert_int_equal(fixture_commit(&f, &wait), ERR_OK);
+    }
+    log_settle(&f);
+
+    assert_int_equal(log_delete(&f, "k4"), ERR_OK);
+    volume_step(f.volume);
+    assert_false(log_is_synced(&f));
+    assert_int_equal(fixture_status(&f).reclaiming_bytes, SIZE);
+    assert_int_equal(fixture_body(&f, SIZE, true, 99, &body), ERR_OK);
+    assert_true(lies_on(body, &freed));
+    assert_true(log_is_synced(&f));
+    body_close(body);
+    (void)log_check(&f);
+    fixture_fini(&f);
+}
+
 /* ---- saving and cutting ---- */
 
 static void rows_that_are_cut_let_go_of_their_data(void **state)
@@ -590,6 +635,7 @@ int main(void)
         cmocka_unit_test(a_crash_forgets_what_is_applied_and_not_what_is_appended),
         cmocka_unit_test(closing_syncs_what_is_applied),
         cmocka_unit_test(space_that_is_needed_is_not_held_back),
+        cmocka_unit_test(freed_space_is_used_again_only_after_a_sync),
         cmocka_unit_test(rows_that_are_cut_let_go_of_their_data),
         cmocka_unit_test(a_log_is_trimmed_in_steps_up_to_what_is_applied),
         cmocka_unit_test(absent_data_counts_as_if_it_were_here),

@@ -325,7 +325,11 @@ static struct mutation random_result(struct rand *rand)
         .psn = rand_u64(rand),
         .mtime_ns = rand_u64(rand),
         .size = rand_u64(rand),
-        .receipt = {rand_below(rand, 2) == 0, (uint32_t)rand_below(rand, 9), 3},
+        .receipt = {.synced = rand_below(rand, 2) == 0,
+                    .replicas_synced = (uint32_t)rand_below(rand, 9),
+                    .replicas_wanted = 3,
+                    .by_rdma = rand_below(rand, 2) == 0,
+                    .by_tcp = rand_below(rand, 2) == 0},
         .etag = {.parts = (uint32_t)rand_below(rand, 10001)},
         .checksum = {.algorithm = 3, .size = (uint8_t)rand_below(rand, CHECKSUM_BYTES_MAX + 1)},
     };
@@ -521,6 +525,8 @@ static void a_result_arrives_whole(void **state)
         assert_int_equal(to.receipt.synced, sent.receipt.synced);
         assert_int_equal(to.receipt.replicas_synced, sent.receipt.replicas_synced);
         assert_int_equal(to.receipt.replicas_wanted, sent.receipt.replicas_wanted);
+        assert_int_equal(to.receipt.by_rdma, sent.receipt.by_rdma);
+        assert_int_equal(to.receipt.by_tcp, sent.receipt.by_tcp);
         assert_int_equal(to.size, e == ERR_OK ? sent.size : 1);
         assert_int_equal(to.etag.parts, e == ERR_OK ? sent.etag.parts : 77);
         if (e == ERR_OK)

@@ -7,6 +7,7 @@
 
 #include "api/s3/conditions.h"
 #include "api/s3/form.h"
+#include "api/s3/object_headers.h"
 #include "api/s3/token.h"
 #include "base/clock.h"
 
@@ -280,6 +281,42 @@ static void writes_are_foreseen_as_they_will_be_judged(void **state)
     }
 }
 
+/* ---- receipts ---- */
+
+static void receipts_name_each_way_the_copies_came(void **state)
+{
+    (void)state;
+    static const struct {
+        struct receipt receipt;
+        const char *text;
+    } rows[] = {
+        {{.synced = true, .replicas_synced = 1, .replicas_wanted = 1},
+         "local:fdatasync replicas:1/1"},
+        {{.synced = true, .replicas_synced = 3, .replicas_wanted = 3, .by_tcp = true},
+         "local:fdatasync replicas:3/3 path:tcp"},
+        {{.synced = true, .replicas_synced = 2, .replicas_wanted = 3, .by_rdma = true},
+         "local:fdatasync replicas:2/3 path:rdma"},
+        {{.synced = true,
+          .replicas_synced = 3,
+          .replicas_wanted = 3,
+          .by_rdma = true,
+          .by_tcp = true},
+         "local:fdatasync replicas:3/3 path:rdma,tcp"},
+        {{.replicas_wanted = 3}, "local:none replicas:0/3"},
+        {{.synced = true,
+          .replicas_synced = UINT32_MAX,
+          .replicas_wanted = UINT32_MAX,
+          .by_rdma = true,
+          .by_tcp = true},
+         "local:fdatasync replicas:4294967295/4294967295 path:rdma,tcp"},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char text[RECEIPT_TEXT_BYTES];
+        assert_true(bytes_equal(s3_receipt_text(&rows[i].receipt, text),
+                                bytes_of_string(rows[i].text)));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -291,6 +328,7 @@ int main(void)
         cmocka_unit_test(etags_are_read_and_written),
         cmocka_unit_test(reads_are_judged_in_the_rfcs_order),
         cmocka_unit_test(writes_are_foreseen_as_they_will_be_judged),
+        cmocka_unit_test(receipts_name_each_way_the_copies_came),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
