@@ -1,39 +1,28 @@
 #include "tools/bench_replication.h"
 
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
-#include "tools/bench_transport.h"
+#include "tools/bench.h"
 
-#define SECONDS_MAX 60.0 /* what is stored stays until the end */
+#define SECONDS_MAX 60u /* what is stored stays until the end */
 
 /* ---- options ---- */
-
-static enum exit_code wrong(const struct cli *cli, const char *name, const char *text,
-                            const char *what)
-{
-    return cli_fail(cli, EXIT_WRONG_USAGE, "INVALID", "sluice bench replication --help shows how",
-                    "%s: '%.60s' is %s", name, text, what);
-}
 
 static enum exit_code addresses_parse(const struct cli *cli, const char *const texts[],
                                       unsigned count, struct bench_replication_options *options)
 {
     if (count > 1 && count != options->node_count)
-        return cli_fail(cli, EXIT_WRONG_USAGE, "INVALID",
-                        "sluice bench replication --help shows how",
+        return cli_fail(cli, EXIT_WRONG_USAGE, "INVALID", BENCH_HINT,
                         "--address: %u are given for %u nodes", count, options->node_count);
     options->address_count = count;
     for (unsigned i = 0; i < count; i++) {
         bool has_port;
         if (bench_address_parse(texts[i], &options->addresses[i], &options->address_sizes[i],
                                 &has_port))
-            return wrong(cli, "--address", texts[i], "no address");
+            return bench_wrong(cli, "--address", texts[i], "no address");
         if (has_port)
-            return wrong(cli, "--address", texts[i],
+            return bench_wrong(cli, "--address", texts[i],
                          "an address with a port: ports are chosen here");
     }
     return EXIT_DONE;
@@ -52,17 +41,12 @@ static enum exit_code numbers_parse(struct cli *cli, const char *nodes, const ch
     if (code != EXIT_DONE)
         return code;
     if (node_count < 2 || node_count > BENCH_NODES_MAX)
-        return wrong(cli, "--nodes", nodes, "not from 2 to 5");
+        return bench_wrong(cli, "--nodes", nodes, "not from 2 to 5");
     if (options->in_flight == 0 || options->in_flight > BENCH_IN_FLIGHT_MAX)
-        return wrong(cli, "--in-flight", in_flight, "not from 1 to 256");
-    char *end;
-    options->seconds = strtod(seconds, &end);
-    if (end == seconds || *end != '\0' || !isfinite(options->seconds) || options->seconds <= 0 ||
-        options->seconds > SECONDS_MAX)
-        return wrong(cli, "--seconds", seconds, "not a number above 0, at most 60");
+        return bench_wrong(cli, "--in-flight", in_flight, "not from 1 to 256");
     options->node_count = node_count;
     options->busy_poll_ns = busy_poll_us * 1000ull;
-    return EXIT_DONE;
+    return bench_seconds_parse(cli, seconds, SECONDS_MAX, &options->seconds);
 }
 
 static enum exit_code options_parse(struct cli *cli, int argc, char *argv[],
@@ -86,7 +70,7 @@ static enum exit_code options_parse(struct cli *cli, int argc, char *argv[],
     enum exit_code code =
         flags_parse(cli, argc, argv, flags, COUNT_OF(flags), words, 0, 0, &count, "");
     if (code == EXIT_DONE && !bench_backend_parse(backend, &options->choice))
-        return wrong(cli, "--backend", backend, "none of auto, tcp, verbs");
+        return bench_wrong(cli, "--backend", backend, "none of auto, tcp, verbs");
     if (code == EXIT_DONE)
         code = numbers_parse(cli, nodes, in_flight, seconds, busy_poll, options);
     if (code == EXIT_DONE)
@@ -203,10 +187,5 @@ enum exit_code bench_replication(struct cli *cli, int argc, char *argv[])
         print_result(&options, &result);
         return EXIT_DONE;
     }
-    json_t *json = json_of(&options, &result);
-    if (json == NULL)
-        return cli_fail(cli, EXIT_REFUSED, "NO_MEMORY", NULL, "out of memory");
-    print_json(json);
-    json_decref(json);
-    return EXIT_DONE;
+    return bench_tell_json(cli, json_of(&options, &result));
 }

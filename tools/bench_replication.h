@@ -18,7 +18,7 @@
 
 #include "base/work.h"
 #include "replication/group.h"
-#include "tools/cli.h"
+#include "tools/bench.h"
 
 enum exit_code bench_replication(struct cli *cli, int argc, char *argv[]);
 #define BENCH_REPLICATION_HELP                                                                     \

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/bytes.h"
 #include "base/check.h"
@@ -77,18 +76,6 @@ struct client {
     struct err_trail trail;
 };
 
-static uint64_t now_ns(void)
-{
-    return clock_mono_ns(clock_system());
-}
-
-static uint64_t cpu_ns(void)
-{
-    struct timespec time;
-    CHECK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time) == 0);
-    return (uint64_t)time.tv_sec * NS_PER_SECOND + (uint64_t)time.tv_nsec;
-}
-
 /* The op ends and no other takes its place. */
 static void op_fail(struct op *op, enum err e, const struct err_trail *trail)
 {
@@ -109,7 +96,7 @@ static void op_done(struct mutation *m)
     struct client *client = op->client;
     struct bench_replication_figure *figure = client->figure;
     const struct receipt *receipt = &m->receipt;
-    uint64_t now = now_ns();
+    uint64_t now = bench_now_ns();
     if (m->err) {
         op_fail(op, m->err, &m->trail);
         return;
@@ -159,7 +146,7 @@ static void op_begin(struct op *op)
     struct err_trail trail = {0};
     snprintf(op->key, sizeof op->key, "%u/%016llx", size, (unsigned long long)++client->number);
     put_le64(op->data, client->number);
-    op->began_ns = now_ns();
+    op->began_ns = bench_now_ns();
     op->write = (struct body_write){0};
     struct body_options body = {.loop = client->node->loop, .size = size};
     enum err e = group_body_open(group, &body, &op->body, &trail);
@@ -180,12 +167,6 @@ static void client_store(struct client *client, uint64_t until_ns)
         loop_run_once(client->node->loop, WAKE_NS);
 }
 
-static int compare_u32(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
-}
-
 static void client_measure(struct client *client, struct bench_replication_figure *figure,
                            double seconds)
 {
@@ -201,15 +182,11 @@ static void client_measure(struct client *client, struct bench_replication_figur
         return;
     *figure = planned;
     client->sample_count = 0;
-    uint64_t began = now_ns(), cpu = cpu_ns();
+    uint64_t began = bench_now_ns(), cpu = bench_cpu_ns();
     client_store(client, began + (uint64_t)(seconds * (double)NS_PER_SECOND));
-    figure->elapsed_ns = now_ns() - began;
-    figure->cpu_ns = cpu_ns() - cpu;
-    qsort(client->samples, client->sample_count, sizeof *client->samples, compare_u32);
-    if (client->sample_count > 0) {
-        figure->p50_ns = client->samples[client->sample_count / 2];
-        figure->p99_ns = client->samples[(uint64_t)client->sample_count * 99 / 100];
-    }
+    figure->elapsed_ns = bench_now_ns() - began;
+    figure->cpu_ns = bench_cpu_ns() - cpu;
+    bench_percentiles(client->samples, client->sample_count, &figure->p50_ns, &figure->p99_ns);
 }
 
 static struct slot *filled_slot(struct client *client, enum slot_size size)

@@ -1,75 +1,15 @@
 #include "tools/bench_transport.h"
 
 #include <arpa/inet.h>
-#include <math.h>
 #include <netinet/in.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
 
-#define SECONDS_MAX 60.0
+#define SECONDS_MAX 60u
 
 /* ---- options ---- */
-
-enum err bench_address_parse(const char *text, struct sockaddr_storage *ret_address,
-                             socklen_t *ret_size, bool *ret_has_port)
-{
-    char host[64];
-    const char *colon = strrchr(text, ':'), *end = colon;
-    uint64_t port = 0;
-    bool is_6 = text[0] == '[' || (colon != NULL && strchr(text, ':') != colon);
-    if (is_6) {
-        const char *bracket = strchr(text, ']');
-        if (text[0] == '[' && (bracket == NULL || (bracket[1] != '\0' && bracket[1] != ':')))
-            return ERR_BAD_SYNTAX;
-        colon = text[0] == '[' && bracket[1] == ':' ? bracket + 1 : NULL;
-        end = text[0] == '[' ? bracket : text + strlen(text);
-    } else if (colon == NULL) {
-        end = text + strlen(text);
-    }
-    size_t skip = text[0] == '[', size = (size_t)(end - text) - skip;
-    if (size == 0 || size >= sizeof host)
-        return ERR_BAD_SYNTAX;
-    memcpy(host, text + skip, size);
-    host[size] = '\0';
-    if (colon != NULL &&
-        (bytes_to_u64(bytes_of_string(colon + 1), &port) || port == 0 || port > UINT16_MAX))
-        return ERR_BAD_SYNTAX;
-    *ret_has_port = colon != NULL;
-    memset(ret_address, 0, sizeof *ret_address);
-    if (is_6) {
-        struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ret_address;
-        *in6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
-        *ret_size = sizeof *in6;
-        return inet_pton(AF_INET6, host, &in6->sin6_addr) == 1 ? ERR_OK : ERR_BAD_SYNTAX;
-    }
-    struct sockaddr_in *in = (struct sockaddr_in *)ret_address;
-    *in = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    *ret_size = sizeof *in;
-    return inet_pton(AF_INET, host, &in->sin_addr) == 1 ? ERR_OK : ERR_BAD_SYNTAX;
-}
-
-static enum exit_code wrong(const struct cli *cli, const char *name, const char *text,
-                            const char *what)
-{
-    return cli_fail(cli, EXIT_WRONG_USAGE, "INVALID", "sluice bench transport --help shows how",
-                    "%s: '%.60s' is %s", name, text, what);
-}
-
-bool bench_backend_parse(const char *text, enum transport_choice *ret_choice)
-{
-    static const char *const names[] = {[TRANSPORT_AUTO] = "auto",
-                                        [TRANSPORT_FORCE_TCP] = "tcp",
-                                        [TRANSPORT_FORCE_VERBS] = "verbs"};
-    for (size_t i = 0; i < COUNT_OF(names); i++)
-        if (strcmp(names[i], text) == 0) {
-            *ret_choice = (enum transport_choice)i;
-            return true;
-        }
-    return false;
-}
 
 static enum exit_code options_parse(struct cli *cli, int argc, char *argv[],
                                     struct bench_transport_options *options, bool *serves)
@@ -90,25 +30,20 @@ static enum exit_code options_parse(struct cli *cli, int argc, char *argv[],
     enum exit_code code =
         flags_parse(cli, argc, argv, flags, COUNT_OF(flags), words, 0, 0, &count, "");
     if (code == EXIT_DONE && !bench_backend_parse(backend, &options->choice))
-        return wrong(cli, "--backend", backend, "none of auto, tcp, verbs");
+        return bench_wrong(cli, "--backend", backend, "none of auto, tcp, verbs");
     if (code == EXIT_DONE)
         code = flag_u32(cli, "--busy-poll", busy_poll, &busy_poll_us);
     if (code != EXIT_DONE)
         return code;
     options->busy_poll_ns = busy_poll_us * 1000ull;
     if (bench_address_parse(from, &options->from, &options->from_size, &from_has_port))
-        return wrong(cli, "--from", from, "no address");
+        return bench_wrong(cli, "--from", from, "no address");
     if (bench_address_parse(to, &options->to, &options->to_size, &to_has_port))
-        return wrong(cli, "--to", to, "no address");
+        return bench_wrong(cli, "--to", to, "no address");
     options->is_local = !to_has_port;
     if (*serves && !from_has_port)
-        return wrong(cli, "--from", from, "an address without a port: --serve wants one");
-    char *end;
-    options->seconds = strtod(seconds, &end);
-    if (end == seconds || *end != '\0' || !isfinite(options->seconds) || options->seconds <= 0 ||
-        options->seconds > SECONDS_MAX)
-        return wrong(cli, "--seconds", seconds, "not a number above 0, at most 60");
-    return EXIT_DONE;
+        return bench_wrong(cli, "--from", from, "an address without a port: --serve wants one");
+    return bench_seconds_parse(cli, seconds, SECONDS_MAX, &options->seconds);
 }
 
 /* ---- telling ---- */
@@ -228,10 +163,5 @@ enum exit_code bench_transport(struct cli *cli, int argc, char *argv[])
         print_result(&options, &result);
         return EXIT_DONE;
     }
-    json_t *json = json_of(&options, &result);
-    if (json == NULL)
-        return cli_fail(cli, EXIT_REFUSED, "NO_MEMORY", NULL, "out of memory");
-    print_json(json);
-    json_decref(json);
-    return EXIT_DONE;
+    return bench_tell_json(cli, json_of(&options, &result));
 }

@@ -10,8 +10,7 @@
 #ifndef TOOLS_BENCH_TRANSPORT_H
 #define TOOLS_BENCH_TRANSPORT_H
 
-#include "replication/transport.h"
-#include "tools/cli.h"
+#include "tools/bench.h"
 
 enum exit_code bench_transport(struct cli *cli, int argc, char *argv[]);
 #define BENCH_TRANSPORT_HELP \
@@ -68,11 +67,6 @@ struct bench_transport_result {
     enum err e;
     char sentence[400]; /* why it ended early, when e */
 };
-
-/* ---- what bench replication takes as well ---- */
-/* "10.0.0.1", "10.0.0.1:7200", "[fe80::1]:7200". ERR_BAD_SYNTAX */
-enum err bench_address_parse(const char *text, struct sockaddr_storage *ret_address, socklen_t *ret_size, bool *ret_has_port) MUST_USE;
-bool bench_backend_parse(const char *text, enum transport_choice *ret_choice); /* "auto", "tcp", "verbs" */
 
 /* ---- bench_transport_run.c ---- */
 /* Runs the client, and the server when it is local. */

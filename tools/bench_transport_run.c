@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/bytes.h"
 #include "base/check.h"
@@ -245,18 +244,6 @@ struct client {
     bool is_granted, is_wrong;
 };
 
-static uint64_t now_ns(void)
-{
-    return clock_mono_ns(clock_system());
-}
-
-static uint64_t cpu_ns(void)
-{
-    struct timespec time;
-    CHECK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time) == 0);
-    return (uint64_t)time.tv_sec * NS_PER_SECOND + (uint64_t)time.tv_nsec;
-}
-
 static void client_up(void *context, struct transport_peer *peer)
 {
     struct client *client = context;
@@ -296,7 +283,7 @@ static void client_go_on(struct client *client, struct client_write *one)
     const struct bench_transport_figure *figure = client->figure;
     if (one->is_unwritten || one->is_unacked)
         return;
-    if (now_ns() >= client->until_ns) {
+    if (bench_now_ns() >= client->until_ns) {
         client->in_flight--;
         if (client->in_flight == 0)
             loop_stop(client->side.loop);
@@ -314,7 +301,7 @@ static void client_go_on(struct client *client, struct client_write *one)
                                           .piece_count = 1,
                                           .pieces = {{data, figure->size}}};
     one->is_unwritten = one->is_unacked = true;
-    one->posted_ns = now_ns();
+    one->posted_ns = bench_now_ns();
     enum err e = transport_write(client->peer, &one->write);
     CHECK(e == ERR_OK || e == ERR_CLOSED); /* the depth is below the lane's */
     if (e)
@@ -332,7 +319,7 @@ static void client_ack(struct client *client, uint32_t imm)
     one->is_unacked = false;
     client->figure->writes++;
     if (client->sample_count < BENCH_SAMPLES_MAX)
-        client->samples[client->sample_count++] = (uint32_t)(now_ns() - one->posted_ns);
+        client->samples[client->sample_count++] = (uint32_t)(bench_now_ns() - one->posted_ns);
     client_go_on(client, one);
 }
 
@@ -345,12 +332,6 @@ static void client_ctl(void *context, struct transport_peer *peer, const uint8_t
 static const struct transport_handlers client_handlers = {
     .up = client_up, .down = client_down, .granted = client_granted, .ctl_in = client_ctl};
 
-static int compare_u32(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
-}
-
 static void client_measure(struct client *client, struct bench_transport_figure *figure,
                            double seconds)
 {
@@ -359,21 +340,17 @@ static void client_measure(struct client *client, struct bench_transport_figure 
     client->figure = figure;
     client->sample_count = 0;
     client->in_flight = figure->depth;
-    uint64_t began = now_ns(), cpu = cpu_ns();
+    uint64_t began = bench_now_ns(), cpu = bench_cpu_ns();
     client->until_ns = began + (uint64_t)(seconds * (double)NS_PER_SECOND);
     for (uint32_t i = 0; i < figure->depth; i++)
         client_go_on(client, &client->writes[i]);
     while (client->in_flight > 0 && !client->side.is_down)
         loop_run(client->side.loop);
-    figure->elapsed_ns = now_ns() - began;
-    figure->cpu_ns = cpu_ns() - cpu;
+    figure->elapsed_ns = bench_now_ns() - began;
+    figure->cpu_ns = bench_cpu_ns() - cpu;
     transport_counts(client->side.transport, &after);
     figure->system_calls = after.system_calls - before.system_calls;
-    qsort(client->samples, client->sample_count, sizeof *client->samples, compare_u32);
-    if (client->sample_count > 0) {
-        figure->p50_ns = client->samples[client->sample_count / 2];
-        figure->p99_ns = client->samples[(uint64_t)client->sample_count * 99 / 100];
-    }
+    bench_percentiles(client->samples, client->sample_count, &figure->p50_ns, &figure->p99_ns);
 }
 
 static void wait_is_over(struct timer *timer)
@@ -386,12 +363,12 @@ static enum err client_connect(struct client *client, const struct sockaddr *to,
 {
     struct timer limit = {0};
     struct transport_peer *peer;
-    uint64_t until = now_ns() + UP_NS;
+    uint64_t until = bench_now_ns() + UP_NS;
     enum err e = transport_connect(client->side.transport, to, to_size, &peer, trail);
     if (e)
         return e;
     timer_start(client->side.loop, &limit, UP_NS, wait_is_over);
-    while (!client->is_granted && !client->side.is_down && now_ns() < until)
+    while (!client->is_granted && !client->side.is_down && bench_now_ns() < until)
         loop_run_once(client->side.loop, UP_NS);
     timer_stop(client->side.loop, &limit);
     if (client->is_granted)

@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,11 +6,12 @@
 #include "base/check.h"
 #include "base/cleanup.h"
 #include "server/units.h"
+#include "tools/bench.h"
 #include "tools/bench_paths.h"
 #include "tools/bench_replication.h"
 #include "tools/bench_transport.h"
 
-#define SECONDS_MAX 600.0
+#define SECONDS_MAX 600u
 
 /* ---- paths ---- */
 
@@ -41,17 +41,6 @@ static enum exit_code sizes_parse(const struct cli *cli, const char *text,
     if (options->size_count == 0)
         return cli_fail(cli, EXIT_WRONG_USAGE, "INVALID", "such as --sizes 4KiB,64KiB,1MiB",
                         "--sizes wants at least one");
-    return EXIT_DONE;
-}
-
-static enum exit_code seconds_parse(const struct cli *cli, const char *text, double *seconds)
-{
-    char *end = NULL;
-    double value = strtod(text, &end);
-    if (end == text || *end != '\0' || !isfinite(value) || value <= 0 || value > SECONDS_MAX)
-        return cli_fail(cli, EXIT_WRONG_USAGE, "INVALID", NULL,
-                        "--seconds: '%.40s' is not a number above 0, at most 600", text);
-    *seconds = value;
     return EXIT_DONE;
 }
 
@@ -147,7 +136,7 @@ static enum exit_code bench_paths(struct cli *cli, int argc, char *argv[])
     if (code == EXIT_DONE)
         code = sizes_parse(cli, sizes, &options);
     if (code == EXIT_DONE)
-        code = seconds_parse(cli, seconds, &options.seconds);
+        code = bench_seconds_parse(cli, seconds, SECONDS_MAX, &options.seconds);
     if (code != EXIT_DONE)
         return code;
     struct bench_run run;
