@@ -26,30 +26,49 @@ build_sluice() {
 
 # ---- a node ----
 
-endpoint_field() { sed -n 's/.*"'"$1"'": *"\{0,1\}\([^",}]*\).*/\1/p' "$dir/endpoint.json" 2>/dev/null || true; }
+endpoint_field() { # nothing when no node has written the file
+    local text
+    if text=$(cat "$dir/endpoint.json" 2>/dev/null); then
+        sed -n 's/.*"'"$1"'": *"\{0,1\}\([^",}]*\).*/\1/p' <<<"$text"
+    fi
+}
+gone() { ! kill -0 "$1" 2>/dev/null; }
 ready() { curl -fsS -o /dev/null --max-time 5 "http://$1/readyz" 2>/dev/null; }
 running() {
     local pid
     pid=$(endpoint_field pid)
-    [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null && ready "$(endpoint_field admin)"
+    [ -n "$pid" ] && ! gone "$pid" && ready "$(endpoint_field admin)"
 }
 port_taken() { (exec 3<>"/dev/tcp/${1%:*}/${1##*:}") 2>/dev/null; }
+
+# Asks again and again, by the clock: an answer may take its time.
+within() { # seconds, the question
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.1
+    done
+}
+
+ready_or_gone() { running || gone "$1"; }
+wait_ready() { # its process, its name
+    within 120 ready_or_gone "$1" ||
+        die "$2 is not ready after two minutes: $(curl -sS --max-time 5 "http://$(endpoint_field admin)/readyz" 2>&1); its log: $log"
+    gone "$1" || return 0
+    tail -n 15 "$log" | show >&2
+    die "$2 did not start; what it said is above and in $log"
+}
 
 stop_node() { # what to say of it when it has stopped
     local pid
     pid=$(endpoint_field pid)
-    if [ -z "$pid" ] || ! kill -0 "$pid" 2>/dev/null; then
+    if [ -z "$pid" ] || gone "$pid"; then
         echo "$me: no node is running in $dir"
         return 0
     fi
     kill -TERM "$pid"
-    for ((i = 0; i < 600; i++)); do
-        if ! kill -0 "$pid" 2>/dev/null; then
-            echo "$me: the node of $dir has stopped; $1"
-            return 0
-        fi
-        sleep 0.1
-    done
-    die "process $pid has not ended within 60 s; its log: $log"
+    within 60 gone "$pid" || die "process $pid has not ended within 60 s; its log: $log"
+    echo "$me: the node of $dir has stopped; $1"
 }
 
