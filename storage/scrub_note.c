@@ -9,8 +9,9 @@
  *
  *      0  magic "SluiceSc"    8 u32 version (1)   12 u32 state   16 u32 phase   20 u32 zero
  *     24  data: u64 epoch, u64 counter   40 u64 offset   48 u64 rate
- *     56  u64 started   64 u64 ended   72 u64 verified   80 u64 data   88 u64 damaged   96 u64
- * repaired 104  zeros   4088 u64 XXH3-64 of bytes 0..4087
+ *     56  u64 started   64 u64 ended   72 u64 verified   80 u64 data
+ *     88  u64 damaged   96 u64 repaired   104 u64 since   112 zeros
+ *   4088  u64 XXH3-64 of bytes 0..4087
  */
 #define SUM_OFFSET (SCRUB_NOTE_LENGTH - 8)
 #define VERSION    1u
