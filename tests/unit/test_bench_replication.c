@@ -64,10 +64,6 @@ static enum exit_code run(struct fixture *f, int argc, char *argv[], json_t **re
     return code;
 }
 
-/* On a machine so busy that a thread sleeps for seconds the group goes on without that node, and
- * the bench refuses to call it a measurement: again, then. */
-#define TRIES 3
-
 static unsigned entries(const char *dir)
 {
     unsigned count = 0;
@@ -104,12 +100,6 @@ static void a_short_run_says_three_replicas_and_leaves_nothing(void **state)
                     "--backend=tcp", "--in-flight=7", NULL};
     json_t *json;
     enum exit_code code = run(f, 5, argv, &json);
-    for (unsigned i = 1; i < TRIES && code == EXIT_REFUSED &&
-                         strcmp(json_text(json_object_get(json, "error"), "code"), "BUSY") == 0;
-         i++) {
-        json_decref(json);
-        code = run(f, 5, argv, &json);
-    }
     if (code != EXIT_DONE)
         fail_msg("%s", json_text(json_object_get(json, "error"), "message"));
     assert_string_equal(json_text(json, "backend"), "tcp");
@@ -146,8 +136,6 @@ static void two_nodes_with_an_address_each_and_the_most_in_flight(void **state)
         options.address_sizes[i] = sizeof *address;
     }
     bench_replication_run(&options, &result);
-    for (unsigned i = 1; i < TRIES && result.e == ERR_BUSY; i++)
-        bench_replication_run(&options, &result);
     if (result.e)
         fail_msg("%s", result.sentence);
     for (unsigned i = 0; i < BENCH_REPLICATION_FIGURES; i++) {
