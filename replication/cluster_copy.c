@@ -205,7 +205,8 @@ static void run_applied(struct cluster *cluster, const struct copy_step *step)
 {
     struct copy_target *copy = &cluster->copy;
     if (step->has_more) {
-        give_step(cluster, &(struct copy_step){.kind = COPY_STEP_ROWS, .run = step->run});
+        give_step(cluster, &(struct copy_step){
+                               .kind = COPY_STEP_ROWS, .run = step->run, .from = step->from});
         return;
     }
     copy->rows += step->rows;

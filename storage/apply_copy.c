@@ -22,6 +22,7 @@ struct merge {
     struct copy_reader rows;
     uint32_t changes;
     struct data_id kept; /* data that stays: its other shards do, too */
+    struct kv_key gone;  /* the last row that went; size 0: none */
 };
 
 /* ---- what follows from a row ---- */
@@ -85,9 +86,16 @@ static enum err put_row(struct merge *merge, struct bytes key, struct bytes befo
     return e ? e : note_change(merge, key, before, after);
 }
 
+static void note_gone(struct merge *merge, struct bytes key)
+{
+    memcpy(merge->gone.data, key.data, key.size);
+    merge->gone.size = (uint16_t)key.size;
+}
+
 static enum err delete_row(struct merge *merge, struct bytes key, struct bytes before)
 {
     merge->changes++;
+    note_gone(merge, key);
     enum err e = kv_batch_delete(merge->apply->batch, merge->run->family, key);
     return e ? e : note_change(merge, key, before, (struct bytes){0});
 }
@@ -126,7 +134,10 @@ static enum err merge_data(struct merge *merge, struct bytes key, struct bytes h
         return e;
     e = apply__shard_delete(merge->apply, id, shard, &extents);
     merge->changes += 1 + extents;
-    return e || there.size == 0 ? e : put_row(merge, key, here, there);
+    if (e == ERR_OK && there.size > 0)
+        return put_row(merge, key, here, there);
+    note_gone(merge, key);
+    return e;
 }
 
 /* A row that is here. The batch does not show in the walk, which is of the index alone. */
@@ -175,30 +186,43 @@ static bool is_within(const struct copy_run *run, struct bytes key)
     return run->upto.size == 0 || bytes_compare(key, run->upto) <= 0;
 }
 
+/* Behind the row that went last: what has gone is not walked over once more for each batch. */
+static struct bytes begin_rows(struct merge *merge)
+{
+    const struct copy_step *step = merge->step;
+    struct bytes from = step->from.size > 0 ? key_bytes(&step->from) : step->run.after;
+    do
+        next_row(merge);
+    while (merge->rows.is_valid && bytes_compare(merge->rows.key, from) <= 0);
+    return from;
+}
+
 static enum err merge_all(struct merge *merge)
 {
     struct kv *kv = merge->apply->kv;
     const struct copy_run *run = merge->run;
+    struct bytes from = begin_rows(merge);
     struct kv_iter *iter;
     enum err e = kv->ops->iter_open(
         kv, &(struct kv_iter_options){.family = run->family, .scan = true}, &iter);
     if (e)
         return e;
-    next_row(merge);
-    kv->ops->iter_seek(iter, run->after);
+    kv->ops->iter_seek(iter, from);
     for (; e == ERR_OK && kv->ops->iter_valid(iter) && is_within(run, kv->ops->iter_key(iter));
          kv->ops->iter_next(iter)) {
         if (merge->changes >= COPY_CHANGES_MAX) {
             merge->step->has_more = true;
             break;
         }
-        if (run->after.size > 0 && bytes_equal(kv->ops->iter_key(iter), run->after))
+        if (from.size > 0 && bytes_equal(kv->ops->iter_key(iter), from))
             continue;
         e = merge_here(merge, kv->ops->iter_key(iter), kv->ops->iter_value(iter));
     }
     if (e == ERR_OK && !kv->ops->iter_valid(iter))
         e = kv->ops->iter_err(iter);
     kv->ops->iter_close(iter);
+    if (e == ERR_OK && merge->step->has_more && merge->gone.size > 0)
+        merge->step->from = merge->gone;
     return e || merge->step->has_more ? e : put_missing(merge, (struct bytes){0}, true);
 }
 

@@ -96,7 +96,8 @@ struct copy_step {
 
     enum err err;
     struct err_trail trail;
-    bool has_more;          /* ROWS: much was to be deleted; give the same run again */
+    bool has_more;          /* ROWS: much was to be deleted; give the same run again, and `from` */
+    struct kv_key from;     /* ROWS: size 0 with a new run; the volume's */
     uint32_t rows;          /* ROWS: of the run */
     uint8_t *changed;       /* ROWS: settings that are other now, le16 size and name each; the
                                owner frees it */

@@ -529,12 +529,14 @@ static bool copy_family(struct copying *c, enum kv_family family)
     struct kv_key after = {0}, upto;
     struct copy_step step = {.kind = COPY_STEP_ROWS};
     do {
+        step.from.size = 0;
         assert_int_equal(copy_source_read(c->source, family, key_bytes(&after), c->rows, &upto,
                                           &step.run),
                          ERR_OK);
         do {
             if (!copy_step(c, &step))
                 return false;
+            step.from = c->step.from;
         } while (c->step.has_more);
         after = upto;
     } while (step.run.upto.size > 0);
