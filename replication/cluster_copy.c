@@ -489,6 +489,7 @@ static void begin(struct cluster *cluster)
     struct log_range range;
     volume_log_range(cluster->volume, &range);
     cluster__forget_log(cluster);
+    pull_forget(cluster->pull); /* its records are gone, and the places are the copy's */
     cluster->saved = cluster->durable_pg = (struct pg_durable){0};
     cluster->has_saved_pg = cluster->has_durable_pg = false;
     cluster->pg_version = cluster->done_version = cluster->done_psn = 0;

@@ -57,6 +57,12 @@ static void finish(struct pull *pull, struct pull_ask *ask, enum pull_outcome ou
     ended.done(ended.context, ended.data.id, outcome);
 }
 
+void pull_forget(struct pull *pull)
+{
+    memset(pull->asks, 0, sizeof pull->asks);
+    pull->counts.asking = 0;
+}
+
 void pull_answered(struct pull *pull, struct link *link, const struct message_pull_answer *answer)
 {
     struct pull_ask *ask = find_ask(pull, answer->id);

@@ -69,6 +69,8 @@ void pull_link_down(struct pull *pull, struct link *link);
 void pull_ask(struct pull *pull, struct link *link, const struct log_data *data, uint64_t psn,
               pull_done_fn *done, void *context);
 void pull_answered(struct pull *pull, struct link *link, const struct message_pull_answer *answer);
+/* All that was asked for is wanted no more: done() does not come. */
+void pull_forget(struct pull *pull);
 
 /* ---- being asked ---- */
 /* `applied`: the last record applied here. */

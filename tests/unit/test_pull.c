@@ -535,6 +535,25 @@ static void too_many_at_once_wait_their_turn(void **state)
         expect_pulled(&data[i]);
 }
 
+static void what_is_forgotten_gives_its_place_to_others(void **state)
+{
+    struct node *here = &world->nodes[0];
+    struct log_data wanted = put("k", MIB(1)), never = {.size = MIB(1)};
+    for (unsigned i = 0; i < PULLS_MAX; i++) {
+        never.id = (struct data_id){.epoch = wanted.id.epoch, .counter = 1000000 + i};
+        ask(&never); /* NOT_YET, again and again */
+    }
+    later(PULL_AGAIN_NS);
+    ask(&wanted);
+    later(PULL_SILENCE_NS);
+    assert_int_equal(incoming_state(here->incoming, &wanted), INCOMING_NONE);
+    pull_forget(here->pull);
+    ask(&wanted);
+    settle();
+    expect_outcome(1, PULL_COMPLETE);
+    expect_pulled(&wanted);
+}
+
 static void a_disk_error_on_either_side_is_got_over(void **state)
 {
     for (unsigned side = 0; side < 2; side++) {
@@ -577,6 +596,7 @@ int main(void)
         TEST(a_cut_at_any_moment_leaves_nothing_behind),
         TEST(what_one_may_ask_for_at_once_comes_at_once),
         TEST(too_many_at_once_wait_their_turn),
+        TEST(what_is_forgotten_gives_its_place_to_others),
         TEST(a_disk_error_on_either_side_is_got_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
