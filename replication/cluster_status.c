@@ -273,13 +273,17 @@ void cluster__publish_status(struct cluster *cluster)
     pthread_mutex_unlock(&cluster->lock);
 }
 
-/* What waits for a peer is at most in one place: the link's queue, or the rows read for it. */
+/*
+ * What waits for a peer is at most in one place: the link's queue, or the rows read for it. A run of
+ * a copy may be at hand for each peer, and for this node.
+ */
 uint64_t cluster_memory_bytes(unsigned peers)
 {
+    uint64_t run = MESSAGE_COPY_RUN_BYTES + 2 * KV_KEY_BYTES_MAX + COPY_ROWS_BYTES_MAX;
     uint64_t of_peer = LINK_QUEUE_BYTES_MAX + LINK_MESSAGE_BYTES_MAX + CLUSTER_LOAD_BYTES_MAX +
-                       LOG_RECORD_BYTES_MAX;
+                       LOG_RECORD_BYTES_MAX + COPY_ROWS_BYTES_MAX;
     return sizeof(struct cluster) + CLUSTER_PROPOSALS_MAX * sizeof(struct proposal) +
-           CLUSTER_PROPOSAL_BYTES_MAX + CLUSTER_WINDOW_BYTES_MAX + INCOMING_MEMORY_BYTES +
+           CLUSTER_PROPOSAL_BYTES_MAX + CLUSTER_WINDOW_BYTES_MAX + INCOMING_MEMORY_BYTES + run +
            peers * of_peer;
 }
 
