@@ -89,6 +89,12 @@ static bool frees_space(enum mutation_kind kind)
     return false;
 }
 
+/* A run without rows only deletes: on a full disk a copy begins with what gives space back. */
+static bool copy_needs_little(const struct copy_step *step)
+{
+    return step->kind == COPY_STEP_ROWS ? step->run.rows.size == 0 : step->kind != COPY_STEP_DATA;
+}
+
 /* What a group has committed is applied while there is any space: it was judged when it was
  * proposed. The log takes records then, deletions among them, but no bodies. */
 static bool needs_little(struct commit_item *item)
@@ -101,7 +107,7 @@ static bool needs_little(struct commit_item *item)
     case COMMIT_LOG_SAVE:
         return true;
     case COMMIT_COPY:
-        return to_copy(item)->kind != COPY_STEP_ROWS && to_copy(item)->kind != COPY_STEP_DATA;
+        return copy_needs_little(to_copy(item));
     }
     return false;
 }

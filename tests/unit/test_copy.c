@@ -2,6 +2,7 @@
 #include "log_fixture.h"
 
 #include "storage/copy.h"
+#include "storage/volume_priv.h"
 
 #define ROWS_HERE  5000u
 #define KEPT_EVERY 700u  /* of those here, the source has these */
@@ -12,14 +13,19 @@ static void note_done(struct copy_step *step)
     (void)step;
 }
 
-static void give(struct fixture *f, struct copy_step *step)
+static enum err try_step(struct fixture *f, struct copy_step *step)
 {
     step->magic = COPY_STEP_MAGIC;
     step->loop = f->loop;
     step->done = note_done;
     volume_copy(f->volume, step);
     log_step(f);
-    assert_int_equal(step->err, ERR_OK);
+    return step->err;
+}
+
+static void give(struct fixture *f, struct copy_step *step)
+{
+    assert_int_equal(try_step(f, step), ERR_OK);
 }
 
 /* A row that says nothing of others: a place in the memory of completed uploads. */
@@ -66,15 +72,15 @@ static struct bytes rows_of_source(uint8_t *out)
     return bytes_of(out, size);
 }
 
-static bool has_row(struct fixture *f, struct bytes key)
+/* What its value begins with: 1, of here; 2, the source's; 0: there is none. */
+static int row_of(struct fixture *f, struct bytes key)
 {
     struct kv_value value;
-    enum err e = f->kv->ops->get(f->kv, KV_SYS, key, KV_ANY, &value);
-    if (e == ERR_OK) {
-        assert_int_equal(value.bytes.data[0], 2); /* the source's */
-        f->kv->ops->value_put(&value);
-    }
-    return e == ERR_OK;
+    if (f->kv->ops->get(f->kv, KV_SYS, key, KV_ANY, &value) != ERR_OK)
+        return 0;
+    int first = value.bytes.data[0];
+    f->kv->ops->value_put(&value);
+    return first;
 }
 
 static void what_has_gone_is_not_walked_over_for_each_batch(void **state)
@@ -101,9 +107,30 @@ static void what_has_gone_is_not_walked_over_for_each_batch(void **state)
     assert_int_equal(passes, ROWS_HERE / 1024);
     assert_int_equal(step.rows, ROWS_HERE / KEPT_EVERY + 1 + ROWS_HERE / NEW_EVERY + 1);
     for (unsigned i = 0; i < ROWS_HERE; i++) {
-        assert_int_equal(has_row(&f, key_of(key, i, false)), i % KEPT_EVERY == 0);
-        assert_int_equal(has_row(&f, key_of(key, i, true)), i % NEW_EVERY == 0);
+        assert_int_equal(row_of(&f, key_of(key, i, false)), i % KEPT_EVERY == 0 ? 2 : 0);
+        assert_int_equal(row_of(&f, key_of(key, i, true)), i % NEW_EVERY == 0 ? 2 : 0);
     }
+    fixture_fini(&f);
+}
+
+static void a_full_disk_takes_what_only_deletes(void **state)
+{
+    (void)state;
+    static uint8_t rows[COPY_ROWS_BYTES_MAX];
+    struct fixture f;
+    char key[32];
+    log_up(&f, MIB(64), MIB(16));
+    write_rows(&f);
+    give(&f, &(struct copy_step){.kind = COPY_STEP_BEGIN, .state = BYTES("s")});
+    struct copy_step full = {.kind = COPY_STEP_ROWS,
+                             .run = {.family = KV_SYS, .rows = rows_of_source(rows)}};
+    struct copy_step empty = {.kind = COPY_STEP_ROWS, .run = {.family = KV_SYS}};
+    volume__enter_read_only(f.volume, "the test has filled the disk");
+    assert_int_equal(try_step(&f, &full), ERR_READ_ONLY);
+    assert_int_equal(row_of(&f, key_of(key, 1, false)), 1);
+    volume__enter_read_only(f.volume, "the test has filled the disk");
+    give(&f, &empty);
+    assert_int_equal(row_of(&f, key_of(key, 1, false)), 0);
     fixture_fini(&f);
 }
 
@@ -111,6 +138,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_has_gone_is_not_walked_over_for_each_batch),
+        cmocka_unit_test(a_full_disk_takes_what_only_deletes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
