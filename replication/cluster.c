@@ -127,22 +127,22 @@ void cluster__after_step(struct cluster *cluster)
 static void tick(struct timer *timer)
 {
     struct cluster *cluster = CONTAINER_OF(timer, struct cluster, tick);
-    uint64_t now_ns = cluster->now_ns = cluster__now(cluster);
     timer_start(cluster->loop, timer, CLUSTER_TICK_NS, tick);
     cluster__watch_links(cluster);
     if (!cluster->is_stopped) {
         cluster__join_tick(cluster);
         cluster__watch_log(cluster);
         if (cluster->has_config)
-            pg_tick(&cluster->pg, now_ns);
-        incoming_tick(cluster->incoming, now_ns);
-        pull_tick(cluster->pull, now_ns);
-        repair_tick(cluster->repair, now_ns);
+            pg_tick(&cluster->pg, cluster__now(cluster));
+        incoming_tick(cluster->incoming, cluster__now(cluster));
+        pull_tick(cluster->pull, cluster__now(cluster));
+        repair_tick(cluster->repair, cluster__now(cluster));
         cluster__copy_tick(cluster);
         cluster__copy_serve_tick(cluster);
         cluster__after_step(cluster);
         cluster__expire_proposals(cluster);
     }
+    uint64_t now_ns = cluster__now(cluster);
     if (now_ns >= cluster->status_due_ns) {
         cluster->status_due_ns = now_ns + STATUS_NS;
         cluster__publish_status(cluster);

@@ -56,7 +56,7 @@ static void tell(struct cluster *cluster, bool is_over)
     for (unsigned i = 0; i < cluster->node_count; i++)
         cluster__ctl(&cluster->peers[i], bytes, size); /* lost: said again */
     cluster->peers[cluster->self].copy = state;
-    cluster->peers[cluster->self].copy_told_ns = cluster->now_ns;
+    cluster->peers[cluster->self].copy_told_ns = cluster__now(cluster);
 }
 
 /* ---- steps of the volume ---- */
@@ -130,7 +130,7 @@ static void ask(struct cluster *cluster)
         return;
     }
     struct peer *peer = primary_of(cluster);
-    bool is_waiting = copy->asked_ns != 0 && cluster->now_ns - copy->asked_ns < ASK_AGAIN_NS;
+    bool is_waiting = copy->asked_ns != 0 && cluster__now(cluster) - copy->asked_ns < ASK_AGAIN_NS;
     if (peer == NULL || is_waiting)
         return;
     if (copy->from != peer->index && (copy->family > 1 || copy->after.size > 0)) {
@@ -145,7 +145,7 @@ static void ask(struct cluster *cluster)
     struct bytes parts[] = {bytes_of(head, sizeof head), wanted.after};
     copy->from = peer->index;
     if (cluster__message(peer, MESSAGE_COPY_ASK, parts, 2))
-        copy->asked_ns = cluster->now_ns;
+        copy->asked_ns = cluster__now(cluster);
 }
 
 void cluster__copy_run(struct cluster *cluster, struct peer *peer, struct bytes body)
@@ -350,7 +350,7 @@ static struct peer *source_of(struct cluster *cluster, const struct copy_fill *f
 
 static void fetch(struct cluster *cluster, struct copy_fill *fill)
 {
-    if (cluster->now_ns < fill->due_ns)
+    if (cluster__now(cluster) < fill->due_ns)
         return;
     if (incoming_state(cluster->incoming, &fill->data) == INCOMING_COMPLETE) {
         store(cluster, fill);
@@ -359,7 +359,7 @@ static void fetch(struct cluster *cluster, struct copy_fill *fill)
     struct peer *peer = source_of(cluster, fill);
     if (peer != NULL)
         pull_ask(cluster->pull, peer->link, &fill->data, cluster->copy.psn, fetched, cluster);
-    if (cluster->now_ns - fill->since_ns > SLOW_NS)
+    if (cluster__now(cluster) - fill->since_ns > SLOW_NS)
         LOG_LIMITED(LOG_WARN, "replication",
                     "data %llx.%llu of %llu bytes has not come: the copy waits for it",
                     (unsigned long long)fill->data.id.epoch,
@@ -393,7 +393,7 @@ static void fill_all(struct cluster *cluster)
         if (fill->state == FILL_FREE && copy->wanted_at < copy->wanted_count)
             *fill = (struct copy_fill){.cluster = cluster,
                                        .data = copy->wanted[copy->wanted_at++],
-                                       .since_ns = cluster->now_ns,
+                                       .since_ns = cluster__now(cluster),
                                        .state = FILL_WANTED};
         if (fill->state == FILL_WANTED)
             fetch(cluster, fill);
@@ -505,11 +505,11 @@ void cluster__copy_tick(struct cluster *cluster)
     struct copy_target *copy = &cluster->copy;
     if (!copy->is_on || cluster->is_stopped)
         return;
-    if (cluster->now_ns - copy->told_ns >= TELL_NS) {
-        copy->told_ns = cluster->now_ns;
+    if (cluster__now(cluster) - copy->told_ns >= TELL_NS) {
+        copy->told_ns = cluster__now(cluster);
         tell(cluster, false);
     }
-    if (copy->is_stepping || cluster->now_ns < copy->due_ns)
+    if (copy->is_stepping || cluster__now(cluster) < copy->due_ns)
         return;
     switch (copy->stage) {
     case COPY_DRAIN:

@@ -189,9 +189,9 @@ void cluster__copy_serve_tick(struct cluster *cluster)
 {
     for (unsigned i = 0; i < cluster->node_count; i++) {
         struct peer *peer = &cluster->peers[i];
-        if (peer->serve.id != 0 && cluster->now_ns > peer->serve.asked_ns + SERVE_IDLE_NS)
+        if (peer->serve.id != 0 && cluster__now(cluster) > peer->serve.asked_ns + SERVE_IDLE_NS)
             serve_end(peer);
-        follow(cluster, peer, cluster->now_ns);
+        follow(cluster, peer, cluster__now(cluster));
     }
 }
 

@@ -203,13 +203,13 @@ const struct quorum_ops cluster__quorum_ops = {
 
 void cluster__join_tick(struct cluster *cluster)
 {
-    uint64_t now_ns = cluster->now_ns;
-    quorum_tick(&cluster->quorum, now_ns);
+    quorum_tick(&cluster->quorum, cluster__now(cluster));
     cluster__register_answered(cluster);
     if (cluster->has_config) {
         cluster__look_at_disks(cluster);
         return;
     }
+    uint64_t now_ns = cluster__now(cluster);
     if (now_ns < cluster->read_due_ns)
         return;
     cluster->read_due_ns = now_ns + READ_AGAIN_NS;

@@ -529,9 +529,10 @@ void cluster__watch_log(struct cluster *cluster)
                       list_is_empty(&cluster->refused);
     const struct entry *head = is_waiting ? entry_of(list_first(&cluster->to_log)) : NULL;
     if (head == NULL || head->psn != cluster->stuck_psn || head->psn <= cluster->pg.d.commit ||
-        cluster->now_ns - cluster->stuck_since_ns < CLUSTER_STUCK_NS || !has_majority(cluster))
+        cluster__now(cluster) - cluster->stuck_since_ns < CLUSTER_STUCK_NS ||
+        !has_majority(cluster))
         return;
-    pg_lead_anew(&cluster->pg, cluster->now_ns);
+    pg_lead_anew(&cluster->pg, cluster__now(cluster));
 }
 
 /* ---- into the index ---- */
@@ -558,7 +559,8 @@ static void trim(struct cluster *cluster)
     cluster__save(cluster, cluster->last_psn);
     if (cluster->applied <= kept)
         return;
-    uint64_t below = cluster->applied - kept, held = cluster__held_log(cluster, cluster->now_ns);
+    uint64_t below = cluster->applied - kept;
+    uint64_t held = cluster__held_log(cluster, cluster__now(cluster));
     volume_log_trim(cluster->volume, below <= held ? below : held + 1);
 }
 

@@ -395,7 +395,7 @@ const struct links_handlers cluster__handlers = {
  * not wait for ever. */
 void cluster__watch_links(struct cluster *cluster)
 {
-    uint64_t now_ns = cluster->now_ns;
+    uint64_t now_ns = cluster__now(cluster);
     for (unsigned i = 0; i < cluster->node_count; i++) {
         struct peer *peer = &cluster->peers[i];
         if (!peer->is_up)

@@ -246,7 +246,6 @@ struct cluster {
     struct pull *pull;
     struct repair *repair;
     struct timer tick;
-    uint64_t now_ns;
 
     /* the register */
     struct quorum quorum;
@@ -344,7 +343,9 @@ static inline uint64_t cluster__entry_bytes(const struct entry *entry)
            (entry->inline_bytes != NULL ? entry->data.size : 0);
 }
 /* What leases and promises are judged by: a node that was suspended must not believe in what the
- * others gave it before. All of the driver counts in it; connections count in the loop's time. */
+ * others gave it before. All of the driver counts in it, asked anew at each use: what was noted in
+ * the same turn would be later than a time of the turn's beginning. Connections count in the loop's
+ * time. */
 static inline uint64_t cluster__now(const struct cluster *cluster)
 {
     return clock_boot_ns(loop_clock(cluster->loop));

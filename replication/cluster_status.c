@@ -104,7 +104,7 @@ static void describe_peer(struct cluster *cluster, unsigned index, struct group_
         describe_link(cluster, peer, status);
     bool is_there = peer->is_up || status->is_self;
     status->is_copied = is_there && peer->copy_told_ns != 0 && !peer->copy.is_over &&
-                        cluster->now_ns < peer->copy_told_ns + COPY_FRESH_NS;
+                        cluster__now(cluster) < peer->copy_told_ns + COPY_FRESH_NS;
     if (status->is_copied) {
         status->copied_rows = peer->copy.rows;
         status->copied_rows_in_all = peer->copy.rows_in_all;
@@ -112,7 +112,7 @@ static void describe_peer(struct cluster *cluster, unsigned index, struct group_
         status->copied_bytes_in_all = peer->copy.bytes_in_all;
     }
     if (peer->heard_ns != 0)
-        status->heard_ns = cluster->now_ns - peer->heard_ns;
+        status->heard_ns = cluster__now(cluster) - peer->heard_ns;
     if (status->is_self) {
         status->is_up = true;
         hex_encode(cluster->disk, sizeof cluster->disk, status->disk);
@@ -133,7 +133,7 @@ static void describe_peer(struct cluster *cluster, unsigned index, struct group_
     status->lag_bytes = status->lag_records > 0 ? lag_bytes(cluster, status->acked_psn) : 0;
     status->lag_ns = status->lag_records == 0 || status->is_self
                          ? 0
-                         : cluster->now_ns - pg->peers[index].progress_ns;
+                         : cluster__now(cluster) - pg->peers[index].progress_ns;
 }
 
 /* What the disk does not take, in words; or "". */

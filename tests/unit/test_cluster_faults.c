@@ -192,6 +192,46 @@ static void a_change_that_meets_no_memory_has_an_outcome(void **state)
     assert_in_range(nth, 20, 299);
 }
 
+static void wait_until_stopped(struct cluster_fixture *f, unsigned index,
+                               struct group_status *ret_status)
+{
+    for (unsigned tries = 0; tries < 60000; tries++) {
+        group_status(f->nodes[index].group, ret_status);
+        if (ret_status->role == GROUP_STOPPED)
+            return;
+        usleep(1000);
+    }
+    fail_msg("node %u does not stop", index + 1);
+}
+
+/* What it says at once is of now: it has heard from its primary since its timer ticked last. */
+static void a_node_that_stops_says_when_it_has_heard_from_others(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    unsigned primary = fixture_primary(f), stops = (primary + 1) % NODES;
+    struct cluster_node *through = &f->nodes[primary];
+    struct fixture_put put = {.m = {.kind = MUTATION_OBJECT_DELETE,
+                                    .bucket = bucket,
+                                    .key = BYTES("none"),
+                                    .loop = through->loop,
+                                    .done = fixture_put_done}};
+    refuse_appends(f, stops, ERR_INVALID, UINT32_MAX);
+    group_propose(through->group, &put.m);
+    struct group_status status;
+    wait_until_stopped(f, stops, &status);
+    while (!put.is_done)
+        loop_run_once(through->loop, NS_PER_SECOND);
+    assert_int_equal(put.m.err, ERR_OK);
+    for (unsigned i = 0; i < NODES; i++)
+        if (i != stops)
+            assert_true(status.peers[i].heard_ns < 60 * NS_PER_SECOND);
+    atomic_store(&append_faults[stops].left, 0);
+    reopen_stopped(f);
+    expect_stored(f, stops, bucket, "again", 300);
+}
+
 /* What the volume does not take is brought to it again, with its data if that is gone. */
 static void a_refused_append_is_tried_again(void **state)
 {
@@ -358,6 +398,8 @@ static void what_waits_is_bounded_in_bytes(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(who_lacks_a_part_has_no_links, setup, fixture_teardown),
     cmocka_unit_test_setup_teardown(a_change_that_meets_no_memory_has_an_outcome, setup,
+                                    fixture_teardown),
+    cmocka_unit_test_setup_teardown(a_node_that_stops_says_when_it_has_heard_from_others, setup,
                                     fixture_teardown),
     cmocka_unit_test_setup_teardown(a_refused_append_is_tried_again, setup, fixture_teardown),
     cmocka_unit_test_setup_teardown(a_primary_alone_in_sync_goes_on_without_a_record_it_lost,
