@@ -390,9 +390,6 @@ extern const struct links_handlers cluster__handlers;
 void cluster__watch_links(struct cluster *cluster); /* each tick */
 
 /* cluster_propose.c */
-/* Whether the disk here has room for a body like this: ERR_DISK_FULL, ERR_READ_ONLY. */
-enum err cluster__judge_room(struct cluster *cluster, const struct log_data *data,
-                             struct err_trail *trail) MUST_USE;
 void cluster__pump_proposals(struct cluster *cluster);
 void cluster__expire_proposals(struct cluster *cluster);
 void cluster__proposed_by_peer(struct cluster *cluster, struct peer *peer, struct bytes body);

@@ -87,18 +87,6 @@ static bool is_open(const struct cluster *cluster)
     return cluster->has_config && !cluster->is_stopped && cluster->pg.role == PG_OPEN;
 }
 
-enum err cluster__judge_room(struct cluster *cluster, const struct log_data *data,
-                             struct err_trail *trail)
-{
-    struct body *body = NULL;
-    enum err e = body_open(
-        cluster->volume,
-        &(struct body_options){.loop = cluster->loop, .size = data->size, .id = data->id}, &body,
-        trail);
-    body_close(body);
-    return err_family(e) == FAM_FULL || e == ERR_READ_ONLY ? e : ERR_OK;
-}
-
 /* In the order they came: into our log. */
 static bool propose_here(struct cluster *cluster, struct proposal *proposal)
 {
@@ -112,7 +100,7 @@ static bool propose_here(struct cluster *cluster, struct proposal *proposal)
         enum incoming_state data = incoming_state(cluster->incoming, &entry->data);
         is_here = data == INCOMING_COMPLETE;
         if (data == INCOMING_NONE)
-            full = cluster__judge_room(cluster, &entry->data, &trail); /* else it will not come */
+            full = body_judge_size(cluster->volume, entry->data.size, &trail); /* will not come */
     }
     if (full) {
         fail(cluster, proposal, full, err_trail_text(&trail, full));

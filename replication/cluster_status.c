@@ -140,10 +140,9 @@ static void describe_peer(struct cluster *cluster, unsigned index, struct group_
 static void say_full(struct cluster *cluster, char out[200])
 {
     struct err_trail trail = {0};
-    struct log_data data = {.size = SLOT_LARGE_BYTES};
     enum err e = volume_judge(cluster->volume, MUTATION_OBJECT_PUT, &trail);
     if (e == ERR_OK)
-        e = cluster__judge_room(cluster, &data, &trail);
+        e = body_judge_size(cluster->volume, SLOT_LARGE_BYTES, &trail);
     out[0] = '\0';
     if (e)
         snprintf(out, 200, "takes no new objects: %s", err_trail_text(&trail, e));

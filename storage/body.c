@@ -300,6 +300,16 @@ enum err body_open(struct volume *volume, const struct body_options *options,
     return ERR_OK;
 }
 
+enum err body_judge_size(struct volume *volume, uint64_t size, struct err_trail *trail)
+{
+    CHECK_MAGIC(volume, VOLUME_MAGIC);
+    enum err e = may_open(volume, trail);
+    if (e || size <= INLINE_BYTES_MAX)
+        return e;
+    e = space_judge(volume, units_of(size));
+    return e ? err_note(trail, e, "reserve %llu bytes", (unsigned long long)size) : ERR_OK;
+}
+
 void body_close(struct body *body)
 {
     if (body == NULL)

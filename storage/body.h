@@ -37,6 +37,9 @@ struct body_options {
 /* ERR_DISK_FULL, ERR_READ_ONLY, ERR_VOLUME_FAILED, ERR_BUSY (no memory for another body) */
 enum err body_open(struct volume *volume, const struct body_options *options,
                    struct body **ret_body, struct err_trail *trail) MUST_USE;
+/* Whether there is room for such a body now; nothing is set aside for it. ERR_DISK_FULL,
+ * ERR_READ_ONLY, ERR_VOLUME_FAILED. Any thread. */
+enum err body_judge_size(struct volume *volume, uint64_t size, struct err_trail *trail) MUST_USE;
 
 struct body_write;
 typedef void body_written_fn(struct body_write *write, enum err e);

@@ -121,7 +121,7 @@ static uint64_t segment_data_units(const struct volume *volume)
     return volume->segments.segment_bytes / UNIT_BYTES - SEGMENT_HEADER_UNITS;
 }
 
-enum err space_claim(struct volume *volume, uint64_t units)
+static enum err judge_and_claim(struct volume *volume, uint64_t units, uint64_t claimed)
 {
     struct space *space = &volume->space;
     struct alloc_stats stats;
@@ -131,9 +131,19 @@ enum err space_claim(struct volume *volume, uint64_t units)
     uint64_t there = stats.units_free + coming + space->growable * segment_data_units(volume);
     bool fits = there >= space->claimed_units && there - space->claimed_units >= units;
     if (fits)
-        space->claimed_units += units;
+        space->claimed_units += claimed;
     pthread_mutex_unlock(&space->lock);
     return fits ? ERR_OK : ERR_DISK_FULL;
+}
+
+enum err space_claim(struct volume *volume, uint64_t units)
+{
+    return judge_and_claim(volume, units, units);
+}
+
+enum err space_judge(struct volume *volume, uint64_t units)
+{
+    return judge_and_claim(volume, units, 0);
 }
 
 void space_unclaim(struct volume *volume, uint64_t units)

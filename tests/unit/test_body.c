@@ -170,11 +170,15 @@ static void what_cannot_fit_is_refused_before_its_first_byte(void **state)
     uint64_t capacity = fixture_status(&f).capacity_bytes;
     struct body_options options = {f.loop, capacity + 1};
     assert_int_equal(body_open(f.volume, &options, &body, &f.trail), ERR_DISK_FULL);
+    assert_int_equal(body_judge_size(f.volume, options.size, &f.trail), ERR_DISK_FULL);
     fixture_check(&f);
     options.size = capacity / 4 * 3;
+    assert_int_equal(body_judge_size(f.volume, options.size, &f.trail), ERR_OK); /* keeps nothing */
     assert_int_equal(body_open(f.volume, &options, &big, &f.trail), ERR_OK);
     assert_int_equal(body_open(f.volume, &options, &body, &f.trail),
                      ERR_DISK_FULL); /* it is promised */
+    assert_int_equal(body_judge_size(f.volume, options.size, &f.trail), ERR_DISK_FULL);
+    assert_int_equal(body_judge_size(f.volume, INLINE_BYTES_MAX, &f.trail), ERR_OK);
     options.size = capacity / 4 - UNIT_BYTES;
     assert_int_equal(body_open(f.volume, &options, &body, &f.trail), ERR_OK);
     body_close(body);
