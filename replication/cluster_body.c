@@ -205,14 +205,18 @@ struct gateway_drop {
     struct data_id id;
 };
 
+void cluster__drop_at_peers(struct cluster *cluster, struct data_id id)
+{
+    uint8_t bytes[LINK_CTL_BYTES_MAX];
+    size_t size = message_drop_encode(id, bytes);
+    for (unsigned i = 0; i < cluster->node_count; i++)
+        cluster__ctl(&cluster->peers[i], bytes, size); /* lost: they forget it after a while */
+}
+
 static void drop(struct loop_msg *msg)
 {
     struct gateway_drop *dropped = CONTAINER_OF(msg, struct gateway_drop, msg);
-    struct cluster *cluster = dropped->cluster;
-    uint8_t bytes[LINK_CTL_BYTES_MAX];
-    size_t size = message_drop_encode(dropped->id, bytes);
-    for (unsigned i = 0; i < cluster->node_count; i++)
-        cluster__ctl(&cluster->peers[i], bytes, size); /* lost: they forget it after a while */
+    cluster__drop_at_peers(dropped->cluster, dropped->id);
     free(dropped);
 }
 

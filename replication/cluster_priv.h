@@ -446,6 +446,7 @@ void cluster__hold_log(struct peer *peer, uint64_t psn);
 uint64_t cluster__held_log(const struct cluster *cluster, uint64_t now_ns);
 
 /* cluster_body.c */
+void cluster__drop_at_peers(struct cluster *cluster, struct data_id id); /* no record names it */
 void cluster__gateway_fini(struct cluster *cluster);
 
 /* cluster_status.c */

@@ -59,10 +59,13 @@ static void send_result(struct cluster *cluster, uint8_t to, uint64_t op, const 
                      1); /* lost: its gateway does not know, and says so */
 }
 
+/* Of a change that never had a number, and never will: nobody need keep its body. */
 static void drop_data(struct cluster *cluster, const struct log_data *data)
 {
-    if (!data_id_is_none(data->id) && !data->is_inline)
-        incoming_drop(cluster->incoming, data->id);
+    if (data_id_is_none(data->id) || data->is_inline)
+        return;
+    incoming_drop(cluster->incoming, data->id);
+    cluster__drop_at_peers(cluster, data->id);
 }
 
 static void fail(struct cluster *cluster, struct proposal *proposal, enum err e,
@@ -298,6 +301,7 @@ void cluster__proposed_by_peer(struct cluster *cluster, struct peer *peer, struc
             : NULL;
     if (entry == NULL) {
         free(proposal);
+        drop_data(cluster, &record.head.data);
         struct mutation m = {.err = ERR_BUSY};
         send_result(cluster, peer->index, record.head.op, &m);
         return;

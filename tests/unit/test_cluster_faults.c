@@ -314,6 +314,39 @@ static enum err delete_object(struct cluster_node *node, struct bucket_id bucket
     return group_propose_wait(node->group, &m);
 }
 
+/* Long before they would be forgotten, each by itself. */
+static void wait_until_no_body_is_kept(struct cluster_fixture *f)
+{
+    uint64_t reserved_bytes = 0;
+    for (unsigned tries = 0; tries < 1000; tries++) {
+        reserved_bytes = 0;
+        for (unsigned i = 0; i < NODES; i++) {
+            struct volume_status status;
+            volume_status(f->nodes[i].volume, &status);
+            reserved_bytes += status.reserved_bytes;
+        }
+        if (reserved_bytes == 0)
+            return;
+        usleep(10000);
+    }
+    fail_msg("%llu bytes of bodies without a name are kept", (unsigned long long)reserved_bytes);
+}
+
+/* The primary has no room for the body, the others have: nobody keeps what it refused. */
+static void what_a_full_primary_refuses_is_kept_by_nobody(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    unsigned primary = fixture_primary(f), other = (primary + 1) % NODES;
+    atomic_store(&stays_full, true);
+    volume__enter_read_only(f->nodes[primary].volume, "the test has filled the disk");
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(fixture_store(&f->nodes[other], bucket, "k", 100000, 9, NULL),
+                         ERR_READ_ONLY);
+    wait_until_no_body_is_kept(f);
+}
+
 /* Full between a record's number and its place on the disk: deletions must still come through. */
 static void a_full_primary_refuses_what_takes_space_and_says_so(void **state)
 {
@@ -405,6 +438,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(a_primary_alone_in_sync_goes_on_without_a_record_it_lost,
                                     setup_one_suffices, fixture_teardown),
     cmocka_unit_test_setup_teardown(a_full_primary_refuses_what_takes_space_and_says_so, setup,
+                                    fixture_teardown),
+    cmocka_unit_test_setup_teardown(what_a_full_primary_refuses_is_kept_by_nobody, setup,
                                     fixture_teardown),
     cmocka_unit_test_setup_teardown(what_waits_is_bounded_in_bytes, setup, fixture_teardown),
 };
