@@ -137,7 +137,7 @@ static void tick(struct timer *timer)
         incoming_tick(cluster->incoming, cluster__now(cluster));
         pull_tick(cluster->pull, cluster__now(cluster));
         repair_tick(cluster->repair, cluster__now(cluster));
-        cluster__copy_tick(cluster);
+        cluster__copy_turn(cluster);
         cluster__copy_serve_tick(cluster);
         cluster__after_step(cluster);
         cluster__expire_proposals(cluster);

@@ -23,6 +23,7 @@
 
 #define ASK_AGAIN_NS (3 * NS_PER_SECOND)
 #define AGAIN_NS     (200 * NS_PER_MS) /* after a refusal */
+#define LEFT_OUT_NS  NS_PER_SECOND     /* what no node could give is asked for again */
 #define TELL_NS      (500 * NS_PER_MS)
 #define SLOW_NS      (10 * NS_PER_SECOND) /* data that nobody gave for so long is told of */
 
@@ -243,6 +244,7 @@ static void look_done(struct work *work)
     struct cluster *cluster = CONTAINER_OF(copy, struct cluster, copy);
     copy->is_looking = false;
     copy->wanted_at = 0;
+    cluster__turn_soon(cluster);
     if (copy->look_err) {
         copy->wanted_count = 0;
         copy->is_end = false;
@@ -289,6 +291,7 @@ static void filled(struct cluster *cluster, struct copy_fill *fill)
 {
     cluster->copy.bytes += fill->data.size;
     fill->state = FILL_FREE;
+    cluster__turn_soon(cluster);
 }
 
 static void stored(struct copy_step *step)
@@ -324,6 +327,20 @@ static void store(struct cluster *cluster, struct copy_fill *fill)
     volume_copy(cluster->volume, &fill->step);
 }
 
+/* When each node has failed, it makes room for what others can give, and its turn comes again. */
+static void ask_another(struct cluster *cluster, struct copy_fill *fill)
+{
+    fill->due_ns = cluster__now(cluster) + AGAIN_NS;
+    if (++fill->turn < cluster->node_count)
+        return;
+    LOG_LIMITED(LOG_WARN, "replication",
+                "data %llx.%llu of %llu bytes is given by no node: the copy waits for it",
+                (unsigned long long)fill->data.id.epoch, (unsigned long long)fill->data.id.counter,
+                (unsigned long long)fill->data.size);
+    cluster->copy.has_left_out = true;
+    fill->state = FILL_FREE;
+}
+
 static void fetched(void *context, struct data_id id, enum pull_outcome outcome)
 {
     struct cluster *cluster = context;
@@ -333,7 +350,7 @@ static void fetched(void *context, struct data_id id, enum pull_outcome outcome)
     if (outcome == PULL_GONE)
         filled(cluster, fill); /* a record behind the copy's lets go of it, here as there */
     else if (outcome == PULL_FAILED)
-        fill->turn++; /* another node is asked */
+        ask_another(cluster, fill);
 }
 
 /* Of the nodes in sync, each takes its turn. */
@@ -384,6 +401,15 @@ static void end(struct cluster *cluster)
                                            .state = encode_state(cluster, &cluster->saved)});
 }
 
+/* Once more over all that is absent: what no node gave is among it. */
+static void look_again(struct cluster *cluster)
+{
+    struct copy_target *copy = &cluster->copy;
+    copy->has_left_out = copy->is_end = false;
+    copy->look_after = (struct data_id){0};
+    copy->due_ns = cluster__now(cluster) + LEFT_OUT_NS;
+}
+
 static void fill_all(struct cluster *cluster)
 {
     struct copy_target *copy = &cluster->copy;
@@ -403,6 +429,8 @@ static void fill_all(struct cluster *cluster)
         return;
     if (!copy->is_end)
         look(cluster);
+    else if (!is_busy && copy->has_left_out)
+        look_again(cluster);
     else if (!is_busy)
         end(cluster);
 }
@@ -449,6 +477,7 @@ static void step_done(struct copy_step *step)
     struct copy_target *copy = CONTAINER_OF(step, struct copy_target, step);
     struct cluster *cluster = CONTAINER_OF(copy, struct cluster, copy);
     copy->is_stepping = false;
+    cluster__turn_soon(cluster);
     tell_settings(cluster, step);
     free(TAKE(step->changed));
     if (cluster->is_stopped)
@@ -470,7 +499,7 @@ static void step_done(struct copy_step *step)
         copy->stage = COPY_COUNT;
         copy->look_after = (struct data_id){0};
         copy->wanted_count = copy->wanted_at = 0;
-        copy->is_end = false;
+        copy->is_end = copy->has_left_out = false;
         copy->bytes = copy->bytes_in_all = 0;
         break;
     case COPY_STEP_END:
@@ -500,7 +529,7 @@ static void begin(struct cluster *cluster)
               &(struct copy_step){.kind = COPY_STEP_BEGIN, .state = encode_state(cluster, NULL)});
 }
 
-void cluster__copy_tick(struct cluster *cluster)
+void cluster__copy_turn(struct cluster *cluster)
 {
     struct copy_target *copy = &cluster->copy;
     if (!copy->is_on || cluster->is_stopped)

@@ -214,6 +214,7 @@ static void next_turn(struct loop_msg *msg)
         return;
     }
     tell_persisted(cluster);
+    cluster__copy_turn(cluster);
     cluster__after_step(cluster);
 }
 

@@ -175,7 +175,7 @@ struct copy_target {
 
     /* data */
     struct work work;
-    bool is_looking, is_end;
+    bool is_looking, is_end, has_left_out;
     enum err look_err;
     struct data_id look_after;
     struct log_data wanted[64];
@@ -429,7 +429,7 @@ void cluster__copy_lost(struct cluster *cluster, const struct peer *peer, uint64
 /* Bodies that no copy has asked for: records that name them are a long way off. */
 bool cluster__copy_refuses(struct cluster *cluster, struct data_id id);
 void cluster__copy_link_down(struct cluster *cluster, const struct peer *peer);
-void cluster__copy_tick(struct cluster *cluster);
+void cluster__copy_turn(struct cluster *cluster); /* when something was done, and each tick */
 void cluster__copy_restore(struct cluster *cluster);
 bool cluster__copy_is_idle(const struct cluster *cluster);
 void cluster__copy_fini(struct cluster *cluster);

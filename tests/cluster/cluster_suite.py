@@ -467,10 +467,24 @@ def copied():
         primary.launch()
         come_back(cluster, cluster[3], "kill -9 of both in the middle of a copy")
         equal(sigv4.Client(cluster[3].s3, creds).request("GET", "/").status, 403, "the access key is gone at node 3, too")
+        lost = [f"lost/{n}" for n in range(12)]         # more than a copy asks for at once
+        for n, key in enumerate(lost):
+            two[0].client().put("copied", key, random.Random(n).randbytes(MIB))
+            for node in two:
+                damage(node, "copied", key)
         cluster[3].kill()
         shutil.rmtree(cluster[3].dir)
         cluster[3].launch()
-        come_back(cluster, cluster[3], "an emptied disk")
+
+        def left():
+            copies = [peer["copy"] for peer in cluster[3].replication().get("nodes", []) if peer["node"] == 3 and peer["copy"]]
+            return copies and copies[0]["bytes_in_all"] - copies[0]["bytes"]
+        check(wait_until(lambda: left() == len(lost) * MIB, 30, 0.05), "an emptied disk: what no node has whole is waited for when all else has come",
+              lambda: f"{left()} bytes\n{cluster[3].log()[-2500:]}")
+        check("is given by no node" in cluster[3].log(), "and said", lambda: cluster[3].log()[-2500:])
+        for key in lost:
+            equal(two[0].client().delete("copied", key).status, 204, f"DELETE {key}")
+        come_back(cluster, cluster[3], "deleted, nothing is missing")
         equal(cluster[3].client().put("copied", "after", b"x").status, 200, "and it takes changes")
 
 
