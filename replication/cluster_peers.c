@@ -221,6 +221,7 @@ static void up(void *context, struct link *link)
     peer->told_commit = 0;
     peer->read.is_asked = false;
     peer->load.is_wanted = false;
+    cluster->copy.told_ns = 0; /* at the next turn, to who has come, too */
     LOG(LOG_INFO, "replication", "node %u is there", peer->node);
     if (cluster->has_config && peer->is_other_disk)
         pg_peer_disk_changed(&cluster->pg, peer->index); /* in sync or not: what it had is gone */
