@@ -83,15 +83,21 @@ static int row_of(struct fixture *f, struct bytes key)
     return first;
 }
 
+/* A volume with rows of its own, which a copy has begun to replace. */
+static void copy_up(struct fixture *f)
+{
+    log_up(f, MIB(64), MIB(16));
+    write_rows(f);
+    give(f, &(struct copy_step){.kind = COPY_STEP_BEGIN, .state = BYTES("s")});
+}
+
 static void what_has_gone_is_not_walked_over_for_each_batch(void **state)
 {
     (void)state;
     static uint8_t rows[COPY_ROWS_BYTES_MAX];
     struct fixture f;
     char key[32];
-    log_up(&f, MIB(64), MIB(16));
-    write_rows(&f);
-    give(&f, &(struct copy_step){.kind = COPY_STEP_BEGIN, .state = BYTES("s")});
+    copy_up(&f);
     struct copy_run run = {.family = KV_SYS, .rows = rows_of_source(rows)};
     struct copy_step step = {.kind = COPY_STEP_ROWS, .run = run};
     unsigned gone_before = 0, passes = 0;
@@ -119,9 +125,7 @@ static void a_full_disk_takes_what_only_deletes(void **state)
     static uint8_t rows[COPY_ROWS_BYTES_MAX];
     struct fixture f;
     char key[32];
-    log_up(&f, MIB(64), MIB(16));
-    write_rows(&f);
-    give(&f, &(struct copy_step){.kind = COPY_STEP_BEGIN, .state = BYTES("s")});
+    copy_up(&f);
     struct copy_step full = {.kind = COPY_STEP_ROWS,
                              .run = {.family = KV_SYS, .rows = rows_of_source(rows)}};
     struct copy_step empty = {.kind = COPY_STEP_ROWS, .run = {.family = KV_SYS}};
