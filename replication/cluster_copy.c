@@ -8,17 +8,17 @@
  * This node is filled by a copy, for the primary's log does not reach back to where it is
  * (storage/copy.h has what that does to the volume).
  *
- *     DRAIN -> BEGIN -> ASK <-> ROWS -> NAMED -> LOOK <-> FILL -> END -> pg begins, as after a restart
- *                       rows of the primary      data that is absent here, of any node in sync
+ *     DRAIN -> BEGIN -> ASK <-> ROWS -> NAMED -> LOOK <-> FILL -> END -> pg begins, as after a
+ * restart rows of the primary      data that is absent here, of any node in sync
  *
  * Meanwhile pg does not run: nothing is promised, acknowledged or taken over, and the node serves
- * nothing. It goes on voting in the register, from which it learns who is primary. What is here is of
- * no use to the group by then: the node was taken out of the in-sync set long ago, and what it has
- * ever acknowledged is below what the others have committed and trimmed.
+ * nothing. It goes on voting in the register, from which it learns who is primary. What is here is
+ * of no use to the group by then: the node was taken out of the in-sync set long ago, and what it
+ * has ever acknowledged is below what the others have committed and trimmed.
  *
  * The mark in the volume tells where a life before has come to. Rows begin again, and find most of
- * them done; data goes on. A primary that goes takes its snapshot with it: rows begin again with the
- * next one, data goes on with whoever is in sync.
+ * them done; data goes on. A primary that goes takes its snapshot with it: rows begin again with
+ * the next one, data goes on with whoever is in sync.
  */
 
 #define ASK_AGAIN_NS (3 * NS_PER_SECOND)
@@ -138,9 +138,8 @@ static void ask(struct cluster *cluster)
         rows_again(cluster); /* another's snapshot */
         return;
     }
-    struct message_copy_ask wanted = {.id = copy->id,
-                                      .family = copy_families[copy->family],
-                                      .after = key_bytes(&copy->after)};
+    struct message_copy_ask wanted = {
+        .id = copy->id, .family = copy_families[copy->family], .after = key_bytes(&copy->after)};
     uint8_t head[MESSAGE_COPY_ASK_BYTES];
     message_copy_ask_encode(&wanted, head);
     struct bytes parts[] = {bytes_of(head, sizeof head), wanted.after};
@@ -223,53 +222,59 @@ static void run_applied(struct cluster *cluster, const struct copy_step *step)
     if (copy->family < COPY_FAMILIES)
         return;
     copy->stage = COPY_NAMED;
-    give_step(cluster, &(struct copy_step){
-                           .kind = COPY_STEP_NAMED, .psn = copy->psn, .term = copy->term});
+    give_step(cluster,
+              &(struct copy_step){.kind = COPY_STEP_NAMED, .psn = copy->psn, .term = copy->term});
 }
 
 /* ---- the data ---- */
 
+static void look_from_the_start(struct copy_look *look)
+{
+    look->after = (struct data_id){0};
+    look->count = look->taken = 0;
+    look->is_end = false;
+}
+
 static void look_run(struct work *work)
 {
-    struct copy_target *copy = CONTAINER_OF(work, struct copy_target, work);
-    struct cluster *cluster = CONTAINER_OF(copy, struct cluster, copy);
-    copy->look_err = volume_copy_absent(cluster->volume, copy->look_after, copy->wanted,
-                                        COUNT_OF(copy->wanted), &copy->wanted_count,
-                                        &copy->look_after, &copy->is_end);
+    struct copy_look *look = CONTAINER_OF(work, struct copy_look, work);
+    struct cluster *cluster = CONTAINER_OF(look, struct cluster, copy.look);
+    look->err = volume_copy_absent(cluster->volume, look->after, look->found, COUNT_OF(look->found),
+                                   &look->count, &look->after, &look->is_end);
 }
 
 static void look_done(struct work *work)
 {
-    struct copy_target *copy = CONTAINER_OF(work, struct copy_target, work);
-    struct cluster *cluster = CONTAINER_OF(copy, struct cluster, copy);
-    copy->is_looking = false;
-    copy->wanted_at = 0;
+    struct copy_look *look = CONTAINER_OF(work, struct copy_look, work);
+    struct cluster *cluster = CONTAINER_OF(look, struct cluster, copy.look);
+    struct copy_target *copy = &cluster->copy;
+    look->is_running = false;
+    look->taken = 0;
     cluster__turn_soon(cluster);
-    if (copy->look_err) {
-        copy->wanted_count = 0;
-        copy->is_end = false;
+    if (look->err) {
+        look->count = 0;
+        look->is_end = false;
         copy->due_ns = cluster__now(cluster) + AGAIN_NS;
-        LOG_LIMITED(LOG_WARN, "replication", "the copy waits: %s", err_text(copy->look_err));
+        LOG_LIMITED(LOG_WARN, "replication", "the copy waits: %s", err_text(look->err));
         return;
     }
     if (copy->stage != COPY_COUNT)
         return;
-    for (size_t i = 0; i < copy->wanted_count; i++)
-        copy->bytes_in_all += copy->wanted[i].size;
-    copy->wanted_count = 0;
-    if (!copy->is_end)
+    for (size_t i = 0; i < look->count; i++)
+        copy->bytes_in_all += look->found[i].size;
+    look->count = 0;
+    if (!look->is_end)
         return;
     copy->stage = COPY_FILL;
-    copy->look_after = (struct data_id){0};
-    copy->is_end = false;
+    look_from_the_start(look);
 }
 
 static void look(struct cluster *cluster)
 {
-    struct copy_target *copy = &cluster->copy;
-    copy->is_looking = true;
-    copy->work = (struct work){.run = look_run, .done = look_done, .loop = cluster->loop};
-    work_submit(cluster->work_pool, &copy->work);
+    struct copy_look *look = &cluster->copy.look;
+    look->is_running = true;
+    look->work = (struct work){.run = look_run, .done = look_done, .loop = cluster->loop};
+    work_submit(cluster->work_pool, &look->work);
 }
 
 static struct copy_fill *find_fill(struct copy_target *copy, struct data_id id)
@@ -405,29 +410,30 @@ static void end(struct cluster *cluster)
 static void look_again(struct cluster *cluster)
 {
     struct copy_target *copy = &cluster->copy;
-    copy->has_left_out = copy->is_end = false;
-    copy->look_after = (struct data_id){0};
+    copy->has_left_out = false;
+    look_from_the_start(&copy->look);
     copy->due_ns = cluster__now(cluster) + LEFT_OUT_NS;
 }
 
 static void fill_all(struct cluster *cluster)
 {
     struct copy_target *copy = &cluster->copy;
+    struct copy_look *absent = &copy->look;
     bool is_busy = false;
     for (unsigned i = 0; i < COUNT_OF(copy->fills); i++) {
         struct copy_fill *fill = &copy->fills[i];
-        if (fill->state == FILL_FREE && copy->wanted_at < copy->wanted_count)
+        if (fill->state == FILL_FREE && !absent->is_running && absent->taken < absent->count)
             *fill = (struct copy_fill){.cluster = cluster,
-                                       .data = copy->wanted[copy->wanted_at++],
+                                       .data = absent->found[absent->taken++],
                                        .since_ns = cluster__now(cluster),
                                        .state = FILL_WANTED};
         if (fill->state == FILL_WANTED)
             fetch(cluster, fill);
         is_busy |= fill->state != FILL_FREE;
     }
-    if (copy->wanted_at < copy->wanted_count || copy->is_looking)
+    if (absent->is_running || absent->taken < absent->count)
         return;
-    if (!copy->is_end)
+    if (!absent->is_end)
         look(cluster);
     else if (!is_busy && copy->has_left_out)
         look_again(cluster);
@@ -497,9 +503,8 @@ static void step_done(struct copy_step *step)
     case COPY_STEP_NAMED:
         free(TAKE(copy->message));
         copy->stage = COPY_COUNT;
-        copy->look_after = (struct data_id){0};
-        copy->wanted_count = copy->wanted_at = 0;
-        copy->is_end = copy->has_left_out = false;
+        look_from_the_start(&copy->look);
+        copy->has_left_out = false;
         copy->bytes = copy->bytes_in_all = 0;
         break;
     case COPY_STEP_END:
@@ -549,7 +554,7 @@ void cluster__copy_turn(struct cluster *cluster)
         ask(cluster);
         break;
     case COPY_COUNT:
-        if (!copy->is_looking)
+        if (!copy->look.is_running)
             look(cluster);
         break;
     case COPY_FILL:
@@ -583,7 +588,8 @@ void cluster__too_old(struct cluster *cluster, const struct peer *peer,
         old->first <= pg->d.log.last + 1)
         return;
     LOG(LOG_WARN, "replication",
-        "this node ends at record %llu and the primary's log begins at %llu: it is filled by a copy",
+        "this node ends at record %llu and the primary's log begins at %llu: it is filled by a "
+        "copy",
         (unsigned long long)pg->d.log.last, (unsigned long long)old->first);
     copy->is_on = true;
     copy->stage = COPY_DRAIN;
@@ -615,7 +621,7 @@ bool cluster__copy_is_idle(const struct cluster *cluster)
     for (unsigned i = 0; i < COUNT_OF(copy->fills); i++)
         if (copy->fills[i].state == FILL_STORING)
             return false;
-    return !copy->is_stepping && !copy->is_looking;
+    return !copy->is_stepping && !copy->look.is_running;
 }
 
 void cluster__copy_fini(struct cluster *cluster)

@@ -37,19 +37,19 @@
 #define CLUSTER_WINDOW                                                                             \
     2048u /* records kept in memory: those not applied, and the last before them for peers that    \
              lag a little */
-#define CLUSTER_APPLY_MAX 512u /* given to the committer and not answered */
+#define CLUSTER_APPLY_MAX     512u  /* given to the committer and not answered */
 #define CLUSTER_TRIM_EVERY    4096u /* records; a sixteenth of what is kept when that is less */
-#define CLUSTER_PROPOSALS_MAX 8192u                /* waiting here; more are refused at once */
+#define CLUSTER_PROPOSALS_MAX 8192u /* waiting here; more are refused at once */
 /* Records are small but for copies of objects of many pieces, 2.8 MB: so they are bounded by bytes,
  * too. Of changes that wait, and of the window; at least one record of a peer that lags is read. */
 #define CLUSTER_PROPOSAL_BYTES_MAX MIB(64)
 #define CLUSTER_WINDOW_BYTES_MAX   MIB(64)
 #define CLUSTER_LOAD_BYTES_MAX     MIB(4)
-#define CLUSTER_WAIT_NS       (3 * NS_PER_SECOND)  /* a change waits so long for a primary */
-#define CLUSTER_ANSWER_NS     (10 * NS_PER_SECOND) /* and so long for its outcome */
-#define CLUSTER_STUCK_NS  (2 * NS_PER_SECOND)  /* a primary's own log may stand still so long */
-#define CLUSTER_SILENCE_NS    (1500 * NS_PER_MS) /* a link that brings nothing for so long is cut */
-#define CLUSTER_PING_NS       (300 * NS_PER_MS)
+#define CLUSTER_WAIT_NS            (3 * NS_PER_SECOND)  /* a change waits so long for a primary */
+#define CLUSTER_ANSWER_NS          (10 * NS_PER_SECOND) /* and so long for its outcome */
+#define CLUSTER_STUCK_NS           (2 * NS_PER_SECOND) /* a primary's own log may stand still so long */
+#define CLUSTER_SILENCE_NS         (1500 * NS_PER_MS) /* a link that brings nothing for so long is cut */
+#define CLUSTER_PING_NS            (300 * NS_PER_MS)
 #define CLUSTER_PULL_AFTER_NS                                                                      \
     (100 * NS_PER_MS)         /* data on its way from a gateway may come behind its record */
 #define CLUSTER_LOAD_ROWS 64u /* read from the log at a time for a peer that lags */
@@ -121,7 +121,7 @@ struct proposal {
 
 /* A copy of this node's index for a peer: cluster_copy_serve.c. */
 struct copy_serve {
-    uint64_t id; /* 0: none */
+    uint64_t id;                /* 0: none */
     struct copy_source *source; /* owned; the pool's while is_running, as are the next ones */
     uint8_t *rows;              /* owned: COPY_ROWS_BYTES_MAX */
     enum kv_family family;
@@ -142,6 +142,17 @@ struct copy_fill {
     unsigned turn; /* how many could not give it */
     uint64_t since_ns, due_ns;
     struct copy_step step;
+};
+
+/* What is absent of the data that a copy's names name. While it is running, all else is the
+ * worker's. */
+struct copy_look {
+    struct work work;
+    bool is_running, is_end;
+    enum err err;
+    struct data_id after;
+    struct log_data found[64];
+    size_t count, taken;
 };
 
 /* This node being filled by a copy: cluster_copy.c. */
@@ -174,12 +185,8 @@ struct copy_target {
     uint64_t rows, rows_in_all;
 
     /* data */
-    struct work work;
-    bool is_looking, is_end, has_left_out;
-    enum err look_err;
-    struct data_id look_after;
-    struct log_data wanted[64];
-    size_t wanted_count, wanted_at;
+    struct copy_look look;
+    bool has_left_out;
     struct copy_fill fills[PULLS_MAX];
     uint64_t bytes, bytes_in_all;
 };
@@ -249,8 +256,8 @@ struct cluster {
 
     /* the register */
     struct quorum quorum;
-    bool has_config;              /* pg runs */
-    bool has_saved_pg;            /* from a life before */
+    bool has_config;   /* pg runs */
+    bool has_saved_pg; /* from a life before */
     bool is_founding;
     struct quorum_value value; /* as last read or swapped */
     struct quorum_state saved_quorum;
@@ -275,7 +282,7 @@ struct cluster {
 
     /* the log */
     struct entry *window[CLUSTER_WINDOW];                 /* owned, by psn */
-    uint64_t window_bytes, window_first; /* none before it is there */
+    uint64_t window_bytes, window_first;                  /* none before it is there */
     struct list to_log;                                   /* log_items */
     struct list in_log;                                   /* given to the volume */
     uint64_t done_psn, done_version, done_quorum_version; /* durable */
@@ -288,14 +295,14 @@ struct cluster {
         refused; /* log_items that the volume did not take: again, in order, from log_due_ns on */
     uint64_t log_due_ns;
     uint64_t stuck_psn, stuck_since_ns; /* the record at the head of the line when it last stood */
-    uint64_t last_psn; /* of the log, with what is in to_log */
-    uint64_t commit;   /* to be applied up to here */
-    uint64_t applying; /* given to the volume up to here */
+    uint64_t last_psn;                  /* of the log, with what is in to_log */
+    uint64_t commit;                    /* to be applied up to here */
+    uint64_t applying;                  /* given to the volume up to here */
     uint64_t applied;
     uint32_t applies_pending;
     uint64_t apply_due_ns; /* the volume could not: again then */
     uint64_t trimmed_at;
-    unsigned pull_turn;   /* which peer is asked for data next, when it is not the primary */
+    unsigned pull_turn; /* which peer is asked for data next, when it is not the primary */
 
     struct copy_target copy;
 
@@ -310,8 +317,7 @@ struct cluster {
     /* reads */
     struct group_ask *fresh_first, *fresh_last; /* waiting for an index, oldest first */
     uint64_t read_count;
-    _Atomic uint64_t
-        read_until_ns; /* reads here need not ask until then, by cluster__now() */
+    _Atomic uint64_t read_until_ns; /* reads here need not ask until then, by cluster__now() */
 
     pthread_mutex_t watch_lock; /* over watches, and held while they are called */
     struct setting_watch *watches;
@@ -366,7 +372,7 @@ void cluster__append(struct cluster *cluster, uint64_t psn, uint64_t term, struc
  */
 void cluster__save(struct cluster *cluster, uint64_t last);
 void cluster__turn_soon(struct cluster *cluster);
-void cluster__pump_log(struct cluster *cluster); /* gives the volume what can be given */
+void cluster__pump_log(struct cluster *cluster);  /* gives the volume what can be given */
 void cluster__watch_log(struct cluster *cluster); /* each tick */
 /* Of a struct cluster: whether a record that the volume has yet to be given brings this data. */
 bool cluster__names_data(void *context, struct data_id id);
