@@ -4,6 +4,7 @@
 meson counts programs; a program here holds dozens of tests. They speak TAP (CMOCKA_MESSAGE_OUTPUT=TAP), which meson keeps in
 its JSON log. A program that crashed, hung or was stopped by a sanitizer is one more failure, with what it said.
 """
+import itertools
 import json
 import os
 import re
@@ -14,6 +15,17 @@ def reasons(program):
     """What cmocka says of failed assertions, wherever in a long output it stands."""
     said = "\n".join(program.get(stream, "") for stream in ("stdout", "stderr"))
     return [line for line in said.splitlines() if re.match(r"#\s*\S", line) and not re.match(r"# (ok|not ok) - ", line)]
+
+
+def sanitizer_reports(program):
+    """What TSan, ASan and UBSan say, from their first line to their summary: it may stand far before the end of what a program says."""
+    for stream in ("stdout", "stderr"):
+        is_within = False
+        for line in program.get(stream, "").splitlines():
+            is_within |= bool(re.search(r"WARNING: ThreadSanitizer|ERROR: (Address|Leak)Sanitizer|runtime error:", line))
+            if is_within:
+                yield line
+            is_within &= not line.startswith("SUMMARY:")
 
 
 def report(program):
@@ -32,6 +44,8 @@ def report(program):
     elif program["result"] not in ("OK", "EXPECTEDFAIL"):
         if failed == 0:
             print(f"not ok - {name}: {program['result']} (exit code {program.get('returncode')})")
+        for line in itertools.islice(sanitizer_reports(program), 60):
+            print(f"    {line}")
         for stream in ("stdout", "stderr"):
             for line in program.get(stream, "").splitlines()[-60:]:
                 print(f"    {line}")
