@@ -246,7 +246,7 @@ def strangers(cluster):
         file.write("f" * 64)
     impostor(cluster, "another key", ["another key", "cluster's key", "does not have the"], name="wrong-key", config=cluster.member_config(3, key_file=other_key))
     impostor(cluster, "another name", ["another cluster"], name="wrong-name", config=cluster.member_config(3, name="other"))
-    peers = ", ".join(f"{n}={cluster.address(4, n)}" for n in (1, 2)) + f", 4=127.0.0.1:{cluster.ports[3]}"
+    peers = ", ".join(f"{n}={cluster.address(4, n)}" for n in (1, 2)) + f", 4={cluster.own_address(3)}"
     impostor(cluster, "a number nobody configured", ["does not admit", "not configured", "is not one of"], number=4, name="wrong-number",
              config=cluster.member_config(3, node=4, peers=peers))
     with open(other_key, "w", encoding="ascii") as file:

@@ -7,6 +7,7 @@
 
 Between two nodes the one with the lower number calls; what it calls is a proxy (lib/proxy.py) in front of the other's port.
 """
+import ipaddress
 import json
 import os
 import secrets
@@ -24,9 +25,14 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 READY_S = 60
 
 
+# A loopback address of this process alone (process ids have 22 bits): no other test, and no client's end of a connection, takes a port of
+# it while a node that has it is down.
+OWN_ADDRESS = str(ipaddress.IPv4Address(0x7F400000 + os.getpid()))
+
+
 def free_ports(count):
-    """Held together, so that they differ; free again when this returns."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    """Of OWN_ADDRESS; held together, so that they differ; free again when this returns."""
+    sockets = [socket.create_server((OWN_ADDRESS, 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:
         one.close()
@@ -96,7 +102,7 @@ class Cluster:
         ports = dict(zip(self.numbers, free_ports(count)))
         self.ports, self.proxies = ports, None
         if proxied:
-            self.proxies = Proxies({(low, high): f"127.0.0.1:{ports[high]}" for low in self.numbers for high in self.numbers if low < high})
+            self.proxies = Proxies({(low, high): f"{OWN_ADDRESS}:{ports[high]}" for low in self.numbers for high in self.numbers if low < high})
         self.members = {}
         for number in self.numbers:
             self.members[number] = Member(f"{name}-{number}", number, self.member_config(number, config), env=env,
@@ -108,7 +114,7 @@ class Cluster:
         return self.own_address(number)
 
     def own_address(self, number):
-        return f"{self.hosts.get(number, '127.0.0.1')}:{self.ports[number]}"
+        return f"{self.hosts.get(number, OWN_ADDRESS)}:{self.ports[number]}"
 
     def section(self, number, **instead):
         """[cluster] of one node; `instead`: keys that say something else (a test's lie)."""

@@ -1,7 +1,7 @@
 /*
  * Several nodes of one group in this process: each with a volume in a scratch directory, an arena,
  * a loop where requests run (the test's own thread) and one where its group does. They talk over
- * loopback.
+ * an address of loopback that is this process's own.
  */
 #ifndef TESTS_UNIT_CLUSTER_FIXTURE_H
 #define TESTS_UNIT_CLUSTER_FIXTURE_H
@@ -20,6 +20,7 @@
 
 #include "replication/group.h"
 #include "replication/link.h"
+#include "tests/unit/own_address.h"
 
 #define NODES               3u
 #define CLUSTER_ARENA_LARGE 12u
@@ -92,13 +93,12 @@ static inline enum err fixture_try_open_node(struct cluster_fixture *f, unsigned
     assert_int_equal(loop_open(&(struct loop_options){.arena = node->arena, .name = "test"},
                                &node->loop, &trail),
                      ERR_OK);
-    assert_int_equal(
-        loop_open(&(struct loop_options){.clock = &node->clock.clock,
-                                         .arena = node->arena,
-                                         .arena_share = 1,
-                                         .name = "group"},
-                  &node->group_loop, &trail),
-        ERR_OK);
+    assert_int_equal(loop_open(&(struct loop_options){.clock = &node->clock.clock,
+                                                      .arena = node->arena,
+                                                      .arena_share = 1,
+                                                      .name = "group"},
+                               &node->group_loop, &trail),
+                     ERR_OK);
     assert_int_equal(work_pool_open(2, "test", &node->pool), ERR_OK);
     enum err e =
         volume_open(&(struct volume_options){.dir = node->dir,
@@ -236,8 +236,7 @@ static inline int fixture_setup_as(void **state, uint32_t in_sync_min, uint64_t 
     for (unsigned i = 0; i < NODES; i++) {
         struct sockaddr_in *address = (struct sockaddr_in *)&f->peers[i].address;
         socklen_t size = sizeof *address;
-        *address =
-            (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        *address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr = own_address()};
         sockets[i] = socket(AF_INET, SOCK_STREAM, 0);
         assert_int_equal(bind(sockets[i], (struct sockaddr *)address, sizeof *address), 0);
         assert_int_equal(getsockname(sockets[i], (struct sockaddr *)address, &size), 0);

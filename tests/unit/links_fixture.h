@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "replication/link_priv.h"
 #include "replication/transport_faults.h"
+#include "tests/unit/own_address.h"
 
 /* Set by the program: which backend, over which ring, between which addresses. */
 struct links_case {
@@ -500,7 +501,8 @@ static inline void chunk_make(struct node *node, struct chunk *chunk, uint32_t n
  */
 static inline int links_run(int (*run)(const char *name))
 {
-    static char addresses[3][64];
+    static char addresses[3][64], own[INET_ADDRSTRLEN];
+    struct in_addr address = own_address();
     const char *given = getenv("SLUICE_RDMA_ADDRESSES");
     log_set_level(LOG_ERROR); /* thousands of links go down */
     if (given != NULL &&
@@ -509,8 +511,8 @@ static inline int links_run(int (*run)(const char *name))
             TRANSPORT_FORCE_VERBS, RING_AUTO, {addresses[0], addresses[1], addresses[2]}};
         return run("verbs");
     }
-    links_case = (struct links_case){
-        TRANSPORT_FORCE_TCP, RING_AUTO, {"127.0.0.1", "127.0.0.1", "127.0.0.1"}};
+    inet_ntop(AF_INET, &address, own, sizeof own);
+    links_case = (struct links_case){TRANSPORT_FORCE_TCP, RING_AUTO, {own, own, own}};
     int failed = run("TCP, io_uring");
     links_case.ring = RING_FORCE_POLL;
     return failed + run("TCP, epoll");

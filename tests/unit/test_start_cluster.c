@@ -20,6 +20,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "server/banner.h"
+#include "tests/unit/own_address.h"
 
 #define NODES 2u
 
@@ -38,8 +39,7 @@ struct fixture {
 
 static uint16_t free_port(void)
 {
-    struct sockaddr_in at = {.sin_family = AF_INET};
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = own_address()};
     socklen_t size = sizeof at;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&at, size), 0);
@@ -83,7 +83,11 @@ static int setup(void **state)
     strcpy(f->base, "/var/tmp/sluice-start-cluster-XXXXXX");
     assert_non_null(mkdtemp(f->base));
     setenv("XDG_CONFIG_HOME", f->base, 1);
-    snprintf(f->peers, sizeof f->peers, "1=127.0.0.1:%u, 2=127.0.0.1:%u", free_port(), free_port());
+    char address[INET_ADDRSTRLEN];
+    struct in_addr own = own_address();
+    inet_ntop(AF_INET, &own, address, sizeof address);
+    snprintf(f->peers, sizeof f->peers, "1=%s:%u, 2=%s:%u", address, free_port(), address,
+             free_port());
     assert_int_equal(node_file_write(f->base, "cluster.key",
                                      BYTES("0123456789abcdef0123456789abcdef\n"), 0600,
                                      NODE_FILE_NEW, NULL),
