@@ -432,6 +432,7 @@ static void derive_key(struct bytes secret, struct bytes date, struct bytes regi
     hmac_sha256(out, 32, region.data, region.size, out);
     hmac_sha256(out, 32, "s3", 2, out);
     hmac_sha256(out, 32, "aws4_request", 12, out);
+    explicit_bzero(first, sizeof first);
 }
 
 static void derive_hmac_key(struct bytes secret, struct bytes date, struct bytes region,
@@ -465,6 +466,7 @@ static void signing_key(const struct sigv4 *sigv4, struct bytes secret, struct s
         cache->entries[at].name_size = (uint32_t)name.size;
     }
     *ret_key = cache->entries[at].key;
+    explicit_bzero(text, name.size); /* the secret is in it */
 }
 
 static void sign_text(const struct hmac_key *key, const struct buf *text, char out[65])
