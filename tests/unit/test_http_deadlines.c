@@ -145,12 +145,18 @@ static void surplus_connections_are_told_so(void **state)
     }
     for (int i = 0; i < 14; i++)
         client_close(&clients[i]);
-    usleep(50000); /* the server notices */
-    client_open(&clients[0], f);
-    client_get(&clients[0], "/text?1", &r);
-    assert_int_equal(r.status, 200);
-    response_free(&r);
-    client_close(&clients[0]);
+    for (unsigned tries = 0;; tries++) { /* till the server has noticed */
+        client_open(&clients[0], f);
+        client_get(&clients[0], "/text?1", &r);
+        int status = r.status;
+        response_free(&r);
+        client_close(&clients[0]);
+        if (status == 200)
+            break;
+        assert_int_equal(status, 503);
+        assert_true(tries < 500);
+        usleep(10000);
+    }
 }
 
 static void requests_beyond_the_exchanges_wait_their_turn(void **state)
