@@ -11,7 +11,6 @@ import ctypes
 import functools
 import mmap
 import os
-import select
 import signal
 import subprocess
 import time
@@ -61,7 +60,7 @@ class Guest:
     def __init__(self, kernel, initrd, test, out, environment):
         self.kernel, self.initrd, self.test, self.out, self.environment = kernel, initrd, test, out, environment
         self.console = os.path.join(out, "console.log")
-        self.images = []
+        self.images, self.process, self.rest = [], None, b""
 
     def command(self, extra=()):
         words = " ".join(f"{name}={value}" for name, value in self.environment.items())
@@ -84,20 +83,43 @@ class Guest:
             command += ["-device", f"{model},drive=disk{number}"]
         return command + list(extra)
 
-    def run(self, on_line, deadline):
-        """Hands each line to on_line. Returns QEMU's exit code, or None when the time was over."""
-        process = subprocess.Popen(self.command(self.test.qemu(self.out)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                   stderr=subprocess.STDOUT, preexec_fn=die_with_parent)
-        try:
-            if not read_lines(process.stdout.fileno(), on_line, deadline):
-                return None
-            return process.wait(max(1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
+    def start(self):
+        self.process = subprocess.Popen(self.command(self.test.qemu(self.out)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, preexec_fn=die_with_parent)
+        self.began = time.monotonic()
+
+    def fileno(self):
+        return self.process.stdout.fileno()
+
+    def deadline(self):
+        return self.began + self.test.timeout_s
+
+    def read_lines(self):
+        """What has come since, in whole lines; None at the end. Waits when nothing has come."""
+        got = os.read(self.fileno(), 65536)
+        if not got and not self.rest:
             return None
-        finally:
-            process.kill()
-            process.wait()
-            self.remove_images()
+        *lines, self.rest = (self.rest + (got or b"\n")).split(b"\n")
+        return [line.decode(errors="replace").rstrip("\r") for line in lines]
+
+    def end(self):
+        """QEMU's exit code, once it has closed its output; None when the time was over: it is killed. And the CPU seconds it used."""
+        pid = 0
+        while pid == 0 and time.monotonic() < self.deadline():
+            pid, status, used = os.wait4(self.process.pid, os.WNOHANG)
+            time.sleep(0 if pid else 0.05)
+        if pid == 0:
+            self.process.kill()
+            _, status, used = os.wait4(self.process.pid, 0)
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        self.process.stdout.close()
+        self.remove_images()
+        return self.process.returncode if pid else None, used.ru_utime + used.ru_stime
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.remove_images()
 
     def shell(self):
         """The terminal is the guest's; Ctrl-A is no escape, `exit` ends it."""
@@ -117,20 +139,3 @@ class Guest:
                 return file.read().splitlines()[-lines:]
         except FileNotFoundError:
             return []
-
-
-def read_lines(fd, on_line, deadline):
-    """Until the end of the file: True. False at the deadline."""
-    rest = b""
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([fd], [], [], left)[0]:
-            return False
-        got = os.read(fd, 65536)
-        if not got:
-            if rest:
-                on_line(rest.decode(errors="replace"))
-            return True
-        *lines, rest = (rest + got).split(b"\n")
-        for line in lines:
-            on_line(line.decode(errors="replace").rstrip("\r"))
