@@ -42,6 +42,8 @@ static void forget(struct cluster *cluster, struct proposal *proposal)
     if (proposal->is_waiting)
         stop_waiting(cluster, proposal);
     list_remove(&proposal->link);
+    cluster->waiting_bytes -= proposal->body_bytes;
+    incoming_let_go(cluster->incoming, proposal->body);
     struct proposal **place = &cluster->by_op[proposal->op % CLUSTER_PROPOSALS_MAX];
     if (*place == proposal)
         *place = NULL;
@@ -184,7 +186,7 @@ static void take(struct cluster *cluster, struct proposal *proposal)
     proposal->deadline_ns = cluster__now(cluster) + CLUSTER_WAIT_NS;
     list_push_back(&cluster->waiting, &proposal->link);
     cluster->waiting_count++;
-    cluster->waiting_bytes += waiting_bytes(proposal->entry);
+    cluster->waiting_bytes += waiting_bytes(proposal->entry) + proposal->body_bytes;
 }
 
 /* The mutation as a record. Its body stays behind as data without a name; one whose few bytes go
@@ -240,7 +242,12 @@ static void proposed(struct loop_msg *msg)
     bool fits = proposal != NULL && *place == NULL && may_wait(cluster, 0);
     enum err e = ERR_BUSY;
     struct entry *entry = fits ? make_entry(cluster, m, op, &e) : NULL;
-    if (entry != NULL && e == ERR_OK && !may_wait(cluster, waiting_bytes(entry))) {
+    if (entry != NULL && !data_id_is_none(entry->data.id) && !entry->data.is_inline) {
+        proposal->body = entry->data.id;
+        proposal->body_bytes = INCOMING_BODY_BYTES + incoming_sums_bytes(entry->data.size);
+    }
+    if (entry != NULL && e == ERR_OK &&
+        !may_wait(cluster, waiting_bytes(entry) + proposal->body_bytes)) {
         drop_data(cluster, &entry->data);
         fits = false;
         e = ERR_BUSY;

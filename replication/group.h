@@ -116,7 +116,8 @@ struct group_status {
     char sentence[200];        /* what it waits for, or "" */
     char refuses[200];         /* what its disk does not take, or "": it serves all the same */
     uint64_t pulled_bytes, refused_chunks, bad_sums;
-    uint64_t waiting_proposals, waiting_bytes; /* changes without a number yet, and their memory */
+    /* Changes without a number yet, and their memory; bodies of those without an outcome, too. */
+    uint64_t waiting_proposals, waiting_bytes;
     uint64_t refused_proposals; /* since open: more than may wait; ERR_BUSY */
     uint32_t peer_count;
     struct group_peer_status peers[GROUP_NODES_MAX]; /* all nodes, this one too; none alone */

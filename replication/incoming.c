@@ -15,6 +15,7 @@ struct entry {
     struct data_id id;
     struct body *body; /* owned; NULL: it failed, and its writes are ending */
     struct link *link; /* whose chunks make it; NULL: local */
+    bool is_held;      /* who put it has not let go: of the number that is bounded it is none */
     uint64_t size;     /* UINT64_MAX: not known */
     uint64_t counted_bytes;
     uint64_t touched_ns;
@@ -43,7 +44,7 @@ struct incoming {
     struct list watches;
     struct chunk_write *free_writes; /* as many as there were ever at once: the peers' slots */
     uint32_t writes;
-    uint32_t peer_count;
+    uint32_t let_go_count; /* peers', and what was held: those that are bounded */
     struct incoming_counts counts;
 };
 
@@ -88,7 +89,8 @@ static struct entry *add(struct incoming *incoming, struct data_id id, struct li
     entry->next_in_bucket = *bucket;
     entry->is_in_table = true;
     *bucket = entry;
-    incoming->peer_count += link != NULL;
+    entry->is_held = link == NULL;
+    incoming->let_go_count += !entry->is_held;
     incoming->counts.arriving++;
     touch(entry);
     return entry;
@@ -111,7 +113,7 @@ static void take_out(struct entry *entry)
         at = &(*at)->next_in_bucket;
     *at = entry->next_in_bucket;
     list_remove(&entry->by_age);
-    incoming->peer_count -= entry->link != NULL;
+    incoming->let_go_count -= !entry->is_held;
     incoming->counts.arriving -= !entry->is_complete;
     incoming->counts.complete -= entry->is_complete;
     count_bytes(entry, 0);
@@ -232,7 +234,7 @@ static enum err begin(struct incoming *incoming, struct link *link,
     bool is_known = head->data_size != UINT64_MAX;
     uint64_t bytes = is_known ? head->data_size : head->size;
     uint64_t there = incoming->counts.bytes;
-    if (incoming->peer_count >= options->count_max || there >= options->bytes_max ||
+    if (incoming->let_go_count >= options->count_max || there >= options->bytes_max ||
         bytes > options->bytes_max - there)
         return ERR_BUSY;
     struct entry *entry = add(incoming, head->data, link);
@@ -420,6 +422,30 @@ void incoming_drop(struct incoming *incoming, struct data_id id)
     discard(entry, ERR_CANCELLED);
 }
 
+/* Other nodes may lack it for the same reason that keeps its record waiting here: a disk that is
+ * full on all of them. Nobody could bring it back then, and nothing behind it could go on. */
+static bool is_awaited(const struct entry *entry)
+{
+    const struct incoming_options *options = &entry->incoming->options;
+    return entry->is_complete && options->is_named != NULL &&
+           options->is_named(options->context, entry->id);
+}
+
+void incoming_let_go(struct incoming *incoming, struct data_id id)
+{
+    struct entry *entry = find(incoming, id);
+    if (entry == NULL || !entry->is_held)
+        return;
+    if (incoming->let_go_count >= incoming->options.count_max && !is_awaited(entry)) {
+        incoming->counts.dropped++;
+        discard(entry, ERR_CANCELLED);
+        return;
+    }
+    entry->is_held = false;
+    incoming->let_go_count++;
+    touch(entry);
+}
+
 void incoming_link_down(struct incoming *incoming, struct link *link)
 {
     /* Telling may change the list: one at a time. */
@@ -434,15 +460,6 @@ void incoming_link_down(struct incoming *incoming, struct link *link)
             break;
         }
     }
-}
-
-/* Other nodes may lack it for the same reason that keeps its record waiting here: a disk that is
- * full on all of them. Nobody could bring it back then, and nothing behind it could go on. */
-static bool is_awaited(const struct entry *entry)
-{
-    const struct incoming_options *options = &entry->incoming->options;
-    return entry->is_complete && options->is_named != NULL &&
-           options->is_named(options->context, entry->id);
 }
 
 void incoming_tick(struct incoming *incoming, uint64_t now)

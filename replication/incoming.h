@@ -14,7 +14,9 @@
  * Nothing here survives a restart. A body whose peer goes down before it is complete is dropped; so
  * is one that nothing happens to for INCOMING_IDLE_NS, since whoever would have named it gave up:
  * unless it is complete and is_named() says that somebody has, whose turn is yet to come.
- * Number and size of peers' bodies are bounded: what is beyond is refused with ERR_BUSY.
+ * Number and size of peers' bodies are bounded: what is beyond is refused with ERR_BUSY. A gateway
+ * holds its bodies, and counts their memory, until it knows what became of them, or never will:
+ * incoming_let_go() puts them among the peers'.
  *
  * Everything on one loop.
  */
@@ -25,11 +27,18 @@
 #include "storage/body.h"
 #include "storage/log.h"
 
-#define INCOMING_IDLE_NS   (60 * NS_PER_SECOND)
-#define INCOMING_COUNT_MAX 2048u
-#define INCOMING_BODY_BYTES   KIB(20) /* of memory, each */
-#define INCOMING_MEMORY_BYTES (INCOMING_COUNT_MAX * INCOMING_BODY_BYTES)
-#define INCOMING_BYTES_MAX GIB(256) /* on the disk: fifty of the largest that one PUT may have */
+#define INCOMING_IDLE_NS    (60 * NS_PER_SECOND)
+#define INCOMING_COUNT_MAX  2048u
+#define INCOMING_BYTES_MAX  GIB(256) /* on the disk: fifty of the largest that one PUT may have */
+#define INCOMING_BODY_BYTES KIB(20)  /* of memory, each, besides the sums of a long one */
+#define INCOMING_MEMORY_BYTES                                                                      \
+    (INCOMING_COUNT_MAX * INCOMING_BODY_BYTES + incoming_sums_bytes(INCOMING_BYTES_MAX))
+
+/* Of the memory of a body of so many bytes: there may be room for twice as many sums. */
+static inline uint64_t incoming_sums_bytes(uint64_t size)
+{
+    return 2 * sizeof(uint64_t) * (size / SUM_CHUNK_BYTES);
+}
 
 struct incoming;
 
@@ -66,8 +75,11 @@ void incoming_tick(struct incoming *incoming,
 /* A chunk as the link brought it; chunk_done() follows exactly once. */
 void incoming_chunk(struct incoming *incoming, struct link *link,
                     const struct link_chunk_head *head, uint8_t *payload, struct link_token token);
-/* Takes a body all of whose writes have ended. ERR_NO_MEMORY: it is closed. */
+/* Takes a body all of whose writes have ended, and holds it. ERR_NO_MEMORY: it is closed. */
 enum err incoming_put(struct incoming *incoming, struct body *body) MUST_USE;
+/* Nobody waits for a body that was put any more: if it is still here, and not too many others are,
+ * it stays as long as one of a peer. None: does nothing. */
+void incoming_let_go(struct incoming *incoming, struct data_id id);
 
 /* ---- what is here ---- */
 /*

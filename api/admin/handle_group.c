@@ -107,8 +107,10 @@ static struct metric log_records = {.name = "sluice_group_log_records",
                                     GAUGE("Records kept for replicas that lag.")};
 static struct metric waiting = {.name = "sluice_group_waiting_proposals",
                                 GAUGE("Changes on their way to being acknowledged.")};
-static struct metric waiting_bytes = {.name = "sluice_group_waiting_bytes",
-                                      GAUGE("Memory of changes that wait for a place in the log.")};
+static struct metric waiting_bytes = {
+    .name = "sluice_group_waiting_bytes",
+    GAUGE("Memory of changes that wait for a place in the log, and of bodies "
+          "whose outcome is not known yet.")};
 static struct metric refused_proposals = {
     .name = "sluice_group_refused_proposals_total",
     COUNTER("Changes refused because too many wait: the client is told to slow down.")};
@@ -249,9 +251,10 @@ static void register_peers(const struct group_status *status)
 void admin_group_metrics_open(struct admin *admin)
 {
     static struct metric *const all[] = {
-        &members,   &in_sync, &in_sync_min, &serves,  &is_primary, &epoch,   &term,
-        &committed, &applied, &log_records, &waiting, &pulled,     &refused, &bad_sums,
-        &waiting_bytes, &refused_proposals,
+        &members,    &in_sync,     &in_sync_min,   &serves,
+        &is_primary, &epoch,       &term,          &committed,
+        &applied,    &log_records, &waiting,       &pulled,
+        &refused,    &bad_sums,    &waiting_bytes, &refused_proposals,
     };
     struct group_status status;
     for (size_t i = 0; i < COUNT_OF(all); i++)

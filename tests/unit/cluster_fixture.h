@@ -298,30 +298,32 @@ static inline void fixture_fill(uint8_t *data, uint64_t offset, uint32_t size, u
         data[i] = (uint8_t)((offset + i) * 2654435761u >> 13 ^ seed);
 }
 
-/* Stores `size` bytes; the outcome is the mutation's. ERR_CLOSED when the node takes no body. */
-static inline enum err fixture_store(struct cluster_node *node, struct bucket_id bucket,
-                                     const char *key, uint64_t size, uint32_t seed,
-                                     struct receipt *ret_receipt)
+/* Writes `size` bytes and proposes their name: put->is_done follows. ERR_CLOSED when the node takes
+ * no body. */
+static inline enum err fixture_propose(struct cluster_node *node, struct bucket_id bucket,
+                                       const char *key, uint64_t size, uint32_t seed,
+                                       struct fixture_put *put)
 {
-    struct fixture_put put = {0};
     struct body *body;
+    *put = (struct fixture_put){0};
     struct slot *slot = slot_take(loop_arena(node->loop), SLOT_LARGE);
     assert_non_null(slot);
-    enum err e = group_body_open(
-        node->group, &(struct body_options){.loop = node->loop, .size = size}, &body, &put.m.trail);
+    enum err e =
+        group_body_open(node->group, &(struct body_options){.loop = node->loop, .size = size},
+                        &body, &put->m.trail);
     uint64_t offset = 0;
     while (e == ERR_OK) {
         uint32_t here =
             size - offset < SLOT_LARGE_BYTES ? (uint32_t)(size - offset) : SLOT_LARGE_BYTES;
         bool last = offset + here == size;
         fixture_fill(slot->data, offset, here, seed);
-        put.is_written = false;
-        e = group_body_write(node->group, body, &put.write, slot->data, here, last,
-                             fixture_put_written, &put.m.trail);
-        while (e == ERR_OK && !put.is_written)
+        put->is_written = false;
+        e = group_body_write(node->group, body, &put->write, slot->data, here, last,
+                             fixture_put_written, &put->m.trail);
+        while (e == ERR_OK && !put->is_written)
             loop_run_once(node->loop, NS_PER_SECOND);
         if (e == ERR_OK)
-            e = put.err;
+            e = put->err;
         offset += here;
         if (last)
             break;
@@ -329,7 +331,7 @@ static inline enum err fixture_store(struct cluster_node *node, struct bucket_id
     slot_put(slot);
     if (e)
         return e;
-    put.m = (struct mutation){
+    put->m = (struct mutation){
         .kind = MUTATION_OBJECT_PUT,
         .bucket = bucket,
         .key = bytes_of_string(key),
@@ -338,14 +340,26 @@ static inline enum err fixture_store(struct cluster_node *node, struct bucket_id
         .loop = node->loop,
         .done = fixture_put_done,
     };
-    group_propose(node->group, &put.m);
-    while (!put.is_done)
+    group_propose(node->group, &put->m);
+    return ERR_OK;
+}
+
+/* The outcome is the mutation's, or fixture_propose()'s error. */
+static inline enum err fixture_store(struct cluster_node *node, struct bucket_id bucket,
+                                     const char *key, uint64_t size, uint32_t seed,
+                                     struct receipt *ret_receipt)
+{
+    struct fixture_put put = {0};
+    enum err e = fixture_propose(node, bucket, key, size, seed, &put);
+    while (e == ERR_OK && !put.is_done)
         loop_run_once(node->loop, NS_PER_SECOND);
-    if (put.m.err)
-        print_message("%s: %s\n", key, err_trail_text(&put.m.trail, put.m.err));
+    if (e == ERR_OK)
+        e = put.m.err;
+    if (e)
+        print_message("%s: %s\n", key, err_trail_text(&put.m.trail, e));
     if (ret_receipt != NULL)
         *ret_receipt = put.m.receipt;
-    return put.m.err;
+    return e;
 }
 
 struct fixture_ask {

@@ -283,7 +283,8 @@ static void a_primary_alone_in_sync_goes_on_without_a_record_it_lost(void **stat
     struct cluster_fixture *f = *state;
     fixture_wait_in_sync(f, 3);
     struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
-    unsigned primary = fixture_primary(f), one = (primary + 1) % NODES, other = (primary + 2) % NODES;
+    unsigned primary = fixture_primary(f), one = (primary + 1) % NODES,
+             other = (primary + 2) % NODES;
     struct receipt receipt;
     refuse_appends(f, one, ERR_BUSY, UINT32_MAX);
     refuse_appends(f, other, ERR_BUSY, UINT32_MAX);
@@ -379,9 +380,9 @@ static void a_full_primary_refuses_what_takes_space_and_says_so(void **state)
     }
 }
 
-#define COPIES       40u
-#define COPY_PIECES  60000u
-#define WAITING_MAX  MIB(64) /* what the banner promises */
+#define COPIES      40u
+#define COPY_PIECES 60000u
+#define WAITING_MAX MIB(64) /* what the banner promises */
 
 /* Copies of objects of many pieces have the largest records. Without a primary they wait. */
 static void what_waits_is_bounded_in_bytes(void **state)
@@ -428,6 +429,38 @@ static void what_waits_is_bounded_in_bytes(void **state)
     free(pieces);
 }
 
+static uint64_t waiting_bytes_of(struct cluster_node *node, bool has_outcome)
+{
+    struct group_status status;
+    for (unsigned tries = 0; tries < 1000; tries++) {
+        group_status(node->group, &status);
+        if (status.waiting_proposals == 0 && (status.waiting_bytes == 0) == has_outcome)
+            break;
+        loop_run_once(node->loop, 10 * NS_PER_MS);
+    }
+    assert_int_equal(status.waiting_proposals, 0);
+    return status.waiting_bytes;
+}
+
+/* What a gateway has sent away waits nowhere, but its body is kept. */
+static void a_body_counts_until_its_outcome(void **state)
+{
+    struct cluster_fixture *f = *state;
+    struct fixture_put put;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    unsigned primary = fixture_primary(f), other = (primary + 1) % NODES;
+    struct cluster_node *gateway = &f->nodes[(primary + 2) % NODES];
+    refuse_appends(f, other, ERR_BUSY, UINT32_MAX);
+    assert_int_equal(fixture_propose(gateway, bucket, "k", MIB(32), 9, &put), ERR_OK);
+    assert_in_range(waiting_bytes_of(gateway, false), KIB(24), KIB(32));
+    atomic_store(&append_faults[other].left, 0);
+    while (!put.is_done)
+        loop_run_once(gateway->loop, NS_PER_SECOND);
+    assert_int_equal(put.m.err, ERR_OK);
+    assert_int_equal(waiting_bytes_of(gateway, true), 0);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(who_lacks_a_part_has_no_links, setup, fixture_teardown),
     cmocka_unit_test_setup_teardown(a_change_that_meets_no_memory_has_an_outcome, setup,
@@ -442,6 +475,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(what_a_full_primary_refuses_is_kept_by_nobody, setup,
                                     fixture_teardown),
     cmocka_unit_test_setup_teardown(what_waits_is_bounded_in_bytes, setup, fixture_teardown),
+    cmocka_unit_test_setup_teardown(a_body_counts_until_its_outcome, setup, fixture_teardown),
 };
 
 int main(void)

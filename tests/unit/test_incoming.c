@@ -448,6 +448,43 @@ static void peers_are_bounded_and_gateways_here_are_not(void **state)
     world_down(&w);
 }
 
+/* What a gateway holds is bounded by who holds it; what nobody holds, with what peers have sent. */
+static void what_is_let_go_is_bounded(void **state)
+{
+    struct world w;
+    struct data_id ids[3];
+    struct incoming_counts counts;
+    world_up(&w);
+    incoming_close(TAKE(w.incoming));
+    world_open(&w, 2, GIB(1));
+    for (unsigned i = 0; i < COUNT_OF(ids); i++) {
+        struct body *body = NULL;
+        assert_int_equal(fixture_body(&w.f, KIB(100), true, 1 + i, &body), ERR_OK);
+        ids[i] = body_data_id(body);
+        assert_int_equal(incoming_put(w.incoming, body), ERR_OK);
+    }
+    send_chunk(&w, PEER, ID, 10, 0, 10);
+    turn(&w);
+    assert_int_equal(state_of(&w, ID, 10), INCOMING_COMPLETE);
+    incoming_let_go(w.incoming, ids[0]);
+    incoming_let_go(w.incoming, ids[0]);
+    assert_int_equal(state_of(&w, ids[0], KIB(100)), INCOMING_COMPLETE);
+    incoming_let_go(w.incoming, ids[1]);
+    assert_int_equal(state_of(&w, ids[1], KIB(100)), INCOMING_NONE);
+    w.is_named = true; /* its turn is yet to come */
+    incoming_let_go(w.incoming, ids[2]);
+    assert_int_equal(state_of(&w, ids[2], KIB(100)), INCOMING_COMPLETE);
+    incoming_counts(w.incoming, &counts);
+    assert_int_equal(counts.dropped, 1);
+    assert_int_equal(counts.complete, 3);
+    for (unsigned i = 0; i < COUNT_OF(ids); i++)
+        incoming_drop(w.incoming, ids[i]);
+    send_chunk(&w, PEER, (struct data_id){ID.epoch, 5}, 10, 0, 10);
+    turn(&w);
+    assert_int_equal(w.err[w.sent - 1], ERR_OK); /* what went counts no more */
+    world_down(&w);
+}
+
 static void every_disk_error_is_told_and_leaves_nothing(void **state)
 {
     for (unsigned nth = 1; nth < FAULTS_MAX; nth++) {
@@ -494,6 +531,7 @@ int main(void)
         cmocka_unit_test(what_a_record_names_is_kept_until_it_is_taken),
         cmocka_unit_test(a_body_of_another_size_than_its_record_says_is_none),
         cmocka_unit_test(peers_are_bounded_and_gateways_here_are_not),
+        cmocka_unit_test(what_is_let_go_is_bounded),
         cmocka_unit_test(every_disk_error_is_told_and_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
