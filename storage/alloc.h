@@ -22,8 +22,8 @@
 #include "base/limits.h"
 
 #define ALLOC_RUN_MAX ((uint32_t)(EXTENT_BYTES_MAX / UNIT_BYTES)) /* units asked for at once */
-#define ALLOC_PIECE_UNITS                                                                          \
-    (SUM_CHUNK_BYTES / UNIT_BYTES) /* data that is cut is cut in multiples of this */
+/* Data that is cut is cut in multiples of this. */
+#define ALLOC_PIECE_UNITS     (SUM_CHUNK_BYTES / UNIT_BYTES)
 #define ALLOC_SCAN_UNITS      (4096u * 64u)
 #define ALLOC_SMALL_BYTES_MAX KIB(256)
 

@@ -101,7 +101,8 @@ static enum err delete_row(struct merge *merge, struct bytes key, struct bytes b
 }
 
 /* Whether the data here is the source's: ids are never used twice, so what has its size is it. What
- * waits for deletion here was let go of by a record before the copy's: the source has it no more. */
+ * waits for deletion here was let go of by a record before the copy's: the source has it no
+ * more. */
 static enum err judge_kept(struct bytes here, struct bytes there, bool *ret_is_kept)
 {
     struct data_record mine, wanted;

@@ -15,7 +15,8 @@
 struct budget { /* what a step may still do */
     uint32_t extents, shards, pieces, uploads;
 };
-#define STEP_BUDGET    ((struct budget){.extents = 1024, .shards = 64, .pieces = 512, .uploads = 128})
+static const struct budget step_budget = {
+    .extents = 1024, .shards = 64, .pieces = 512, .uploads = 128};
 #define PIECES_AT_ONCE 128u
 
 bool apply__is_read(const struct apply *apply, struct data_id id)
@@ -273,7 +274,7 @@ static enum err take_tasks(struct apply *apply, bool *worked)
     enum err e = kv->ops->iter_open(kv, &options, &iter);
     if (e)
         return e;
-    struct budget budget = STEP_BUDGET;
+    struct budget budget = step_budget;
     for (kv->ops->iter_seek(iter, (struct bytes){0});
          e == ERR_OK && has_left(&budget) && kv->ops->iter_valid(iter); kv->ops->iter_next(iter))
         e = take_task(apply, kv->ops->iter_key(iter), kv->ops->iter_value(iter), &budget, worked);

@@ -38,8 +38,8 @@ static inline struct view apply__view(const struct apply *apply)
 }
 
 /* ---- apply.c ---- */
-bool apply__has_bucket(const struct apply *apply,
-                       struct bucket_id bucket); /* as the batch leaves it */
+/* As the batch leaves it. */
+bool apply__has_bucket(const struct apply *apply, struct bucket_id bucket);
 /* The bucket is there and the key is one. */
 enum err apply__judge_name(const struct apply *apply, struct mutation *m) MUST_USE;
 /* The batch and the effects as they were when `mark` and `before` were taken. */
@@ -93,8 +93,8 @@ enum err apply__references_delete(struct apply *apply, struct data_id id) MUST_U
 /* ERR_NO_SUCH_OBJECT; the record's attrs are not to be looked at. */
 enum err apply__object_get(struct apply *apply, struct bucket_id bucket, struct bytes key,
                            struct object_record *ret_object) MUST_USE;
-enum err apply__judge_conditions(struct mutation *m,
-                                 const struct object_record *present) MUST_USE; /* NULL: absent */
+/* NULL: absent. */
+enum err apply__judge_conditions(struct mutation *m, const struct object_record *present) MUST_USE;
 /* The pieces are still those of the object they were looked up in. */
 enum err apply__judge_source(struct apply *apply, struct mutation *m) MUST_USE;
 /* Writes the object's record under the mutation's name, lets go of what the name referred to
@@ -124,9 +124,8 @@ enum err manifest__add_piece(struct manifest_writer *writer,
                              const struct stored_piece *piece) MUST_USE;
 enum err manifest__add_part(struct manifest_writer *writer,
                             const struct object_part *part) MUST_USE;
-enum err
-manifest__finish(struct manifest_writer *writer,
-                 struct object_record *object) MUST_USE; /* sets piece fields, size, parts */
+/* Sets piece fields, size, parts. */
+enum err manifest__finish(struct manifest_writer *writer, struct object_record *object) MUST_USE;
 
 /* ---- apply_upload.c ---- */
 enum err apply__upload_create(struct apply *apply, struct mutation *m) MUST_USE;
@@ -137,9 +136,8 @@ enum err apply__part_release(struct apply *apply, const struct kv_key *key, stru
                              uint32_t *budget, uint32_t *ret_pieces) MUST_USE;
 
 /* ---- apply_gc.c ---- */
-bool apply__is_read(
-    const struct apply *apply,
-    struct data_id id); /* somebody holds it; the volume will be told when nobody does */
+/* Somebody holds it; the volume will be told when nobody does. */
+bool apply__is_read(const struct apply *apply, struct data_id id);
 enum err apply__gc_put(struct apply *apply, const struct kv_key *key,
                        const struct gc_record *gc) MUST_USE;
 

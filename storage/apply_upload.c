@@ -108,8 +108,8 @@ static enum err refer_to_pieces(struct apply *apply, const struct mutation *m,
         enum err e = apply__piece_refer(apply, m, i, &pieces[i]);
         if (e)
             return e;
-        size +=
-            pieces[i].piece.size; /* at most PART_PIECES_MAX times OBJECT_BYTES_MAX: no overflow */
+        /* At most PART_PIECES_MAX times OBJECT_BYTES_MAX: no overflow. */
+        size += pieces[i].piece.size;
     }
     *ret_size = size;
     return ERR_OK;

@@ -9,8 +9,8 @@
 
 #define POOL_MAX    256u   /* bodies kept for the next PUT: 3 MiB */
 #define AHEAD_BYTES MIB(4) /* the next extent is taken when so little is left of the last one */
-#define UNKNOWN_STEP_MIN_BYTES                                                                     \
-    MIB(1) /* a body of unknown size reserves as much again as it has, within these bounds */
+/* A body of unknown size reserves as much again as it has, within these bounds. */
+#define UNKNOWN_STEP_MIN_BYTES MIB(1)
 
 static uint64_t units_of(uint64_t bytes)
 {
@@ -502,8 +502,8 @@ static enum err write_inline(struct body *body, struct body_write *write, bool l
 
 static enum err write_extents(struct body *body, struct body_write *write, uint32_t size, bool last)
 {
-    CHECK(body->size % SUM_CHUNK_BYTES == 0 ||
-          size == 0); /* only the last write may have any size */
+    /* Only the last write may have any size. */
+    CHECK(body->size % SUM_CHUNK_BYTES == 0 || size == 0);
     CHECK((uintptr_t)write->data % UNIT_BYTES == 0);
     enum err e = note_sums(body, write->data, size);
     if (e)

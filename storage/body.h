@@ -69,7 +69,7 @@ struct data_id body_data_id(const struct body *body);
 struct loop *body_loop(const struct body *body);
 uint64_t body_size_expected(const struct body *body); /* as it was opened: or BODY_SIZE_UNKNOWN */
 struct bytes body_inline_bytes(const struct body *body); /* borrowed; empty when not inline */
-uint64_t body_size(const struct body *body); /* bytes taken so far */
+uint64_t body_size(const struct body *body);             /* bytes taken so far */
 /* XXH3-64 of each SUM_CHUNK_BYTES taken so far, none of an inline body; borrowed until the next
  * body_write(). */
 const uint64_t *body_sums(const struct body *body, uint32_t *ret_count);

@@ -10,17 +10,16 @@
 #include "storage/space.h"
 
 #define BODY_MAGIC 0x626f6479u
-#define BODY_EXTENTS_OWN                                                                           \
-    4u                     /* more than any object up to 16 MiB has on a disk that is not cut up   \
-                            */
-#define BODY_SUMS_OWN 256u /* 16 MiB */
+/* More than any object up to 16 MiB has on a disk that is not cut up. */
+#define BODY_EXTENTS_OWN 4u
+#define BODY_SUMS_OWN    256u /* 16 MiB */
 
 struct body {
     uint32_t magic;
     struct volume *volume; /* borrowed */
     struct loop *loop;     /* borrowed */
     struct data_id id;
-    void *user; /* borrowed: the layer's above */
+    void *user;           /* borrowed: the layer's above */
     uint64_t size_wanted; /* or BODY_SIZE_UNKNOWN */
     uint64_t size;        /* taken so far */
     bool is_inline;

@@ -192,9 +192,9 @@ bool cache_insert(struct cache *cache, struct bucket_id bucket, struct bytes key
     struct object *out = NULL;
     pthread_mutex_lock(&shard->lock);
     bool is_valid = __atomic_load_n(&shard->turn, __ATOMIC_RELAXED) == turn;
+    /* Another reader was first: his is as good. */
     bool is_kept = is_valid && object->memory_bytes <= cache->shard_bytes / KEPT_FRACTION &&
-                   *find(cache, shard, hash, bucket, key) ==
-                       NULL; /* another reader was first: his is as good */
+                   *find(cache, shard, hash, bucket, key) == NULL;
     if (is_kept) {
         out = make_room(cache, shard, object->memory_bytes);
         struct object **chain = &shard->chains[hash & (cache->chain_count - 1)];

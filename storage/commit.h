@@ -53,20 +53,20 @@ struct commit {
     atomic_bool is_stopping;
     struct segment_change changes[COMMIT_SEGMENTS_MAX];
     uint32_t change_count;
-    uint32_t
-        forgotten[COMMIT_SEGMENTS_MAX]; /* records durably gone: the keeper removes the files */
+    /* Records durably gone: the keeper removes the files. */
+    uint32_t forgotten[COMMIT_SEGMENTS_MAX];
     uint32_t forgotten_count;
-    atomic_bool gc_wanted;    /* there may be deferred deletions to be done */
-    atomic_bool probe_wanted; /* write something, to see whether the index can */
-    atomic_bool flush_wanted; /* write segment changes, and sync, even though nobody commits */
+    atomic_bool gc_wanted;       /* there may be deferred deletions to be done */
+    atomic_bool probe_wanted;    /* write something, to see whether the index can */
+    atomic_bool flush_wanted;    /* write segment changes, and sync, even though nobody commits */
     _Atomic uint64_t trim_below; /* rows of the log below it are not needed any more */
     struct log_range log_shown;  /* as of the last batch written */
     struct copy_mark copy_shown; /* the same */
 
     /* the committer's own */
-    struct commit_line replays;    /* of the log: these go first, without a sync */
-    struct commit_line own;        /* all others */
-    struct kv_batch *batch;        /* owned */
+    struct commit_line replays; /* of the log: these go first, without a sync */
+    struct commit_line own;     /* all others */
+    struct kv_batch *batch;     /* owned */
     struct effects effects;
     struct apply apply;
     struct released_list limbo;
@@ -78,8 +78,8 @@ struct commit {
     uint64_t ticked_ns; /* when the keeper was last asked to look at the disk */
 
     _Atomic uint64_t seq; /* of the last batch written */
-    _Atomic uint64_t
-        synced_seq; /* of the last one that was synced: it and all before are durable */
+    /* Of the last one that was synced: it and all before are durable. */
+    _Atomic uint64_t synced_seq;
     _Atomic uint64_t unsynced_since_ns; /* when the first batch behind it was written; 0: none */
     _Atomic uint64_t last_psn;
     _Atomic uint64_t batches, mutations;
@@ -95,8 +95,8 @@ void commit_wake(struct volume *volume); /* any thread */
 void commit_drain(struct volume *volume);
 /* B. One batch. False: there was nothing to do. */
 bool commit_step(struct volume *volume);
-void commit_show_log(
-    struct volume *volume); /* the committer's `log` and `copy` are what others see from now on */
+/* The committer's `log` and `copy` are what others see from now on. */
+void commit_show_log(struct volume *volume);
 
 /*
  * The keeper's, who alone adds changes. A new segment must be told before anything is allocated in

@@ -129,7 +129,8 @@ static uint64_t trim_upper(struct commit *commit, const struct log_range *log)
 
 static bool has_trim(struct commit *commit)
 {
-    return !commit->trim_is_broken && commit->copy.phase == COPY_NONE && commit->log_rows_from < trim_upper(commit, &commit->log);
+    return !commit->trim_is_broken && commit->copy.phase == COPY_NONE &&
+           commit->log_rows_from < trim_upper(commit, &commit->log);
 }
 
 static void add_trim(struct volume *volume, struct commit_round *round)

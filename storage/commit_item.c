@@ -265,7 +265,8 @@ static enum err save_state(struct volume *volume, struct log_save *save)
     if (save->last < commit->log.applied)
         return err_note(&save->trail, ERR_INVALID, "record %llu is applied",
                         (unsigned long long)commit->log.applied);
-    if (save->last != UINT64_MAX && save->last > commit->log.last) /* an append before it was refused */
+    /* An append before it was refused. */
+    if (save->last != UINT64_MAX && save->last > commit->log.last)
         return err_note(&save->trail, ERR_CANCELLED, "the log ends at record %llu",
                         (unsigned long long)commit->log.last);
     enum err e = apply_log_save(&commit->apply, save, commit->log.last);

@@ -9,7 +9,7 @@
 
 /* Data before the names that refer to it, deletions queued for names after both. */
 const enum kv_family copy_families[COPY_FAMILIES] = {
-    KV_LOG, KV_SYS,    KV_BUCKET, KV_DATA, KV_INLINE,
+    KV_LOG, KV_SYS,    KV_BUCKET, KV_DATA,     KV_INLINE,
     KV_GC,  KV_UPLOAD, KV_PART,   KV_MANIFEST, KV_OBJECT,
 };
 
@@ -292,8 +292,8 @@ enum err volume_copy_absent(struct volume *volume, struct data_id after, struct 
     struct data_id id = after;
     enum err e = volume__index_usable(volume);
     if (e == ERR_OK)
-        e = ops->iter_open(volume->kv,
-                           &(struct kv_iter_options){.family = KV_DATA, .scan = true}, &iter);
+        e = ops->iter_open(volume->kv, &(struct kv_iter_options){.family = KV_DATA, .scan = true},
+                           &iter);
     if (e)
         return e;
     key_data(&from, after, DATA_REFS_SHARD);

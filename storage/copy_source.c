@@ -217,10 +217,10 @@ static enum err count_references(struct reading *reading, struct data_id id, uin
     if (e)
         return e;
     struct held wanted = {.id = id};
-    const struct held *held = source->held_count == 0
-                                  ? NULL
-                                  : bsearch(&wanted, source->held, source->held_count,
-                                            sizeof *source->held, by_id);
+    const struct held *held =
+        source->held_count == 0
+            ? NULL
+            : bsearch(&wanted, source->held, source->held_count, sizeof *source->held, by_id);
     uint64_t of_log = held != NULL ? held->count : 0;
     if (count > 0 && of_log > count)
         return ERR_CORRUPT;

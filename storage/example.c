@@ -15,7 +15,7 @@
 
 #include <sluice.h>
 
-#define BUCKET "files"
+#define BUCKET     "files"
 #define PART_BYTES (1u << 20)
 
 static int complain(const char *what, const struct sluice_error *error)

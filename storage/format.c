@@ -157,9 +157,9 @@ static enum err write_superblock(struct disk *disk, const char *dir, struct supe
         e = disk->ops->pwrite(file, zeros, sizeof zeros, 0);
     if (e == ERR_OK)
         e = disk->ops->sync(file);
+    /* The name first: a valid superblock is never without it. */
     if (e == ERR_OK)
-        e = disk->ops->sync_dir(disk,
-                                dir); /* the name first: a valid superblock is never without it */
+        e = disk->ops->sync_dir(disk, dir);
     if (e == ERR_OK)
         e = superblock_write(file, superblock, trail);
     disk->ops->close(file);

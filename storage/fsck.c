@@ -201,8 +201,8 @@ static enum err read_superblock(struct fsck *fsck, struct superblock *ret_superb
     enum err e = fsck->disk->ops->open(fsck->disk, path, DISK_READ, &fsck->superblock_file);
     if (e)
         return err_note(fsck->trail, e == ERR_NO_SUCH_FILE ? ERR_NOT_VOLUME : e, "open %s", path);
-    e = fsck->disk->ops->lock(
-        fsck->superblock_file); /* held to the end: nobody starts on it meanwhile */
+    /* Held to the end: nobody starts on it meanwhile. */
+    e = fsck->disk->ops->lock(fsck->superblock_file);
     if (e)
         return err_note(fsck->trail, e, "%s: stop the node first, fsck wants the volume for itself",
                         fsck->options->dir);

@@ -4,12 +4,13 @@
  * index, a table of segments and a reader of bytes, so each class of damage is injected in tests.
  *
  *     segments    what the index knows  <->  files on the disk and their headers
- *     extents     in order, in bounds, no two overlapping            (free space is what no extent
- * covers) data        each extent of data has its extent record          <->  each extent record
- * its data names       objects, manifests, parts -> data and buckets      references counted =
- * references stored, those of log rows not applied yet among them leftovers   data nobody names,
- * unless deletion of it is queued checksums   with `data`: every 64 KiB of every extent, every
- * inline value
+ *     extents     in order, in bounds, no two overlapping (free space is what no extent covers)
+ *     data        each extent of data has its extent record  <->  each extent record its data
+ *     names       objects, manifests, parts -> data and buckets
+ *                 references counted = references stored, those of log rows not applied yet among
+ *                 them
+ *     leftovers   data nobody names, unless deletion of it is queued
+ *     checksums   with `data`: every 64 KiB of every extent, every inline value
  *
  * Memory: about 40 bytes for each data (an object or a part) in the volume.
  */
@@ -58,9 +59,9 @@ struct fsck_counts {
     uint64_t segments_unrecorded; /* files of segments that were being made in a crash: no finding,
                                      the next open removes them */
     uint64_t segments, extents, data, inline_data, objects, uploads, parts, log_rows;
-    bool is_half_copied; /* names are being copied from another node (storage/copy.h): only extents
-                            and data were looked at */
-    uint64_t absent_data;    /* counted and not here, as a record of the log said: no finding */
+    bool is_half_copied;  /* names are being copied from another node (storage/copy.h): only extents
+                             and data were looked at */
+    uint64_t absent_data; /* counted and not here, as a record of the log said: no finding */
     uint64_t bytes_stored;   /* in extents and inline */
     uint64_t bytes_verified; /* with `data` */
     uint64_t findings[FSCK_CLASS_COUNT];
@@ -80,9 +81,8 @@ struct fsck_options {
     bool allow_buffered;   /* the volume lies on a file system without Direct I/O */
     uint64_t findings_max; /* told one by one; beyond it they are only counted. 0: 1000 */
     void (*finding)(void *context, enum fsck_class class, const char *text);
-    void (*progress)(
-        void *context,
-        const struct fsck_progress *progress); /* at most a few times a second; NULL: none */
+    /* At most a few times a second; NULL: none. */
+    void (*progress)(void *context, const struct fsck_progress *progress);
     void *context;
 };
 

@@ -488,8 +488,8 @@ static void check_tally(struct fsck *fsck)
 {
     for (size_t i = 0; i < fsck->data.capacity; i++) {
         const struct tally_entry *entry = &fsck->data.entries[i];
-        uint32_t counted =
-            entry->has_count ? entry->counted : 1; /* stored only while it is not one */
+        /* Stored only while it is not one. */
+        uint32_t counted = entry->has_count ? entry->counted : 1;
         if (data_id_is_none(entry->id) || entry->is_going)
             continue;
         if (!entry->is_inline && entry->shards_left > 0)

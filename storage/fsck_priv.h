@@ -25,8 +25,8 @@ struct tally {
     size_t capacity, count;
 };
 
-enum err tally_get(struct tally *tally, struct data_id id, struct tally_entry **ret_entry)
-    MUST_USE; /* made when absent; valid until the next call */
+/* Made when absent; valid until the next call. */
+enum err tally_get(struct tally *tally, struct data_id id, struct tally_entry **ret_entry) MUST_USE;
 struct tally_entry *tally_find(struct tally *tally, struct data_id id); /* or NULL */
 void tally_fini(struct tally *tally);
 

@@ -46,8 +46,9 @@
 #define CHECKSUM_XXH3         4
 #define FORMAT_VERSION        5
 #define READ_BLOCK_CACHE_TIER 1
-#define L0_FILES_OF_OBJECTS   2 /* a listing with a delimiter seeks a thousand times in each of them */
-#define LOG_FATAL_ALONE       4 /* and RocksDB has no message of that level */
+/* A listing with a delimiter seeks a thousand times in each of them. */
+#define L0_FILES_OF_OBJECTS 2
+#define LOG_FATAL_ALONE     4 /* and RocksDB has no message of that level */
 
 const char *const kv_family_names[KV_FAMILY_COUNT] = {
     [KV_SYS] = "default",   [KV_BUCKET] = "bucket",
@@ -154,8 +155,8 @@ static int open_files_max(void)
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return 256;
-    return (int)clamp(limit.rlim_cur / 4, 64,
-                      4096); /* a quarter: sockets and segments need the rest */
+    /* A quarter: sockets and segments need the rest. */
+    return (int)clamp(limit.rlim_cur / 4, 64, 4096);
 }
 
 static void set_database_options(rocksdb_options_t *options, const struct kv_rocks_options *wanted,
@@ -220,11 +221,10 @@ static void set_family_options(rocksdb_options_t *options, enum kv_family family
         rocksdb_options_set_blob_file_size(options, clamp(memtable_bytes * 2, MIB(2), MIB(256)));
         rocksdb_options_set_enable_blob_gc(options, 1);
         rocksdb_options_set_blob_gc_age_cutoff(options, 0.5);
-        rocksdb_options_set_blob_gc_force_threshold(
-            options,
-            0.5); /* old files half full of garbage are rewritten even without other work */
-        rocksdb_options_set_blob_cache(options,
-                                       cache); /* also what lets KV_MEMORY_ONLY find a blob */
+        /* Old files half full of garbage are rewritten even without other work. */
+        rocksdb_options_set_blob_gc_force_threshold(options, 0.5);
+        /* Also what lets KV_MEMORY_ONLY find a blob. */
+        rocksdb_options_set_blob_cache(options, cache);
     }
 }
 

@@ -98,7 +98,8 @@ static void count_used(struct segment_count *count, uint32_t unit, uint32_t unit
     count->cursor = unit + units;
     while (units > 0) {
         uint32_t cell = (uint32_t)((uint64_t)unit * INSPECT_MAP_CELLS / all);
-        uint32_t cell_end = (uint32_t)(((uint64_t)(cell + 1) * all + INSPECT_MAP_CELLS - 1) / INSPECT_MAP_CELLS);
+        uint32_t cell_end =
+            (uint32_t)(((uint64_t)(cell + 1) * all + INSPECT_MAP_CELLS - 1) / INSPECT_MAP_CELLS);
         uint32_t here = cell_end - unit < units ? cell_end - unit : units;
         count->cell_used[cell] += here;
         unit += here;
@@ -113,7 +114,9 @@ static enum err count_end(struct segment_count *count, inspect_segment_fn *each,
         uint64_t cell_units = count->segment.units / INSPECT_MAP_CELLS;
         uint64_t level = cell_units == 0 ? 0 : count->cell_used[i] * 255 / cell_units;
         /* A cell that holds anything does not look empty. */
-        count->segment.map[i] = (uint8_t)(level > 255 ? 255 : level == 0 && count->cell_used[i] > 0 ? 1 : level);
+        count->segment.map[i] = (uint8_t)(level > 255                             ? 255
+                                          : level == 0 && count->cell_used[i] > 0 ? 1
+                                                                                  : level);
     }
     return each(context, &count->segment);
 }
@@ -162,8 +165,8 @@ struct object_walk {
     void *context;
 };
 
-static enum err see_extent(struct object_walk *walk, struct data_id id, uint32_t shard, uint32_t index,
-                           const struct extent *extent)
+static enum err see_extent(struct object_walk *walk, struct data_id id, uint32_t shard,
+                           uint32_t index, const struct extent *extent)
 {
     struct segment *segment = segments_find(&walk->volume->segments, extent->segment);
     if (segment == NULL)
@@ -176,8 +179,8 @@ static enum err see_extent(struct object_walk *walk, struct data_id id, uint32_t
         .index = index,
     };
     walk->found->extents++;
-    if (segment->buffered != NULL &&
-        segment->buffered->disk->ops->is_resident(segment->buffered, seen.file_offset, extent->bytes))
+    struct disk_file *file = segment->buffered;
+    if (file != NULL && file->disk->ops->is_resident(file, seen.file_offset, extent->bytes))
         walk->found->resident_bytes += extent->bytes;
     return walk->each != NULL ? walk->each(walk->context, &seen) : ERR_OK;
 }

@@ -60,9 +60,8 @@ static bool wait(struct keeper *keeper, uint64_t for_ns)
 {
     struct timespec until = {0};
     if (for_ns != UINT64_MAX) {
-        uint64_t at_ns =
-            clock_mono_ns(clock_system()) +
-            for_ns; /* what the condition variable counts in, whatever clock the volume has */
+        /* What the condition variable counts in, whatever clock the volume has. */
+        uint64_t at_ns = clock_mono_ns(clock_system()) + for_ns;
         until = (struct timespec){.tv_sec = (time_t)(at_ns / NS_PER_SECOND),
                                   .tv_nsec = (long)(at_ns % NS_PER_SECOND)};
     }

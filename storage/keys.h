@@ -73,17 +73,17 @@ void key_completed_slot(struct kv_key *key, uint32_t slot);
 
 /* ---- names ---- */
 void key_bucket(struct kv_key *key, struct bytes name);
-void key_object(struct kv_key *key, struct bucket_id bucket,
-                struct bytes name); /* also of a name's beginning, for bounds */
+/* Also of a name's beginning, for bounds. */
+void key_object(struct kv_key *key, struct bucket_id bucket, struct bytes name);
 void key_upload(struct kv_key *key, struct bucket_id bucket, struct bytes name,
                 const struct upload_id *id);
-void key_upload_prefix(struct kv_key *key, struct bucket_id bucket,
-                       struct bytes name_prefix); /* below every upload whose name begins so */
-void key_upload_after_name(struct kv_key *key, struct bucket_id bucket,
-                           struct bytes name); /* above every upload of just that name */
+/* Below every upload whose name begins so. */
+void key_upload_prefix(struct kv_key *key, struct bucket_id bucket, struct bytes name_prefix);
+/* Above every upload of just that name. */
+void key_upload_after_name(struct kv_key *key, struct bucket_id bucket, struct bytes name);
 void key_part(struct kv_key *key, const struct upload_id *id, uint16_t number);
-void key_parts(struct kv_key *key,
-               const struct upload_id *id); /* the beginning all parts of the upload share */
+/* The beginning all parts of the upload share. */
+void key_parts(struct kv_key *key, const struct upload_id *id);
 
 /* ---- data ---- */
 #define DATA_REFS_SHARD      UINT32_MAX /* absent: one reference */
@@ -116,15 +116,14 @@ enum err key_log_parse(struct bytes key, uint64_t *ret_psn) MUST_USE;
 enum err key_object_parse(struct bytes key, struct bucket_id *ret_bucket,
                           struct bytes *ret_name) MUST_USE; /* name: borrowed from key */
 enum err key_extent_parse(struct bytes key, uint32_t *ret_segment, uint32_t *ret_unit) MUST_USE;
-enum err key_data_parse(struct bytes key, struct data_id *ret_id,
-                        uint32_t *ret_shard) MUST_USE; /* also KV_MANIFEST */
+/* Also KV_MANIFEST. */
+enum err key_data_parse(struct bytes key, struct data_id *ret_id, uint32_t *ret_shard) MUST_USE;
 enum err key_inline_parse(struct bytes key, struct data_id *ret_id) MUST_USE;
 enum err key_upload_parse(struct bytes key, struct bucket_id *ret_bucket, char name[KEY_BYTES_MAX],
                           size_t *ret_name_size, struct upload_id *ret_id) MUST_USE;
 enum err key_part_parse(struct bytes key, struct upload_id *ret_id, uint16_t *ret_number) MUST_USE;
-enum err
-key_gc_parse(struct bytes key, enum gc_kind *ret_kind, struct data_id *ret_id,
-             struct upload_id *ret_upload,
-             struct bucket_id *ret_bucket) MUST_USE; /* sets the one that goes with the kind */
+/* Sets the one that goes with the kind. */
+enum err key_gc_parse(struct bytes key, enum gc_kind *ret_kind, struct data_id *ret_id,
+                      struct upload_id *ret_upload, struct bucket_id *ret_bucket) MUST_USE;
 
 #endif

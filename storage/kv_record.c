@@ -44,8 +44,8 @@ static enum err record_get(struct kv *kv, enum kv_family family, struct bytes ke
                            enum kv_tier tier, struct kv_value *ret_value)
 {
     struct kv *inner = to_record(kv)->inner;
-    return inner->ops->get(inner, family, key, tier,
-                           ret_value); /* the value names the inner index: it is given back there */
+    /* The value names the inner index: it is given back there. */
+    return inner->ops->get(inner, family, key, tier, ret_value);
 }
 
 static void record_value_put(struct kv_value *value)

@@ -1,6 +1,7 @@
 /*
- * libsluice: blocking calls on top of a volume. The volume wants a loop for whatever it finishes later, so the library keeps a few lanes, each
- * a loop with its share of an arena; a call or a writer borrows one and turns it until its answer is there. Several lanes let the commits of
+ * libsluice: blocking calls on top of a volume. The volume wants a loop for whatever it finishes
+ * later, so the library keeps a few lanes, each a loop with its share of an arena; a call or a
+ * writer borrows one and turns it until its answer is there. Several lanes let the commits of
  * several threads meet in one batch.
  */
 #include "storage/sluice.h"
@@ -13,11 +14,11 @@
 #include "storage/read_plan.h"
 #include "storage/volume.h"
 
-#define LANES 8u
-#define LANE_SLOTS 4u
+#define LANES        8u
+#define LANE_SLOTS   4u
 #define WRITER_SLOTS 2u /* filled and written in turns */
-#define OWNER "libsluice"
-#define REGION "us-east-1"
+#define OWNER        "libsluice"
+#define REGION       "us-east-1"
 
 struct lane {
     pthread_mutex_t lock; /* held by whoever turns the loop */
@@ -38,7 +39,8 @@ _Static_assert((int)SLUICE_BUG == (int)FAM_BUG && (int)SLUICE_FULL == (int)FAM_F
                    (int)SLUICE_CORRUPT == (int)FAM_DATA,
                "a status is the family of our error");
 
-static enum sluice_status tell(struct sluice_error *error, enum err e, const struct err_trail *trail)
+static enum sluice_status tell(struct sluice_error *error, enum err e,
+                               const struct err_trail *trail)
 {
     enum sluice_status status = (enum sluice_status)err_family(e);
     if (e && error != NULL) {
@@ -74,14 +76,15 @@ CLEANUP_DEFINE(sluice_close, struct sluice *)
 
 static enum err open_lanes(struct sluice *sluice, struct err_trail *trail)
 {
-    enum err e = arena_open(&(struct arena_options){.large_count = LANES * LANE_SLOTS,
-                                                    .share_count = LANES},
-                            &sluice->arena);
+    enum err e =
+        arena_open(&(struct arena_options){.large_count = LANES * LANE_SLOTS, .share_count = LANES},
+                   &sluice->arena);
     if (e)
         return err_note(trail, e, "map %u MiB for writes", LANES * LANE_SLOTS);
     for (unsigned i = 0; i < LANES; i++) {
         struct lane *lane = &sluice->lanes[i];
-        /* Lanes are turned by whatever thread calls, one at a time; io_uring's single-issuer rings want always the same one. */
+        /* Lanes are turned by whatever thread calls, one at a time; io_uring's single-issuer rings
+         * want always the same one. */
         e = loop_open(&(struct loop_options){.arena = sluice->arena,
                                              .arena_share = i,
                                              .ring_choice = RING_FORCE_POLL,
@@ -103,7 +106,8 @@ static enum err open_volume(struct sluice *sluice, const struct sluice_options *
     if (options->create) {
         enum err e = volume_format(
             &(struct volume_format_options){.dir = options->dir, .direct = direct}, trail);
-        if (e && e != ERR_FILE_EXISTS) /* whether what is there is a volume, volume_open says better */
+        /* Whether what is there is a volume, volume_open says better. */
+        if (e && e != ERR_FILE_EXISTS)
             return e;
         err_trail_reset(trail);
     }
@@ -118,7 +122,8 @@ enum sluice_status sluice_open(const struct sluice_options *options, struct slui
 {
     struct err_trail trail = {0};
     if (options->dir == NULL)
-        return tell(error, err_note(&trail, ERR_INVALID, "open a volume without a directory"), &trail);
+        return tell(error, err_note(&trail, ERR_INVALID, "open a volume without a directory"),
+                    &trail);
     CLEANUP(sluice_close) struct sluice *sluice = calloc(1, sizeof *sluice);
     if (sluice == NULL)
         return tell(error, ERR_NO_MEMORY, NULL);
@@ -140,7 +145,8 @@ static struct lane *lane_lock(struct sluice *sluice)
     return lane;
 }
 
-/* A lane with room for one more writer, if any has; else the last one looked at, which then says so. */
+/* A lane with room for one more writer, if any has; else the last one looked at, which then says
+ * so. */
 static struct lane *lane_lock_for_writer(struct sluice *sluice)
 {
     unsigned first = sluice->next_lane++;
@@ -164,7 +170,8 @@ static void mutation_done(struct mutation *m)
 }
 
 /* The lane is locked. */
-static enum err commit_on(struct lane *lane, struct volume *volume, struct pending_mutation *pending)
+static enum err commit_on(struct lane *lane, struct volume *volume,
+                          struct pending_mutation *pending)
 {
     pending->m.magic = MUTATION_MAGIC;
     pending->m.loop = lane->loop;
@@ -218,8 +225,8 @@ enum sluice_status sluice_bucket_create(struct sluice *sluice, const char *bucke
     return commit(sluice, &pending, error);
 }
 
-static enum err find_bucket(struct sluice *sluice, const char *bucket, struct bucket_info *ret_bucket,
-                            struct err_trail *trail)
+static enum err find_bucket(struct sluice *sluice, const char *bucket,
+                            struct bucket_info *ret_bucket, struct err_trail *trail)
 {
     enum err e = volume_bucket(sluice->volume, bytes_of_string(bucket), ret_bucket);
     return e ? err_note(trail, e, "bucket %s", bucket) : ERR_OK;
@@ -250,8 +257,9 @@ static enum err bucket_walked(void *context, const struct bucket_info *bucket)
     return walk->each(walk->context, bucket->name) ? ERR_CANCELLED : ERR_OK;
 }
 
-enum sluice_status sluice_buckets(struct sluice *sluice, int (*each)(void *context, const char *bucket),
-                                  void *context, struct sluice_error *error)
+enum sluice_status sluice_buckets(struct sluice *sluice,
+                                  int (*each)(void *context, const char *bucket), void *context,
+                                  struct sluice_error *error)
 {
     struct bucket_walk walk = {each, context};
     enum err e = volume_buckets(sluice->volume, bucket_walked, &walk);
@@ -345,7 +353,8 @@ enum sluice_status sluice_writer_open(struct sluice *sluice, const char *bucket,
     struct err_trail trail = {0};
     size_t key_size = strlen(key);
     if (key_size == 0 || key_size > KEY_BYTES_MAX || !bytes_is_utf8(bytes_of(key, key_size)))
-        return tell(error, err_note(&trail, ERR_INVALID, "a key is 1 to %u bytes of UTF-8", KEY_BYTES_MAX),
+        return tell(error,
+                    err_note(&trail, ERR_INVALID, "a key is 1 to %u bytes of UTF-8", KEY_BYTES_MAX),
                     &trail);
     struct bucket_info info;
     enum err e = find_bucket(sluice, bucket, &info, &trail);
@@ -372,7 +381,8 @@ enum sluice_status sluice_writer_open(struct sluice *sluice, const char *bucket,
     return SLUICE_OK;
 }
 
-/* Sends the slot being filled on its way and turns to the other, waiting for it if need be. The lane is locked. */
+/* Sends the slot being filled on its way and turns to the other, waiting for it if need be. The
+ * lane is locked. */
 static enum err writer_flush(struct sluice_writer *writer, bool last)
 {
     struct writer_slot *slot = &writer->slots[writer->filling];
@@ -460,7 +470,8 @@ enum sluice_status sluice_writer_commit(struct sluice_writer *taken, struct slui
                                         struct sluice_error *error)
 {
     CLEANUP(sluice_writer_abort) struct sluice_writer *writer = taken;
-    if (!writer->failed && writer->expected_size != UINT64_MAX && writer->size < writer->expected_size)
+    if (!writer->failed && writer->expected_size != UINT64_MAX &&
+        writer->size < writer->expected_size)
         writer->failed = err_note(&writer->trail, ERR_TOO_SMALL, "fewer bytes than announced");
     if (writer->failed)
         return tell(error, writer->failed, &writer->trail);
@@ -500,9 +511,9 @@ _Static_assert(READER_BYTES % SUM_CHUNK_BYTES == 0, "whole chunks are read");
 struct sluice_reader {
     struct object *object; /* owned reference */
     struct read_plan plan;
-    uint8_t *memory;       /* owned; aligned for Direct I/O */
+    uint8_t *memory; /* owned; aligned for Direct I/O */
     uint64_t memory_file_offset;
-    uint32_t memory_size;  /* verified bytes in it */
+    uint32_t memory_size; /* verified bytes in it */
     struct disk_file *memory_file;
 };
 
@@ -564,7 +575,8 @@ enum sluice_status sluice_reader_seek(struct sluice_reader *reader, uint64_t off
     return SLUICE_OK;
 }
 
-/* Reads the chunks around the span's first byte into memory and checks them, unless they are there. */
+/* Reads the chunks around the span's first byte into memory and checks them, unless they are
+ * there. */
 static enum err reader_fill(struct sluice_reader *reader, const struct read_span *span)
 {
     if (reader->memory_file == span->direct && span->file_offset >= reader->memory_file_offset &&
@@ -598,7 +610,8 @@ static enum err reader_fill(struct sluice_reader *reader, const struct read_span
     return ERR_OK;
 }
 
-static enum err reader_step(struct sluice_reader *reader, uint8_t *data, size_t size, size_t *ret_size)
+static enum err reader_step(struct sluice_reader *reader, uint8_t *data, size_t size,
+                            size_t *ret_size)
 {
     struct read_span span;
     enum err e = read_plan_span(&reader->plan, &span);
@@ -635,9 +648,8 @@ enum sluice_status sluice_reader_read(struct sluice_reader *reader, void *data, 
         enum err e = reader_step(reader, (uint8_t *)data + done, size - done, &step);
         if (e) {
             struct err_trail trail = {0};
-            return tell(error, err_note(&trail, e, "read at byte %llu",
-                                        (unsigned long long)reader->plan.offset),
-                        &trail);
+            e = err_note(&trail, e, "read at byte %llu", (unsigned long long)reader->plan.offset);
+            return tell(error, e, &trail);
         }
         done += step;
     }

@@ -107,9 +107,9 @@ static void give(struct listing *listing, struct bytes name, list_each_fn *each,
         return;
     remember_last(listing->result, entry.key);
     listing->result->count++;
+    /* The name goes with the step. */
     if (entry.is_prefix)
-        pass_group(listing, bytes_of(listing->result->last,
-                                     listing->result->last_size)); /* the name goes with the step */
+        pass_group(listing, bytes_of(listing->result->last, listing->result->last_size));
     else
         listing->ops->iter_next(listing->iter);
 }

@@ -12,9 +12,10 @@
  *
  * The committer does appends and saves in the order of the calls, as many in one synced write as
  * are waiting. A record is applied after its append was answered, and what is applied goes before
- * whatever waits for a sync. A batch of applied mutations is not synced itself: after a crash the volume may be some numbers behind, and whoever keeps the group has the rows
- * behind `applied` applied again, those that are committed; volume_open() cannot know which. Space
- * that such a batch frees is used again only after the next synced one.
+ * whatever waits for a sync. A batch of applied mutations is not synced itself: after a crash the
+ * volume may be some numbers behind, and whoever keeps the group has the rows behind `applied`
+ * applied again, those that are committed; volume_open() cannot know which. Space that such a batch
+ * frees is used again only after the next synced one.
  *
  * An applied mutation has the same outcome on every node. What is wrong with this node alone is no
  * outcome: mutation_is_outcome() tells them apart. Then nothing of it was applied, its number
@@ -71,8 +72,9 @@ void volume_log_append(struct volume *volume, struct log_append *append);
 struct log_save {
     uint32_t magic;
     struct bytes state; /* replaces the one before; borrowed until done() */
-    uint64_t last;      /* rows behind it are cut off; below range.applied: ERR_INVALID. UINT64_MAX: none is; else more than there
-                           are: ERR_CANCELLED, for an append before it was refused */
+    /* Rows behind it are cut off; below range.applied: ERR_INVALID. UINT64_MAX: none is; else more
+     * than there are: ERR_CANCELLED, for an append before it was refused. */
+    uint64_t last;
 
     struct loop *loop;
     void (*done)(struct log_save *save);

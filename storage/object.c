@@ -15,7 +15,8 @@
 #include "storage/keys.h"
 #include "storage/volume_priv.h"
 
-#define LOOKUPS_MAX         100u /* a name that changes faster than it can be read so often: ERR_BUSY */
+/* A name that changes faster than it can be read so often: ERR_BUSY. */
+#define LOOKUPS_MAX         100u
 #define RECENCY_HALF_LIFE_S 32u
 
 uint64_t object__hash_name(struct bucket_id bucket, struct bytes key)

@@ -1,12 +1,15 @@
 /*
- * What is stored, as the layers above see it: buckets, objects, uploads, parts, access keys; and the mutations that change them.
+ * What is stored, as the layers above see it: buckets, objects, uploads, parts, access keys; and
+ * the mutations that change them.
  *
- * Bytes and names are apart. Object bytes are *data*, named by a data_id that is never reused and never says where they lie. A name
- * (an object or a part) refers to data by *pieces*; physical placement is known only to the volume. So completing an upload, copying and
- * relocating move no bytes, and a mutation means the same on every node that applies it.
+ * Bytes and names are apart. Object bytes are *data*, named by a data_id that is never reused and
+ * never says where they lie. A name (an object or a part) refers to data by *pieces*; physical
+ * placement is known only to the volume. So completing an upload, copying and relocating move no
+ * bytes, and a mutation means the same on every node that applies it.
  *
- * A mutation is the unit of ordering: the replication layer numbers mutations (term, psn) and the volume applies them in that
- * order, each wholly or not at all. Conditions (If-Match ...) are judged at that point and so are exact under races.
+ * A mutation is the unit of ordering: the replication layer numbers mutations (term, psn) and the
+ * volume applies them in that order, each wholly or not at all. Conditions (If-Match ...) are
+ * judged at that point and so are exact under races.
  */
 #ifndef STORAGE_OBJECT_H
 #define STORAGE_OBJECT_H
@@ -46,8 +49,9 @@ struct etag {
 
 #define CHECKSUM_BYTES_MAX 32
 struct checksum {
-    uint8_t algorithm; /* 0: none; else 1 + enum digest_kind of base/digest.h; storage does not interpret it */
-    uint8_t type;      /* 0 FULL_OBJECT, 1 COMPOSITE */
+    /* 0: none; else 1 + enum digest_kind of base/digest.h; storage does not interpret it. */
+    uint8_t algorithm;
+    uint8_t type; /* 0 FULL_OBJECT, 1 COMPOSITE */
     uint8_t size;
     uint8_t value[CHECKSUM_BYTES_MAX];
 };
@@ -61,7 +65,8 @@ struct bucket_info {
     char owner[65]; /* canonical user id */
 };
 
-/* ---- objects: what one lookup yields. Immutable and shared: any number of readers, put with object_put() ---- */
+/* ---- objects: what one lookup yields ---- */
+/* Immutable and shared: any number of readers, put with object_put(). */
 struct object_part {
     uint16_t number;
     uint64_t size;
@@ -71,11 +76,12 @@ struct object_part {
 struct object_info {
     uint64_t size;
     uint64_t mtime_ns;
-    uint64_t psn;          /* of the mutation that made it: unique, grows with each change */
+    uint64_t psn; /* of the mutation that made it: unique, grows with each change */
     struct etag etag;
     struct checksum checksum;
-    uint32_t part_count;   /* 0: not made by a multipart upload */
-    struct bytes attrs;    /* the api layer's headers and metadata, opaque here; at most META_BYTES_MAX */
+    uint32_t part_count; /* 0: not made by a multipart upload */
+    /* The api layer's headers and metadata, opaque here; at most META_BYTES_MAX. */
+    struct bytes attrs;
 };
 
 /* ---- conditions of a mutation, judged in order when it is applied ---- */
@@ -85,11 +91,12 @@ struct conditions {
     bool has_if_match;      /* ... unless it exists with this etag */
     bool has_if_none_match; /* ERR_PRECONDITION when it exists with this etag */
     struct etag if_match, if_none_match;
-    uint64_t if_psn;        /* not 0: ERR_CONFLICT unless the present object has this psn */
+    uint64_t if_psn; /* not 0: ERR_CONFLICT unless the present object has this psn */
 };
 
-/* What a copy was made of. Nodes free deleted data at times of their own, so whether the pieces are there yet must not decide: what
- * does is whether the source is still the object that was looked up. */
+/* What a copy was made of. Nodes free deleted data at times of their own, so whether the pieces are
+ * there yet must not decide: what does is whether the source is still the object that was looked
+ * up. */
 struct mutation_source {
     struct bucket_id bucket;
     struct bytes key;
@@ -100,13 +107,13 @@ struct mutation_source {
 enum mutation_kind {
     MUTATION_BUCKET_CREATE,
     MUTATION_BUCKET_DELETE,
-    MUTATION_OBJECT_PUT,      /* a body, or pieces of existing data (copy) */
-    MUTATION_OBJECT_DELETE,   /* of an absent key: ERR_OK, nothing written */
+    MUTATION_OBJECT_PUT,    /* a body, or pieces of existing data (copy) */
+    MUTATION_OBJECT_DELETE, /* of an absent key: ERR_OK, nothing written */
     MUTATION_UPLOAD_CREATE,
-    MUTATION_PART_PUT,        /* a body, or pieces of existing data */
+    MUTATION_PART_PUT, /* a body, or pieces of existing data */
     MUTATION_UPLOAD_COMPLETE,
     MUTATION_UPLOAD_ABORT,
-    MUTATION_SETTING_PUT,     /* small named values of the layers above: access keys, node settings */
+    MUTATION_SETTING_PUT, /* small named values of the layers above: access keys, node settings */
     MUTATION_SETTING_DELETE,
     MUTATION_KIND_COUNT,
 };
@@ -117,7 +124,8 @@ struct completed_part { /* one line of CompleteMultipartUpload */
     struct checksum checksum; /* algorithm 0: not given; else must equal the stored part's */
 };
 
-/* How anything stands in the committer's queue: embedded in what is asked of it, and its own until answered. */
+/* How anything stands in the committer's queue: embedded in what is asked of it, and its own until
+ * answered. */
 struct commit_item {
     struct loop_msg msg;
     struct commit_item *next;
@@ -127,10 +135,10 @@ struct commit_item {
 };
 
 struct receipt {
-    bool synced;               /* on this node's disk, by fdatasync and a synced index write */
-    uint32_t replicas_synced;  /* nodes, this one included */
+    bool synced;              /* on this node's disk, by fdatasync and a synced index write */
+    uint32_t replicas_synced; /* nodes, this one included */
     uint32_t replicas_wanted;
-    bool by_rdma, by_tcp;      /* how it came to the others; neither: there are none */
+    bool by_rdma, by_tcp; /* how it came to the others; neither: there are none */
 };
 
 struct mutation;
@@ -138,42 +146,50 @@ typedef void mutation_done_fn(struct mutation *mutation);
 
 #define MUTATION_MAGIC 0x4d757461u
 /*
- * Embedded in a request. The submitter fills in the arguments of its kind, `loop` and `done`; everything borrowed stays valid until done()
- * runs on `loop`, exactly once. After a failure nothing of the mutation is stored.
+ * Embedded in a request. The submitter fills in the arguments of its kind, `loop` and `done`;
+ * everything borrowed stays valid until done() runs on `loop`, exactly once. After a failure
+ * nothing of the mutation is stored.
  */
 struct mutation {
     uint32_t magic;
     enum mutation_kind kind;
 
     /* arguments */
-    struct bytes bucket_name;       /* BUCKET_* */
-    struct bucket_id bucket;        /* all but BUCKET_CREATE, SETTING_*: from bucket lookup; ERR_NO_SUCH_BUCKET when gone */
-    struct bytes key;               /* OBJECT_*, UPLOAD_*, PART_PUT; setting's name for SETTING_* */
-    struct bytes attrs;             /* OBJECT_PUT, UPLOAD_CREATE; setting's value for SETTING_PUT */
-    struct bytes owner, region;     /* BUCKET_CREATE */
-    struct body *body;              /* OBJECT_PUT, PART_PUT: taken on success and on failure; NULL: pieces */
-    const struct piece *pieces;     /* when body is NULL; their data gains references */
+    struct bytes bucket_name; /* BUCKET_* */
+    /* All but BUCKET_CREATE, SETTING_*: from bucket lookup; ERR_NO_SUCH_BUCKET when gone. */
+    struct bucket_id bucket;
+    struct bytes key;           /* OBJECT_*, UPLOAD_*, PART_PUT; setting's name for SETTING_* */
+    struct bytes attrs;         /* OBJECT_PUT, UPLOAD_CREATE; setting's value for SETTING_PUT */
+    struct bytes owner, region; /* BUCKET_CREATE */
+    struct body *body; /* OBJECT_PUT, PART_PUT: taken on success and on failure; NULL: pieces */
+    const struct piece *pieces; /* when body is NULL; their data gains references */
     size_t piece_count;
-    const struct object_part *parts; /* OBJECT_PUT with pieces: part table to keep (copy of a multipart object), or NULL */
+    /* OBJECT_PUT with pieces: part table to keep (copy of a multipart object), or NULL. */
+    const struct object_part *parts;
     size_t part_count;
-    uint64_t size;                  /* of body or pieces together; for checking */
-    struct etag etag;               /* OBJECT_PUT, PART_PUT; set by UPLOAD_COMPLETE */
-    struct checksum checksum;       /* OBJECT_PUT, PART_PUT; UPLOAD_CREATE: algorithm and type wanted; COMPLETE: set by it or given (judged by the api) */
-    struct upload_id upload;        /* UPLOAD_*, PART_PUT */
-    uint16_t part_number;           /* PART_PUT, 1..PARTS_MAX */
+    uint64_t size;    /* of body or pieces together; for checking */
+    struct etag etag; /* OBJECT_PUT, PART_PUT; set by UPLOAD_COMPLETE */
+    /* OBJECT_PUT, PART_PUT; UPLOAD_CREATE: algorithm and type wanted; COMPLETE: set by it or given
+     * (judged by the api). */
+    struct checksum checksum;
+    struct upload_id upload;                /* UPLOAD_*, PART_PUT */
+    uint16_t part_number;                   /* PART_PUT, 1..PARTS_MAX */
     const struct completed_part *completed; /* UPLOAD_COMPLETE, ascending numbers */
     size_t completed_count;
-    struct conditions conditions;   /* OBJECT_PUT, OBJECT_DELETE, UPLOAD_COMPLETE */
-    struct mutation_source source;  /* OBJECT_PUT, PART_PUT with pieces */
-    struct bytes if_value;          /* SETTING_*: with has_if_value, ERR_PRECONDITION unless the present value is this */
+    struct conditions conditions;  /* OBJECT_PUT, OBJECT_DELETE, UPLOAD_COMPLETE */
+    struct mutation_source source; /* OBJECT_PUT, PART_PUT with pieces */
+    /* SETTING_*: with has_if_value, ERR_PRECONDITION unless the present value is this. */
+    struct bytes if_value;
     bool has_if_value;
-    bool must_be_new;               /* SETTING_PUT: ERR_KEY_ID_EXISTS when there is one */
+    bool must_be_new; /* SETTING_PUT: ERR_KEY_ID_EXISTS when there is one */
 
-    /* of a group's log (storage/log.h): psn and term are given, and the log already holds the data */
+    /* of a group's log (storage/log.h): psn and term are given, and the log already holds the
+     * data */
     bool is_logged;
-    bool takes_reference;           /* pieces[0] is the record's data: the name takes the log's reference over */
-    bool is_barrier;                /* only its number counts as applied: `kind` and arguments mean nothing */
-    uint64_t now_ns;                /* the time to use, the same on every node; 0: the volume's clock */
+    /* pieces[0] is the record's data: the name takes the log's reference over. */
+    bool takes_reference;
+    bool is_barrier; /* only its number counts as applied: `kind` and arguments mean nothing */
+    uint64_t now_ns; /* the time to use, the same on every node; 0: the volume's clock */
 
     struct loop *loop;
     mutation_done_fn *done;
@@ -181,10 +197,12 @@ struct mutation {
     /* results, valid in done() */
     enum err err;
     struct err_trail trail;
-    uint64_t term, psn;             /* order given by the replication layer */
-    uint64_t mtime_ns;              /* as stored */
-    bool existed;                   /* OBJECT_DELETE: there was one; UPLOAD_COMPLETE: already completed with the same parts (idempotent retry) */
-    struct bucket_id new_bucket;    /* BUCKET_CREATE */
+    uint64_t term, psn; /* order given by the replication layer */
+    uint64_t mtime_ns;  /* as stored */
+    /* OBJECT_DELETE: there was one; UPLOAD_COMPLETE: already completed with the same parts
+     * (idempotent retry). */
+    bool existed;
+    struct bucket_id new_bucket; /* BUCKET_CREATE */
     struct receipt receipt;
 
     /* the layers' own while in flight */
@@ -192,16 +210,19 @@ struct mutation {
     void *group_private, *driver; /* who waits for it; who brings it to its place */
 };
 
-/* ---- listings: each() is called in order, on a pool thread; the bytes are borrowed for the call. Returning an error stops. ---- */
+/* ---- listings ---- */
+/* each() is called in order, on a pool thread; the bytes are borrowed for the call. Returning an
+ * error stops. */
 struct list_query {
     struct bucket_id bucket;
     struct bytes prefix;
     struct bytes delimiter; /* empty: none; any string */
-    struct bytes after;     /* only keys > this; and, if it ends in a common prefix, none below that prefix */
-    uint32_t max;           /* entries and common prefixes together, 0..LIST_KEYS_MAX */
+    /* Only keys > this; and, if it ends in a common prefix, none below that prefix. */
+    struct bytes after;
+    uint32_t max; /* entries and common prefixes together, 0..LIST_KEYS_MAX */
 };
 struct list_entry {
-    bool is_prefix;         /* key is a common prefix and info means nothing */
+    bool is_prefix; /* key is a common prefix and info means nothing */
     struct bytes key;
     struct object_info info;
 };
@@ -227,7 +248,8 @@ struct upload_query {
     bool has_upload_marker;
     uint32_t max;
 };
-typedef enum err upload_each_fn(void *context, bool is_prefix, struct bytes key, const struct upload_info *upload);
+typedef enum err upload_each_fn(void *context, bool is_prefix, struct bytes key,
+                                const struct upload_info *upload);
 
 struct part_info {
     uint16_t number;

@@ -35,8 +35,8 @@ struct object {
     struct volume *volume; /* borrowed: it outlives every object; NULL in tests without one */
     struct kv *kv;         /* borrowed */
     struct pins *pins;     /* borrowed; the data of each piece is pinned */
-    struct segments
-        *segments; /* borrowed: the files read plans read from; NULL in tests that do not read */
+    /* Borrowed: the files read plans read from; NULL in tests that do not read. */
+    struct segments *segments;
     struct object_info info; /* attrs lies behind the struct */
     struct data_id manifest; /* none: no pieces beyond `pieces`, no part table */
 

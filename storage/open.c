@@ -2,9 +2,11 @@
  * Opening a volume, step by step; each step judges what it reads and says in one sentence what is
  * wrong.
  *
- *     directory -> superblock and lock -> Direct I/O -> index: is it this volume's, and has it lost
- * nothing -> segments -> extents: free space is what none covers -> buckets -> DIRTY and a new
- * mount epoch, durably, before anything else is changed -> leftovers of a crash
+ *     directory -> superblock and lock -> Direct I/O
+ *     -> index: is it this volume's, and has it lost nothing
+ *     -> segments -> extents: free space is what none covers -> buckets
+ *     -> DIRTY and a new mount epoch, durably, before anything else is changed
+ *     -> leftovers of a crash
  *
  * What cannot be trusted as a whole is refused. Damage to a part (a segment missing, extents that
  * overlap) opens the volume read-only: what is whole can still be read.
@@ -346,8 +348,7 @@ static enum err load_copy(struct volume *volume, struct err_trail *trail)
 {
     struct commit *commit = &volume->commit;
     struct kv_value value;
-    enum err e =
-        volume->kv->ops->get(volume->kv, KV_SYS, KEY_SYS_COPY, KV_ANY, &value);
+    enum err e = volume->kv->ops->get(volume->kv, KV_SYS, KEY_SYS_COPY, KV_ANY, &value);
     if (e == ERR_NO_SUCH_OBJECT)
         return ERR_OK;
     if (e == ERR_OK) {

@@ -62,8 +62,8 @@ static struct place locate(struct read_plan *plan)
     CHECK(plan->offset < plan->end);
     const struct object_piece *piece = &object->pieces[plan->piece_index];
     while (plan->offset >= piece->start + piece->stored.piece.size) {
-        CHECK(plan->piece_index + 1 <
-              object->piece_count); /* sizes of pieces add up to the object's, lookup saw to that */
+        /* Sizes of pieces add up to the object's, lookup saw to that. */
+        CHECK(plan->piece_index + 1 < object->piece_count);
         piece = &object->pieces[++plan->piece_index];
     }
     uint64_t within = plan->offset - piece->start, left = piece->stored.piece.size - within;

@@ -1,11 +1,12 @@
 /*
  * Reclaim: the way of dead units back to the allocator. In this order, and never another:
  *
- *     1  the batch that deleted the extent's record is synced        (the committer calls
- * reclaim_add only then; what an unsynced one let go of is held until the next synced one) 2  no
- * reader holds the data any more                           (pins; its name is out of the cache
- * before 1 ends) 3  its pages are dropped from the page cache (a later buffered read must not find
- * the dead bytes) 4  the units are free
+ *     1  the batch that deleted the extent's record is synced (the committer calls reclaim_add only
+ *        then; what an unsynced one let go of is held until the next synced one)
+ *     2  no reader holds the data any more (pins; its name is out of the cache before 1 ends)
+ *     3  its pages are dropped from the page cache (a later buffered read must not find the dead
+ *        bytes)
+ *     4  the units are free
  *
  * 2 to 4 happen on the keeper's thread. Data that is still pinned is parked; the last pin wakes the
  * keeper, nobody polls.
@@ -27,10 +28,10 @@ struct released_list {
 
 struct reclaim {
     pthread_mutex_t lock;
-    struct released_list fresh;                /* since the keeper last looked */
-    struct released_list parked;               /* the keeper's own: pinned when it looked */
-    struct released_list working;              /* the keeper's own */
-    struct released_list held;                 /* by batches that are not synced yet */
+    struct released_list fresh;   /* since the keeper last looked */
+    struct released_list parked;  /* the keeper's own: pinned when it looked */
+    struct released_list working; /* the keeper's own */
+    struct released_list held;    /* by batches that are not synced yet */
     _Atomic uint64_t fresh_units, held_units;
     _Atomic uint64_t dying_units; /* fresh, held and parked */
 };

@@ -92,8 +92,8 @@ struct manifest_record {
 size_t record_pieces_size(uint32_t count);
 void record_pieces_put(uint8_t *out, uint64_t start, const struct stored_piece *pieces,
                        uint32_t count);
-enum err record_pieces_get(struct bytes record,
-                           struct manifest_record *ret_shard) MUST_USE; /* every piece is judged */
+/* Every piece is judged. */
+enum err record_pieces_get(struct bytes record, struct manifest_record *ret_shard) MUST_USE;
 struct stored_piece record_pieces_at(const struct manifest_record *shard, uint32_t i);
 size_t record_parts_size(const struct object_part *parts, uint32_t count);
 void record_parts_put(uint8_t *out, uint64_t start, const struct object_part *parts,
@@ -104,7 +104,7 @@ enum err record_parts_get(struct bytes record, struct object_part parts[MANIFEST
 
 /* ---- data ---- */
 struct data_record {
-    uint64_t size; /* of the data, all shards */
+    uint64_t size;  /* of the data, all shards */
     bool is_absent; /* counted, but its bytes are not here: no extents, no sums, no other shards */
     uint32_t extents_in_all;
     uint32_t extent_count, sum_count; /* here */
@@ -143,8 +143,8 @@ enum err record_refs_get(struct bytes record, uint64_t *ret_references) MUST_USE
 
 size_t record_inline_size(size_t size);
 void record_inline_put(uint8_t *out, struct bytes data, uint64_t sum);
-enum err record_inline_get(struct bytes record, struct bytes *ret_data,
-                           uint64_t *ret_sum) MUST_USE; /* the sum is the reader's to compare */
+/* The sum is the reader's to compare. */
+enum err record_inline_get(struct bytes record, struct bytes *ret_data, uint64_t *ret_sum) MUST_USE;
 
 struct extent_record {
     uint32_t units, bytes;

@@ -2,8 +2,7 @@
  * Damaged bytes: what a sum chunk of some data reads like now, and putting right bytes back in its
  * place. The index is believed, it has sums of its own; the disk is held against it.
  *
- *     volume_chunk_read()   ERR_CORRUPT, ERR_IO  --> right bytes from a peer -->
- * volume_chunk_rewrite()
+ *     volume_chunk_read()  ERR_CORRUPT, ERR_IO -> right bytes from a peer -> volume_chunk_rewrite()
  *
  * A chunk is rewritten where it lies: nothing in the index changes, whoever holds the object goes
  * on with it, and a disk that could not read a sector gets the chance to give it another place.

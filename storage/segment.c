@@ -66,8 +66,8 @@ enum err segment_header_judge(const uint8_t header[UNIT_BYTES], const uint8_t uu
 
 enum err segments_init(struct segments *segments)
 {
-    segments->table =
-        calloc(SEGMENTS_MAX, sizeof *segments->table); /* untouched pages cost nothing */
+    /* Untouched pages cost nothing. */
+    segments->table = calloc(SEGMENTS_MAX, sizeof *segments->table);
     return segments->table == NULL ? ERR_NO_MEMORY : ERR_OK;
 }
 
@@ -167,10 +167,9 @@ enum err segments_create(struct segments *segments, uint32_t number, struct segm
     if (e == ERR_OK)
         e = ops->sync_dir(segments->disk, dir);
     if (e) {
+        /* What stays is unknown to the index and goes at the next open. */
         if (is_made)
-            (void)ops->remove(
-                segments->disk,
-                path); /* what stays is unknown to the index and goes at the next open */
+            (void)ops->remove(segments->disk, path);
         return err_note(trail, e, "make segment %08x", number);
     }
     *ret_segment = segment;

@@ -73,7 +73,8 @@ void space_spent(struct volume *volume, uint64_t index_bytes);
 
 /* ERR_DISK_FULL when that much will not be there. */
 enum err space_claim(struct volume *volume, uint64_t units) MUST_USE;
-enum err space_judge(struct volume *volume, uint64_t units) MUST_USE; /* the same, claiming nothing */
+/* The same, claiming nothing. */
+enum err space_judge(struct volume *volume, uint64_t units) MUST_USE;
 void space_unclaim(struct volume *volume, uint64_t units);
 
 /* Waits for more space if more can come: true, and the waiter's message will be posted. */

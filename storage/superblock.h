@@ -27,12 +27,12 @@
 #include "base/bytes.h"
 #include "base/disk.h"
 
-#define SUPERBLOCK_BYTES         65536u
-#define SUPERBLOCK_SLOT_BYTES    4096u
-#define SUPERBLOCK_SLOTS         4u
-#define FORMAT_MAJOR             1u
-#define FORMAT_MINOR             0u
-#define FEATURES_KNOWN_COMPAT    0ull
+#define SUPERBLOCK_BYTES      65536u
+#define SUPERBLOCK_SLOT_BYTES 4096u
+#define SUPERBLOCK_SLOTS      4u
+#define FORMAT_MAJOR          1u
+#define FORMAT_MINOR          0u
+#define FEATURES_KNOWN_COMPAT 0ull
 /* The index has the log of a group (storage/log.h). Whoever does not know it would open the index
  * without its family, which RocksDB refuses for writing, and take data of the log for lost. */
 #define FEATURE_READ_ONLY_LOG    1ull

@@ -33,8 +33,8 @@ struct view_walk {
     enum kv_family family;
     struct kv_key lower, upper;
     struct kv_iter *iter; /* owned */
-    uint32_t
-        *ops; /* owned: the batch's newest operation on each key in the range, in order of keys */
+    /* Owned: the batch's newest operation on each key in the range, in order of keys. */
+    uint32_t *ops;
     size_t op_count, op_at;
     bool at_op; /* the present entry is the batch's */
     bool valid;
