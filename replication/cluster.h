@@ -4,15 +4,15 @@
  * what pg asks for on the volume and the wire. Everything runs on one loop, on the group's own
  * thread; what other threads ask comes by message.
  *
- *     api, worker loops                        the group's loop peers cluster_write  --slot--> own
- * disk
- *                    \------> cluster_body.c    --chunk------------------------------------->
- * incoming -> their disk cluster_propose -------> cluster_propose.c  --PROPOSE, when another is
- * primary---------> primary pg_propose ------> cluster_log.c: volume_log_append
- *                                              \-> cluster_peers.c --APPEND----------------->
- * append, ACK mutation.done  <-------- cluster_log.c: volume_commit when all in sync have it
- *     cluster_fresh ---------> cluster_read.c   --READ_INDEX, when another is primary------->
- * primary
+ *     api, worker loops        the group's loop                                           peers
+ *
+ *     cluster_write  --slot--> own disk
+ *                    \-------> cluster_body.c     --chunk---------------> incoming -> their disk
+ *     cluster_propose -------> cluster_propose.c  --PROPOSE, when another is primary--> primary
+ *                              pg_propose ------> cluster_log.c: volume_log_append
+ *                                             \-> cluster_peers.c  --APPEND--------> append, ACK
+ *     mutation.done  <-------- cluster_log.c: volume_commit when all in sync have it
+ *     cluster_fresh ---------> cluster_read.c     --READ_INDEX, when another is primary--> primary
  *
  *     cluster.c         life, time, the effects of pg, what comes in
  *     cluster_join.c    the register: founding, swaps, whose disk is whose

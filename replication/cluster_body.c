@@ -21,9 +21,9 @@ struct gateway_write {
         struct link_chunk chunk;
         struct gateway_write *gateway;
     } chunks[GROUP_NODES_MAX];
-    unsigned written_pending,
-        landed_pending; /* on the group's loop, one more while chunks are handed out */
-    atomic_uint users;  /* both loops */
+    /* On the group's loop, one more while chunks are handed out. */
+    unsigned written_pending, landed_pending;
+    atomic_uint users; /* both loops */
     /* the body's loop */
     bool is_local_done, is_sent;
     enum err err;

@@ -9,7 +9,8 @@
  * (storage/copy.h has what that does to the volume).
  *
  *     DRAIN -> BEGIN -> ASK <-> ROWS -> NAMED -> LOOK <-> FILL -> END -> pg begins, as after a
- * restart rows of the primary      data that is absent here, of any node in sync
+ *                       rows of the primary      data that is absent     restart
+ *                                                here, of any node in sync
  *
  * Meanwhile pg does not run: nothing is promised, acknowledged or taken over, and the node serves
  * nothing. It goes on voting in the register, from which it learns who is primary. What is here is
@@ -588,8 +589,8 @@ void cluster__too_old(struct cluster *cluster, const struct peer *peer,
         old->first <= pg->d.log.last + 1)
         return;
     LOG(LOG_WARN, "replication",
-        "this node ends at record %llu and the primary's log begins at %llu: it is filled by a "
-        "copy",
+        "this node ends at record %llu and the primary's log begins at %llu: "
+        "it is filled by a copy",
         (unsigned long long)pg->d.log.last, (unsigned long long)old->first);
     copy->is_on = true;
     copy->stage = COPY_DRAIN;

@@ -3,9 +3,9 @@
  *
  * A record's way on one node:
  *
- *     pg asks to append -> NEW -> its data is here -> LOGGING -> LOGGED -> (committed) -> APPLYING
- * -> APPLIED
- *                           \--- data missing: arriving, or pulled from the primary
+ *     pg asks to append -> NEW -> its data is here -> LOGGING -> LOGGED -> (committed)
+ *                           \--- data missing: arriving, or pulled       -> APPLYING -> APPLIED
+ *                                from the primary
  *
  * Appends and saves reach the volume in the order in which pg asked for them: `to_log` holds those
  * not given to the committer yet, and one whose data is missing holds up all behind it. So the
@@ -34,9 +34,9 @@
 #include "storage/log.h"
 
 #define CLUSTER_TICK_NS (10 * NS_PER_MS)
-#define CLUSTER_WINDOW                                                                             \
-    2048u /* records kept in memory: those not applied, and the last before them for peers that    \
-             lag a little */
+/* Records kept in memory: those not applied, and the last before them for peers that lag a
+ * little. */
+#define CLUSTER_WINDOW        2048u
 #define CLUSTER_APPLY_MAX     512u  /* given to the committer and not answered */
 #define CLUSTER_TRIM_EVERY    4096u /* records; a sixteenth of what is kept when that is less */
 #define CLUSTER_PROPOSALS_MAX 8192u /* waiting here; more are refused at once */
@@ -47,12 +47,14 @@
 #define CLUSTER_LOAD_BYTES_MAX     MIB(4)
 #define CLUSTER_WAIT_NS            (3 * NS_PER_SECOND)  /* a change waits so long for a primary */
 #define CLUSTER_ANSWER_NS          (10 * NS_PER_SECOND) /* and so long for its outcome */
-#define CLUSTER_STUCK_NS           (2 * NS_PER_SECOND) /* a primary's own log may stand still so long */
-#define CLUSTER_SILENCE_NS         (1500 * NS_PER_MS) /* a link that brings nothing for so long is cut */
-#define CLUSTER_PING_NS            (300 * NS_PER_MS)
-#define CLUSTER_PULL_AFTER_NS                                                                      \
-    (100 * NS_PER_MS)         /* data on its way from a gateway may come behind its record */
-#define CLUSTER_LOAD_ROWS 64u /* read from the log at a time for a peer that lags */
+/* A primary's own log may stand still so long. */
+#define CLUSTER_STUCK_NS (2 * NS_PER_SECOND)
+/* A link that brings nothing for so long is cut. */
+#define CLUSTER_SILENCE_NS (1500 * NS_PER_MS)
+#define CLUSTER_PING_NS    (300 * NS_PER_MS)
+/* Data on its way from a gateway may come behind its record. */
+#define CLUSTER_PULL_AFTER_NS (100 * NS_PER_MS)
+#define CLUSTER_LOAD_ROWS     64u /* read from the log at a time for a peer that lags */
 /* The log is kept for a node that is being filled so long after it was last heard of. */
 #define CLUSTER_HOLD_NS (600 * NS_PER_SECOND)
 
@@ -274,8 +276,8 @@ struct cluster {
     uint64_t read_due_ns;
 
     struct pg pg;
-    struct pg_durable
-        saved;           /* what the state on the disk is made of, besides the register's part */
+    /* What the state on the disk is made of, besides the register's part. */
+    struct pg_durable saved;
     uint64_t pg_version; /* of the last save asked for */
     uint64_t quorum_version;
     bool links_are_closed;
@@ -293,8 +295,8 @@ struct cluster {
     bool persisted_is_due;        /* pg and the register are to hear of it */
     struct loop_msg turn_msg;
     bool turn_is_posted;
-    struct list
-        refused; /* log_items that the volume did not take: again, in order, from log_due_ns on */
+    /* log_items that the volume did not take: again, in order, from log_due_ns on. */
+    struct list refused;
     uint64_t log_due_ns;
     uint64_t stuck_psn, stuck_since_ns; /* the record at the head of the line when it last stood */
     uint64_t last_psn;                  /* of the log, with what is in to_log */
@@ -313,8 +315,8 @@ struct cluster {
     uint32_t waiting_count;
     uint64_t waiting_bytes, refused_proposals;
     uint64_t op_count;
-    struct proposal *
-        *by_op; /* owned; sent or ours in the log, by op number modulo CLUSTER_PROPOSALS_MAX */
+    /* Owned; sent or ours in the log, by op number modulo CLUSTER_PROPOSALS_MAX. */
+    struct proposal **by_op;
 
     /* reads */
     struct group_ask *fresh_first, *fresh_last; /* waiting for an index, oldest first */
@@ -361,8 +363,8 @@ static inline uint64_t cluster__now(const struct cluster *cluster)
 
 /* cluster.c */
 void cluster__stop(struct cluster *cluster, enum err e, const char *format, ...) PRINTF_LIKE(3, 4);
-void cluster__after_step(
-    struct cluster *cluster); /* after each call into pg, and what it may wait for: what follows */
+/* After each call into pg, and what it may wait for: what follows. */
+void cluster__after_step(struct cluster *cluster);
 extern const struct pg_ops cluster__pg_ops;
 
 /* cluster_log.c */
@@ -381,8 +383,8 @@ bool cluster__names_data(void *context, struct data_id id);
 void cluster__committed(struct cluster *cluster, uint64_t psn, bool may_acknowledge);
 void cluster__pump_apply(struct cluster *cluster);
 bool cluster__has_room(const struct cluster *cluster, uint64_t psn); /* for a record in memory */
-enum err cluster__restore(struct cluster *cluster,
-                          struct err_trail *trail) MUST_USE; /* B, at start */
+/* B, at start. */
+enum err cluster__restore(struct cluster *cluster, struct err_trail *trail) MUST_USE;
 /* Everything in line and in memory. What the volume was given has come back before. */
 void cluster__forget_log(struct cluster *cluster);
 void cluster__setting_changed(struct cluster *cluster, struct bytes name);
@@ -402,8 +404,8 @@ void cluster__pump_proposals(struct cluster *cluster);
 void cluster__expire_proposals(struct cluster *cluster);
 void cluster__proposed_by_peer(struct cluster *cluster, struct peer *peer, struct bytes body);
 void cluster__result(struct cluster *cluster, struct peer *peer, struct bytes body);
-void cluster__outcome(struct cluster *cluster, struct entry *entry,
-                      const struct mutation *applied); /* it is applied */
+/* It is applied. */
+void cluster__outcome(struct cluster *cluster, struct entry *entry, const struct mutation *applied);
 void cluster__lost_lead(struct cluster *cluster);
 void cluster__lost_peer(struct cluster *cluster, struct peer *peer);
 void cluster__refuse_all(struct cluster *cluster, enum err e);

@@ -57,8 +57,8 @@ static void send_result(struct cluster *cluster, uint8_t to, uint64_t op, const 
     uint8_t bytes[MESSAGE_RESULT_BYTES_MAX];
     size_t size = message_result_encode(op, m, bytes);
     struct bytes part = bytes_of(bytes, size);
-    cluster__message(&cluster->peers[to], MESSAGE_RESULT, &part,
-                     1); /* lost: its gateway does not know, and says so */
+    /* Lost: its gateway does not know, and says so. */
+    cluster__message(&cluster->peers[to], MESSAGE_RESULT, &part, 1);
 }
 
 /* Of a change that never had a number, and never will: nobody need keep its body. */

@@ -273,8 +273,8 @@ void cluster__publish_status(struct cluster *cluster)
 }
 
 /*
- * What waits for a peer is at most in one place: the link's queue, or the rows read for it. A run of
- * a copy may be at hand for each peer, and for this node.
+ * What waits for a peer is at most in one place: the link's queue, or the rows read for it. A run
+ * of a copy may be at hand for each peer, and for this node.
  */
 uint64_t cluster_memory_bytes(unsigned peers)
 {

@@ -11,21 +11,23 @@
 #include "storage/copy.h"
 
 struct group {
-    struct cluster *cluster;          /* owned; NULL: a node alone, which is what the rest is for */
-    struct volume *volume;            /* borrowed */
-    struct volume *stepped;           /* the same, when nobody else steps it; else NULL */
-    struct work_pool *work_pool;      /* borrowed */
-    struct config_register *reg;      /* owned */
-    struct config_record config;      /* as of group_open; changes only with peers */
-    pthread_mutex_t order;            /* held while a mutation gets its psn and enters the volume: both orders are one */
-    uint64_t psn;                     /* last one given; under `order` */
+    struct cluster *cluster;     /* owned; NULL: a node alone, which is what the rest is for */
+    struct volume *volume;       /* borrowed */
+    struct volume *stepped;      /* the same, when nobody else steps it; else NULL */
+    struct work_pool *work_pool; /* borrowed */
+    struct config_register *reg; /* owned */
+    struct config_record config; /* as of group_open; changes only with peers */
+    /* Held while a mutation gets its psn and enters the volume: both orders are one. */
+    pthread_mutex_t order;
+    uint64_t psn; /* last one given; under `order` */
 };
 
 /* ---- the term ---- */
 
 /*
- * A restarted primary takes a new term even when nobody else could have taken the group meanwhile: mutations of two lives are never
- * mistaken for each other, and the step is the same one a take-over among peers makes.
+ * A restarted primary takes a new term even when nobody else could have taken the group meanwhile:
+ * mutations of two lives are never mistaken for each other, and the step is the same one a
+ * take-over among peers makes.
  */
 static enum err group_open_term(struct group *group, struct rand *rand, struct err_trail *trail)
 {
@@ -305,8 +307,8 @@ void group_repair(struct group *group, struct group_repair *repair)
         return;
     }
     err_trail_reset(&repair->trail);
-    repair->err = err_say(&repair->trail, ERR_UNSUPPORTED,
-                          "this node is alone, so there is no other copy");
+    repair->err =
+        err_say(&repair->trail, ERR_UNSUPPORTED, "this node is alone, so there is no other copy");
     repair->msg.deliver = repair_refused;
     if (repair->loop != NULL)
         loop_post(repair->loop, &repair->msg);

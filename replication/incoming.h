@@ -68,8 +68,8 @@ enum err incoming_open(const struct incoming_options *options,
 /* Drops what is there. incoming_is_idle() first; NULL does nothing. */
 void incoming_close(struct incoming *incoming);
 bool incoming_is_idle(const struct incoming *incoming); /* no landing slot is being written from */
-void incoming_tick(struct incoming *incoming,
-                   uint64_t now_ns); /* now and then: drops what is idle */
+/* Now and then: drops what is idle. */
+void incoming_tick(struct incoming *incoming, uint64_t now_ns);
 
 /* ---- what comes ---- */
 /* A chunk as the link brought it; chunk_done() follows exactly once. */

@@ -163,8 +163,8 @@ void links_transport_counts(const struct links *links, struct transport_counts *
 uint32_t link_node(const struct link *link);
 unsigned link_index(const struct link *link);
 bool link_is_up(const struct link *link); /* false as soon as its end has begun */
-const uint8_t *
-link_disk(const struct link *link); /* 16 bytes, of the last that was up; zero before */
+/* 16 bytes, of the last that was up; zero before. */
+const uint8_t *link_disk(const struct link *link);
 const uint8_t *link_incarnation(const struct link *link); /* likewise */
 void link_set_user(struct link *link, void *user);        /* borrowed: the layer's above */
 void *link_user(const struct link *link);

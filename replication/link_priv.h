@@ -13,9 +13,8 @@
 #define LINK_RETRY_MIN_NS (50 * NS_PER_MS)
 #define LINK_RETRY_MAX_NS (1 * NS_PER_SECOND)
 #define LINK_STEADY_NS    (1 * NS_PER_SECOND) /* up so long: the next retry is soon again */
-#define LINK_LEND_NS                                                                               \
-    (10 * NS_PER_SECOND) /* from up() of the transport to READY of the peer,                       \
-                            whose disk may have to finish with our slots */
+/* From up() of the transport to READY of the peer, whose disk may have to finish with our slots. */
+#define LINK_LEND_NS (10 * NS_PER_SECOND)
 
 #define LINK_FRAMES      256u /* META frames queued or not written yet; a power of two */
 #define LINK_RING_BYTES  (LINK_SEND_SLOTS * (uint64_t)SLOT_SMALL_BYTES)

@@ -8,25 +8,32 @@
  *
  *     PG             pg's part, below: all but APPEND and NEW_TERM
  *     QUORUM         one of the register's (register_quorum.h)
- *     READ_INDEX     u64 id                     READ_INDEX_OK  u64 id, u64 psn, u8 is_primary,
- * u8[7] 0 PULL           u64 epoch, u64 counter, u64 psn           PULL_ANSWER  u64, u64, u8
- * answer, u8[7] 0 DROP           u64 epoch, u64 counter     PING           nothing
- *
- *     TOO_OLD        u64 epoch, u64 first              COPY_LOST    u64 id
- *     COPY_STATE     u64 psn, u64 rows, u64 rows in all, u64 bytes, u64 bytes in all, u8 is over, u8[7] 0
+ *     READ_INDEX     u64 id
+ *     READ_INDEX_OK  u64 id, u64 psn, u8 is_primary, u8[7] 0
+ *     PULL           u64 epoch, u64 counter, u64 psn
+ *     PULL_ANSWER    u64, u64, u8 answer, u8[7] 0
+ *     DROP           u64 epoch, u64 counter
+ *     PING           nothing
+ *     TOO_OLD        u64 epoch, u64 first
+ *     COPY_LOST      u64 id
+ *     COPY_STATE     u64 psn, u64 rows, u64 rows in all, u64 bytes, u64 bytes in all, u8 is over,
+ *                    u8[7] 0
  *
  * META, whole and in order, by kind:
  *
  *     APPEND         pg's part, u32 record size, u32 inline size, record, inline bytes
- *     NEW_TERM       pg's part, u64 last, u64 base, u32 runs, u32 0, runs of u64 first psn, u64
- * term PROPOSE        u32 record size, u32 inline size, record, inline bytes RESULT         u8
- * flags (1 existed, 2 synced, 4 by RDMA, 8 by TCP), u8 size of the error's name, u16 size of the sentence, u32 new
- * bucket, u64 op, u64 term, u64 psn, u64 mtime, u64 size, u32 replicas synced, u32 replicas wanted,
- * etag (md5[16], u32 parts), checksum (u8 algorithm, u8 type, u8 size, u8 0, value), name, sentence
- *
+ *     NEW_TERM       pg's part, u64 last, u64 base, u32 runs, u32 0,
+ *                    runs of u64 first psn, u64 term
+ *     PROPOSE        u32 record size, u32 inline size, record, inline bytes
+ *     RESULT         u8 flags (1 existed, 2 synced, 4 by RDMA, 8 by TCP), u8 size of the error's
+ *                    name, u16 size of the sentence, u32 new bucket, u64 op, u64 term, u64 psn,
+ *                    u64 mtime, u64 size, u32 replicas synced, u32 replicas wanted,
+ *                    etag (md5[16], u32 parts),
+ *                    checksum (u8 algorithm, u8 type, u8 size, u8 0, value), name, sentence
  *     COPY_ASK       u64 id, u16 family, u16 size of `after`, u32 0, after
- *     COPY_RUN       u64 id, u64 psn, u64 term, u64 rows in all, u16 family, u16 size of `after`, u16 size of
- *                    `upto`, u16 0, u32 size of rows, u32 0, after, upto, rows (storage/copy.h)
+ *     COPY_RUN       u64 id, u64 psn, u64 term, u64 rows in all, u16 family, u16 size of `after`,
+ *                    u16 size of `upto`, u16 0, u32 size of rows, u32 0, after, upto,
+ *                    rows (storage/copy.h)
  *
  *     pg's part, 72 bytes:  0 u8 type  1 u8 primary  2 u8 in_sync  3 u8 has_gap  4 u32 0
  *                           8 u64 epoch  16 u64 term  24 u64 nonce  32 u64 commit  40 u64 beacon
@@ -53,9 +60,9 @@ enum message_type {
     MESSAGE_READ_INDEX_OK, /* "so far", or "I am not primary" */
     MESSAGE_PULL,          /* "send me this data, which your record names" */
     MESSAGE_PULL_ANSWER,
-    MESSAGE_DROP,  /* "that body will have no name" */
-    MESSAGE_PING,  /* "I am here" */
-    MESSAGE_FETCH, /* "send me these bytes of this data: mine are damaged" */
+    MESSAGE_DROP,       /* "that body will have no name" */
+    MESSAGE_PING,       /* "I am here" */
+    MESSAGE_FETCH,      /* "send me these bytes of this data: mine are damaged" */
     MESSAGE_TOO_OLD,    /* primary: "what you lack is not in the log any more" */
     MESSAGE_COPY_LOST,  /* "there is no such copy here, or none any more: begin again" */
     MESSAGE_COPY_STATE, /* "I am being copied: keep the log behind that record" */
@@ -95,7 +102,7 @@ struct message_too_old {
     uint64_t first; /* record of its log */
 };
 struct message_copy_state {
-    uint64_t psn; /* of the copy; 0: not known yet */
+    uint64_t psn;                 /* of the copy; 0: not known yet */
     uint64_t rows, rows_in_all;   /* 0: not known */
     uint64_t bytes, bytes_in_all; /* of data to be fetched; 0: not known yet */
     bool is_over;                 /* from now on it is a replica that lags */

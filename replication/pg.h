@@ -17,9 +17,10 @@
  *
  *   epoch   grows by one with each change of the configuration; older messages are refused
  *   term    the epoch at which the primary took the group; a new term makes replicas match logs
- * anew. A change of the in-sync set keeps it, so what is on its way stays valid lease   a replica's
- * promise not to take over for a while: the primary reads only under the promises of all others in
- * sync armed   a caught-up replica whose acknowledgement a commit already waits for, before the
+ *           anew. A change of the in-sync set keeps it, so what is on its way stays valid
+ *   lease   a replica's promise not to take over for a while: the primary reads only under the
+ *           promises of all others in sync
+ *   armed   a caught-up replica whose acknowledgement a commit already waits for, before the
  *           register calls it in sync
  *
  * Effects on the disk are done in the order they were asked for. They are known to be durable when
@@ -97,8 +98,8 @@ struct pg_ops {
     void (*append)(void *context, uint64_t psn, uint64_t term, const void *record);
     /* To the register: `next` if its epoch is next->epoch - 1; pg_swapped() follows. */
     void (*swap)(void *context, const struct pg_config *next);
-    void (*read_config)(
-        void *context); /* a linearizable read; pg_config_read() follows, or never */
+    /* A linearizable read; pg_config_read() follows, or never. */
+    void (*read_config)(void *context);
     /* Records up to `psn` are committed. Proposers may be told only if may_acknowledge: else there
      * are fewer copies than promised, and their outcome is unknown to them. */
     void (*committed)(void *context, uint64_t psn, bool may_acknowledge);

@@ -27,8 +27,7 @@ void pg__swap(struct pg *pg, struct pg_config next); /* epoch and nonce are fill
 void pg__advance(struct pg *pg, uint64_t commit, bool may_acknowledge);
 
 /* pg_primary.c */
-void pg__lead(struct pg *pg,
-              uint64_t now_ns); /* the configuration has made us primary of a new term */
+void pg__lead(struct pg *pg, uint64_t now_ns); /* we are primary of a new term */
 void pg__primary_tick(struct pg *pg, uint64_t now_ns);
 void pg__primary_receive(struct pg *pg, uint64_t now_ns, uint8_t from,
                          const struct pg_message *message);

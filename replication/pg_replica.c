@@ -40,8 +40,8 @@ static void match_log(struct pg *pg, const struct pg_message *message)
     if (HAS_BUG(NO_MATCH))
         match = pg->d.log.last < message->log.last ? pg->d.log.last : message->log.last;
     if (match < pg->d.commit) {
-        pg->is_damaged =
-            true; /* a primary without what was committed, or we are: not ours to mend */
+        /* A primary without what was committed, or we are: not ours to mend. */
+        pg->is_damaged = true;
         return;
     }
     pg_log_cut(&pg->d.log, match);

@@ -17,10 +17,11 @@ enum err replication__wait(struct mutation *m, submit_fn *submit, void *context,
                            struct volume *stepped)
 {
     CLEANUP(loop_close) struct loop *loop = NULL;
-    /* The poll backend: one eventfd is all this loop ever waits for, and a ring for each call would cost more than the wait. */
-    enum err e = loop_open(
-        &(struct loop_options){.name = "propose-wait", .ring_choice = RING_FORCE_POLL}, &loop,
-        &m->trail);
+    /* The poll backend: one eventfd is all this loop ever waits for, and a ring for each call would
+     * cost more than the wait. */
+    enum err e =
+        loop_open(&(struct loop_options){.name = "propose-wait", .ring_choice = RING_FORCE_POLL},
+                  &loop, &m->trail);
     if (e)
         return err_note(&m->trail, e, "wait for a change");
 
@@ -29,7 +30,8 @@ enum err replication__wait(struct mutation *m, submit_fn *submit, void *context,
     m->done = waiter_done;
     m->group_private = &waiter;
     submit(context, m);
-    /* No deadline here: until the volume answers it may still use the mutation's memory; a wedged disk is the volume's to judge. */
+    /* No deadline here: until the volume answers it may still use the mutation's memory; a wedged
+     * disk is the volume's to judge. */
     while (!waiter.finished) {
         if (stepped != NULL)
             volume_step(stepped);

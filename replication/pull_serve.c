@@ -8,8 +8,8 @@
 /*
  * The half that is asked. One serve:
  *
- *     lookup on the pool --> for each chunk in turn: slot, read, check --> sent in that order -->
- * end ^                     |                   |
+ *     lookup on the pool --> for each chunk in turn: slot, read, check --> sent in order --> end
+ *            ^                     |                   |
  *            `--- records of the next shard, on the pool     mismatch: repaired, and read again;
  *                                                            else DAMAGED, and no more is sent
  *

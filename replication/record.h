@@ -4,8 +4,7 @@
  * nothing in it says where anything lies.
  *
  *     mutation --record_encode--> bytes --(PROPOSE, APPEND, the log of each node)--> record_decode
- *                                                                          -> mutation, to be
- * applied
+ *              --> mutation, to be applied
  *
  * The body's bytes are not in it. A mutation with a body names the data that the body is, and what
  * is applied refers to that data by a single piece, whose reference the log holds (storage/log.h).
@@ -25,9 +24,9 @@
  *     etag        md5[16], u32 parts       checksum   u8 algorithm, u8 type, u8 size, u8 0, value
  *     upload      [16]
  *     completed   u32 count; each u16 number, etag, checksum
- *     conditions  u8 flags (1 if_none_match_any  2 if_match_any  4 if_match  8 if_none_match  16
- * psn), u8[3] 0, then as flagged: etag, etag, u64 psn source      u32 bucket, u64 psn, u16 size,
- * key
+ *     conditions  u8 flags (1 if_none_match_any  2 if_match_any  4 if_match  8 if_none_match
+ *                 16 psn), u8[3] 0, then as flagged: etag, etag, u64 psn
+ *     source      u32 bucket, u64 psn, u16 size, key
  */
 #ifndef REPLICATION_RECORD_H
 #define REPLICATION_RECORD_H
@@ -70,7 +69,7 @@ struct decoded {
 /* Judges everything but what only applying can tell. Names and attributes of m lie in `record`,
  * which is to stay until record_decoded_free(). ERR_CORRUPT, ERR_FORMAT_NEWER, ERR_NO_MEMORY. */
 enum err record_decode(struct bytes record, struct decoded **ret_decoded) MUST_USE;
-struct decoded *record_decoded_barrier(void); /* of a record of no bytes; NULL: no memory */
+struct decoded *record_decoded_barrier(void);      /* of a record of no bytes; NULL: no memory */
 void record_decoded_free(struct decoded *decoded); /* NULL does nothing */
 
 #endif

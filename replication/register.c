@@ -2,7 +2,7 @@
 
 #include "base/digest.h"
 
-#define RECORD_VERSION 1
+#define RECORD_VERSION      1
 #define RECORD_SUMMED_BYTES 56u
 _Static_assert(RECORD_SUMMED_BYTES + 8 == CONFIG_RECORD_BYTES, "the checksum ends the record");
 

@@ -1,9 +1,11 @@
 /*
- * The configuration register: who is primary and who is in sync, changed only by compare-and-swap. The `local` one serves a node
- * alone and keeps the record among the volume's settings; registers for several nodes come behind the same three functions.
+ * The configuration register: who is primary and who is in sync, changed only by compare-and-swap.
+ * The `local` one serves a node alone and keeps the record among the volume's settings; registers
+ * for several nodes come behind the same three functions.
  *
- * Record, version 1, little-endian: u8 version, u8[3] zero, u32 members, u64 epoch, u64 term, u8[16] primary node, u8[16] nonce,
- * u64 XXH3-64 of what is before. The nonce tells whose write is there when the outcome of a swap is unknown.
+ * Record, version 1, little-endian: u8 version, u8[3] zero, u32 members, u64 epoch, u64 term,
+ * u8[16] primary node, u8[16] nonce, u64 XXH3-64 of what is before. The nonce tells whose write is
+ * there when the outcome of a swap is unknown.
  */
 #ifndef REPLICATION_REGISTER_H
 #define REPLICATION_REGISTER_H
@@ -29,8 +31,10 @@ struct config_register_ops {
     const char *name;
     /* B. ERR_NO_SUCH_KEY_ID when there is none yet. */
     enum err (*get)(struct config_register *reg, struct config_record *ret_record);
-    /* B. Puts `next` if the present record is `expected` (NULL: none). ERR_PRECONDITION when it is not. */
-    enum err (*swap)(struct config_register *reg, const struct config_record *expected, const struct config_record *next);
+    /* B. Puts `next` if the present record is `expected` (NULL: none). ERR_PRECONDITION when it is
+     * not. */
+    enum err (*swap)(struct config_register *reg, const struct config_record *expected,
+                     const struct config_record *next);
     void (*close)(struct config_register *reg);
 };
 struct config_register {

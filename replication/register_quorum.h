@@ -24,13 +24,14 @@
  *
  * What a driver owes pg when it sits on this register (tests/sim/sim_register.c does all of it):
  *   - It reads the record before pg_init(): is_new_disk is "disks[self] is not mine". An empty disk
- *     begins with the record's configuration. No record yet (epoch 0): swap in the first, epoch 1 and
- *     term 1, all nodes in sync, all their disks; who loses that race reads again.
+ *     begins with the record's configuration. No record yet (epoch 0): swap in the first, epoch 1
+ *     and term 1, all nodes in sync, all their disks; who loses that race reads again.
  *   - pg's swap: disks are given for the nodes that it puts in sync, as their links said when pg
  *     asked; and for the same nonce again, the same ones.
- *   - Answers reach pg after this returns, not from within; of swaps, only those of pg->wanted.nonce.
- *     Before: pg_disk_known() when disks[self] is mine. After, and when a link comes up:
- *     pg_peer_disk_changed() for each peer that is there with a disk other than the newest record's.
+ *   - Answers reach pg after this returns, not from within; of swaps, only those of
+ *     pg->wanted.nonce. Before: pg_disk_known() when disks[self] is mine. After, and when a link
+ *     comes up: pg_peer_disk_changed() for each peer that is there with a disk other than the
+ *     newest record's.
  */
 #ifndef REPLICATION_REGISTER_QUORUM_H
 #define REPLICATION_REGISTER_QUORUM_H
@@ -187,11 +188,11 @@ bool quorum_is_lost(const struct quorum *q);
 /* ---- bytes, little-endian ---- */
 
 /*
- * ballot, 17:   u64 round, u64 life, u8 node
- * value, 138:   u64 epoch, u64 term, u64 nonce, u8 primary, u8 in_sync, 7 disks of 16 bytes
- * message, 191: u8 type, u8 flags (1 blank, 2 copied), ballot, other, promised, value; zeros for
- * what a type has not state, 182:   u8 version, u8 flags, promised, accepted, value, u64 XXH3-64 of
- * what is before
+ *     ballot, 17    u64 round, u64 life, u8 node
+ *     value, 138    u64 epoch, u64 term, u64 nonce, u8 primary, u8 in_sync, 7 disks of 16 bytes
+ *     message, 191  u8 type, u8 flags (1 blank, 2 copied), ballot, other, promised, value;
+ *                   zeros for what a type has not
+ *     state, 182    u8 version, u8 flags, promised, accepted, value, u64 XXH3-64 of what is before
  */
 #define QUORUM_MESSAGE_BYTES 191u
 #define QUORUM_STATE_BYTES   182u

@@ -4,11 +4,11 @@
  * pairs, WRITE_WITH_IMM into registered memory) and TCP (received straight into the same memory by
  * io_uring). Which one carries a peer is told by transport_status(); TCP is never called RDMA.
  *
- *     transport_connect() ----\
- *                              >-- handshake --> up(peer) --> ctl, write, grant ... any time
- *     listening: a stranger --/        |            \
- *                                      |             `--> fence(), or a lane breaks --> down(peer)
- *                                      `--> refused: down(peer) and one sentence; nothing was granted
+ *     transport_connect() ---\
+ *                             >-- handshake --> up(peer) --> ctl, write, grant ... any time
+ *     listening: a stranger -/       |             \
+ *                                    |              `--> fence(), or a lane breaks --> down(peer)
+ *                                    `--> refused: down(peer) and one sentence; nothing was granted
  *
  * A peer is one connection with one other node: three lanes, each ordered for itself, and one life.
  * When a lane breaks the peer is fenced; a new connection is a new peer with new keys. Who connects
@@ -55,17 +55,19 @@ const char *transport_backend_name(enum transport_backend backend); /* "tcp", "v
 /*
  * Lanes. What must not wait behind bulk data has a lane of its own.
  *   CTL   messages of at most TRANSPORT_CTL_BYTES_MAX bytes, copied at both ends: beacons,
- * acknowledgements META  writes of records and small objects BULK  writes of bodies
+ *         acknowledgements
+ *   META  writes of records and small objects
+ *   BULK  writes of bodies
  */
 enum transport_lane { LANE_CTL, LANE_META, LANE_BULK, LANE_COUNT };
 const char *transport_lane_name(enum transport_lane lane);
 
 #define TRANSPORT_CTL_BYTES_MAX 224u /* with our 32-byte head it fits what adapters send inline */
 #define TRANSPORT_PIECES_MAX    4u   /* of one write: header, record, body, padding */
-#define TRANSPORT_REGIONS_MAX   4u /* areas one peer may be granted: its first one and room to grow \
-                                    */
-#define TRANSPORT_WRITE_BYTES_MAX                                                                  \
-    (2u << 20) /* a slot of the largest kind and its header page, with room to grow */
+/* Areas one peer may be granted: its first one and room to grow. */
+#define TRANSPORT_REGIONS_MAX 4u
+/* A slot of the largest kind and its header page, with room to grow. */
+#define TRANSPORT_WRITE_BYTES_MAX (2u << 20)
 
 /* How many messages or writes of a lane may be on their way to a peer: what its receiver holds
  * ready for. The receiver's number counts, both sides tell theirs in the handshake. */
@@ -132,16 +134,17 @@ struct transport_options {
     struct rand *rand;   /* borrowed; NULL: system. Nonces and keys come from it */
     enum transport_choice choice; /* AUTO: verbs when `address` belongs to an RDMA device, else TCP,
                                      and why is in the status */
-    const struct sockaddr *
-        address; /* this node's: listened on, and the source of connections. Port 0: any free one */
+    /* This node's: listened on, and the source of connections. Port 0: any free one. */
+    const struct sockaddr *address;
     socklen_t address_size;
     struct transport_identity self;
     uint8_t cluster_key[32];
     uint32_t peers_max; /* connections with peers; strangers in the handshake have their own small
                            number */
-    uint64_t busy_poll_ns; /* how long to stay awake for the next event while there is traffic, which
-                              may then cost a core; 0: not at all. On TCP by loop_stay_awake(), on
-                              verbs by looking for completions so long after the last one */
+    /* How long to stay awake for the next event while there is traffic, which may then cost a core;
+     * 0: not at all. On TCP by loop_stay_awake(), on verbs by looking for completions so long after
+     * the last one. */
+    uint64_t busy_poll_ns;
     const struct transport_handlers *handlers; /* borrowed */
     void *context;
     struct transport_faults *faults; /* borrowed */
@@ -169,13 +172,13 @@ enum err transport_connect(struct transport *transport, const struct sockaddr *a
 void transport_fence(struct transport_peer *peer);
 
 /* ---- a peer ---- */
-const struct transport_identity *
-transport_peer_identity(const struct transport_peer *peer);            /* after up() */
+/* After up(). */
+const struct transport_identity *transport_peer_identity(const struct transport_peer *peer);
 const char *transport_peer_address(const struct transport_peer *peer); /* "10.0.0.2:7001" */
-bool transport_peer_is_up(
-    const struct transport_peer *peer); /* between up() and the start of its end */
-void transport_peer_set_user(struct transport_peer *peer,
-                             void *user); /* borrowed: the layer's above */
+/* Between up() and the start of its end. */
+bool transport_peer_is_up(const struct transport_peer *peer);
+/* Borrowed: the layer's above. */
+void transport_peer_set_user(struct transport_peer *peer, void *user);
 void *transport_peer_user(const struct transport_peer *peer);
 
 /*
@@ -190,8 +193,8 @@ enum err transport_grant(struct transport_peer *peer, const struct landing *land
 enum err transport_ctl(struct transport_peer *peer, const void *data, size_t size) MUST_USE;
 
 struct transport_write;
-typedef void transport_written_fn(struct transport_write *write,
-                                  enum err e); /* ERR_OK, or ERR_PEER_CLOSED: the lane broke */
+/* ERR_OK, or ERR_PEER_CLOSED: the lane broke. */
+typedef void transport_written_fn(struct transport_write *write, enum err e);
 
 #define TRANSPORT_WRITE_MAGIC 0x54727772u
 struct transport_write {

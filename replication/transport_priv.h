@@ -4,7 +4,7 @@
  * writes, and says when it has let go of everything.
  *
  *     FREE -> DIALLING -> GREETING -> ATTACHING -> UP ----.
- *                            |                             >-> ENDING -> (backend is quiet) -> down() -> FREE
+ *                            |                             >-> ENDING -> (quiet) -> down() -> FREE
  *                            `-> REFUSING (a REFUSE is on its way out) -'
  *
  * Credit: what a lane's receiver has taken in so far is told as a total in every message. A sender
@@ -23,9 +23,11 @@
 _Static_assert(CTL_RESERVE > TRANSPORT_REGIONS_MAX + 3, "a grant never waits for credit");
 _Static_assert(TRANSPORT_DEPTH_MIN >= 2 * CTL_RESERVE, "as much for the layer above");
 
-#define STRANGERS_MAX   16u /* connections in the handshake: more than peers that come back at once */
-#define CTL_RING        128u /* messages queued to a peer: its depth and the handshake's; a power of two */
-#define DEPTH_MAX       1024u /* of what a peer offers we use no more */
+/* Connections in the handshake: more than peers that come back at once. */
+#define STRANGERS_MAX 16u
+/* Messages queued to a peer: its depth and the handshake's; a power of two. */
+#define CTL_RING         128u
+#define DEPTH_MAX        1024u               /* of what a peer offers we use no more */
 #define REFUSE_LINGER_NS (1 * NS_PER_SECOND) /* for the peer to take the REFUSE and close */
 
 _Static_assert(CTL_RING >= TRANSPORT_CTL_DEPTH * 2, "");
@@ -41,14 +43,14 @@ enum peer_state {
 };
 
 struct transport_lane_state {
-    struct transport_peer *peer;       /* whose it is */
-    uint32_t depth;                    /* the peer's offer */
-    uint32_t posted, returned;         /* out: totals, wrap */
-    uint32_t taken, told;              /* in: totals, wrap */
-    uint32_t seq_out, seq_in;          /* frames; the backend's on META and BULK */
-    struct list queue;                 /* of transport_write: accepted, not yet with the backend */
-    bool wants_room;                   /* a post was refused */
-    bool hold_is_over;                 /* fault: delayed, and now it may go */
+    struct transport_peer *peer; /* whose it is */
+    uint32_t depth;              /* the peer's offer */
+    uint32_t posted, returned;   /* out: totals, wrap */
+    uint32_t taken, told;        /* in: totals, wrap */
+    uint32_t seq_out, seq_in;    /* frames; the backend's on META and BULK */
+    struct list queue;           /* of transport_write: accepted, not yet with the backend */
+    bool wants_room;             /* a post was refused */
+    bool hold_is_over;           /* fault: delayed, and now it may go */
     struct timer hold;
     struct transport_lane_counts counts;
 };
@@ -101,18 +103,21 @@ struct transport_ops {
     enum transport_backend backend;
     enum err (*open)(struct transport *t, struct err_trail *trail);
     void (*stop_listening)(struct transport *t); /* asks */
-    bool (*is_quiet)(const struct transport *t); /* after that: nothing of the listener is in flight */
-    void (*free)(struct transport *t);           /* also of a half-opened one */
+    /* After that: nothing of the listener is in flight. */
+    bool (*is_quiet)(const struct transport *t);
+    void (*free)(struct transport *t); /* also of a half-opened one */
 
     enum err (*dial)(struct transport_peer *peer, const struct sockaddr *address, socklen_t size,
                      struct err_trail *trail);
-    enum err (*attach)(struct transport_peer *peer, struct err_trail *trail); /* META and BULK, by the side that called */
+    /* META and BULK, by the side that called. */
+    enum err (*attach)(struct transport_peer *peer, struct err_trail *trail);
     void (*ready)(struct transport_peer *peer); /* all lanes are attached: receive writes */
     void (*flush)(struct transport_peer *peer); /* send what is queued, as far as it goes */
-    enum err (*grant)(struct transport_peer *peer, unsigned region, uint64_t *ret_address, struct err_trail *trail);
-    void (*end)(struct transport_peer *peer);         /* asks; is_ended() tells */
+    enum err (*grant)(struct transport_peer *peer, unsigned region, uint64_t *ret_address,
+                      struct err_trail *trail);
+    void (*end)(struct transport_peer *peer); /* asks; is_ended() tells */
     bool (*is_ended)(const struct transport_peer *peer);
-    void (*release)(struct transport_peer *peer);     /* it is ended: give back what it has */
+    void (*release)(struct transport_peer *peer); /* it is ended: give back what it has */
 };
 extern const struct transport_ops transport__tcp_ops, transport__verbs_ops;
 
@@ -155,10 +160,12 @@ static inline uint32_t lane_room(const struct transport_lane_state *lane, uint32
 
 /* ---- between transport.c and transport_peer.c ---- */
 extern const uint16_t transport__depth[LANE_COUNT]; /* what we offer */
-enum err transport__admit(struct handshake *hs, enum wire_refusal *refusal, struct err_trail *trail);
+enum err transport__admit(struct handshake *hs, enum wire_refusal *refusal,
+                          struct err_trail *trail);
 void transport__peer_uncount(struct transport_peer *peer);
 void transport__deadline_passed(struct timer *timer);
-void transport__mark_dirty(struct transport_peer *peer); /* has something to send: flushed at the turn's end */
+/* Has something to send: flushed at the turn's end. */
+void transport__mark_dirty(struct transport_peer *peer);
 
 /* ---- for backends ---- */
 /* A stranger called; the backend sets peer->backend up. NULL: no room. */
@@ -168,21 +175,28 @@ void transport__dialled(struct transport_peer *peer); /* the CTL lane stands: be
 void transport__message_in(struct transport_peer *peer, const uint8_t *message);
 /* The peer this ATTACH belongs to, its lane not attached yet; NULL: none, counted. */
 struct transport_peer *transport__attach_to(struct transport *t, const struct wire_attach *attach);
-void transport__attach_of(const struct transport_peer *peer, enum transport_lane lane, struct wire_attach *ret_attach);
+void transport__attach_of(const struct transport_peer *peer, enum transport_lane lane,
+                          struct wire_attach *ret_attach);
 void transport__attached(struct transport_peer *peer, enum transport_lane lane);
-void transport__landed(struct transport_peer *peer, enum transport_lane lane, uint32_t imm, uint32_t size);
+void transport__landed(struct transport_peer *peer, enum transport_lane lane, uint32_t imm,
+                       uint32_t size);
 /* A write is through, or it is not. */
 void transport__written(struct transport_peer *peer, struct transport_write *write, enum err e);
-void transport__ctl_freed(struct transport_peer *peer, uint32_t count); /* messages taken by the kernel or adapter */
+/* Messages taken by the kernel or adapter. */
+void transport__ctl_freed(struct transport_peer *peer, uint32_t count);
 /* Where a write's region lies at the peer, faults applied. */
-const struct transport_region_out *transport__target(struct transport_peer *peer, const struct transport_write *write,
+const struct transport_region_out *transport__target(struct transport_peer *peer,
+                                                     const struct transport_write *write,
                                                      uint64_t *ret_offset, uint32_t *ret_key);
 /* Whether the lane's queue may go out now (faults: not before its delay). */
 bool transport__lane_may_send(struct transport_peer *peer, enum transport_lane lane);
 /* Ends the peer, if it does not end already; the first reason counts. */
-void transport__break(struct transport_peer *peer, enum transport_end why, const char *format, ...) PRINTF_LIKE(3, 4);
-void transport__turn_later(struct transport *t); /* something changed that the end of a turn looks at */
-static inline struct transport_lane_faults *transport__faults(const struct transport_peer *peer, enum transport_lane lane)
+void transport__break(struct transport_peer *peer, enum transport_end why, const char *format, ...)
+    PRINTF_LIKE(3, 4);
+/* Something changed that the end of a turn looks at. */
+void transport__turn_later(struct transport *t);
+static inline struct transport_lane_faults *transport__faults(const struct transport_peer *peer,
+                                                              enum transport_lane lane)
 {
     struct transport_faults *faults = peer->transport->faults;
     return faults != NULL ? &faults->lanes[lane] : NULL;

@@ -32,7 +32,7 @@ struct tcp_stranger {
 
 struct tcp {
     struct transport *transport;
-    int listen_fd;      /* owned */
+    int listen_fd; /* owned */
     struct ring_op accept_op;
     struct timer accept_again;
     struct tcp_peer *peers; /* owned: the pool's */

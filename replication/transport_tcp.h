@@ -13,9 +13,11 @@
 
 #include "replication/transport_priv.h"
 
-#define TCP_BATCH_PIECES 64u          /* of one sendmsg: 12 writes of the most pieces, or as many messages */
-#define TCP_BATCH_BYTES  (2u << 20)   /* once a batch has so many it goes: what follows would only wait for it */
-#define TCP_CTL_BYTES    4096u        /* received at once: 16 messages and more */
+/* Of one sendmsg: 12 writes of the most pieces, or as many messages. */
+#define TCP_BATCH_PIECES 64u
+/* Once a batch has so many it goes: what follows would only wait for it. */
+#define TCP_BATCH_BYTES (2u << 20)
+#define TCP_CTL_BYTES   4096u /* received at once: 16 messages and more */
 
 #define TCP_LANE_MAGIC 0x5443704cu
 struct tcp_lane {
@@ -36,10 +38,10 @@ struct tcp_lane {
     struct msghdr in_msg;
 
     /* sending */
-    struct list sending; /* of transport_write, with the kernel */
-    uint32_t sending_done; /* bytes of the first of them, head included, that are through */
+    struct list sending;       /* of transport_write, with the kernel */
+    uint32_t sending_done;     /* bytes of the first of them, head included, that are through */
     uint32_t sending_messages; /* CTL */
-    uint64_t gathered, sent; /* bytes of this lane's stream so far: faults */
+    uint64_t gathered, sent;   /* bytes of this lane's stream so far: faults */
     struct iovec out_iov[TCP_BATCH_PIECES], out_cut;
     unsigned out_first, out_count;
     struct msghdr out_msg;
@@ -50,7 +52,8 @@ struct tcp_peer {
     struct tcp_lane lanes[LANE_COUNT];
 };
 
-static inline struct tcp_lane *tcp_lane_of(const struct transport_peer *peer, enum transport_lane lane)
+static inline struct tcp_lane *tcp_lane_of(const struct transport_peer *peer,
+                                           enum transport_lane lane)
 {
     return &((struct tcp_peer *)peer->backend)->lanes[lane];
 }
@@ -61,7 +64,7 @@ static inline struct tcp_lane *tcp_lane_of(const struct transport_peer *peer, en
 void tcp__lane_init(struct tcp_lane *lane, struct transport_peer *peer, enum transport_lane id);
 /* Begins to receive; `have` bytes that came before are in lane->ctl. */
 void tcp__lane_receive(struct tcp_lane *lane);
-void tcp__lane_send(struct tcp_lane *lane); /* what is queued, unless a send is under way */
+void tcp__lane_send(struct tcp_lane *lane);    /* what is queued, unless a send is under way */
 void tcp__lane_release(struct tcp_lane *lane); /* nothing pending: ends its writes */
 void tcp__lane_failed(struct tcp_lane *lane, enum err e);
 

@@ -8,8 +8,8 @@
  * under a new key each time, and no longer than the peer lives.
  *
  * Receives of META and BULK carry no memory: a write says itself where it goes; the receive is only
- * the notice. There are as many as the lane's depth, posted again before credit goes back, so a peer
- * never meets a receiver that is not ready, and the connection may refuse to wait for one.
+ * the notice. There are as many as the lane's depth, posted again before credit goes back, so a
+ * peer never meets a receiver that is not ready, and the connection may refuse to wait for one.
  *
  * A queue pair in the error state touches no memory and gives everything posted back; a lane is
  * drained when it has all of it (C5, C7).
@@ -21,14 +21,16 @@
 
 #include "replication/transport_priv.h"
 
-#define CTL_RECEIVES    (TRANSPORT_CTL_DEPTH + 16u) /* and the handshake's, which has no credit */
-#define SIGNAL_EVERY    16u /* and the last of each chain: what was posted is known to be through */
-#define CHAIN_MAX       32u /* posted with one doorbell */
-#define RESOLVE_MS      1000
-#define ACK_TIMEOUT     14u /* 4.096 us * 2^14 = 67 ms, and RETRIES of them: a dead peer is found in about a second */
-#define RETRIES         6u  /* not 7: soft-RoCE takes that for ever */
-#define RNR_RETRIES     0u  /* a receiver that is not ready is an error in our credits, to be seen at once */
-#define DRAIN_NS        (2 * NS_PER_SECOND) /* then the queue pair is destroyed undrained */
+#define CTL_RECEIVES (TRANSPORT_CTL_DEPTH + 16u) /* and the handshake's, which has no credit */
+#define SIGNAL_EVERY 16u /* and the last of each chain: what was posted is known to be through */
+#define CHAIN_MAX    32u /* posted with one doorbell */
+#define RESOLVE_MS   1000
+/* 4.096 us * 2^14 = 67 ms, and RETRIES of them: a dead peer is found in about a second. */
+#define ACK_TIMEOUT 14u
+#define RETRIES     6u /* not 7: soft-RoCE takes that for ever */
+/* A receiver that is not ready is an error in our credits, to be seen at once. */
+#define RNR_RETRIES 0u
+#define DRAIN_NS    (2 * NS_PER_SECOND) /* then the queue pair is destroyed undrained */
 
 #define VERBS_WR_MAGIC 0x56777272u
 struct verbs_lane;
@@ -47,12 +49,13 @@ struct verbs_lane {
     struct rdma_cm_id *id; /* owned */
     bool is_established, has_qp, is_inline;
     uint32_t qp_number;
-    struct verbs_wr *sends;        /* owned: a ring of sends_max */
+    struct verbs_wr *sends; /* owned: a ring of sends_max */
     uint32_t sends_max, sends_from, sends_to, unsignaled, not_posted;
     struct verbs_wr receives[CTL_RECEIVES]; /* CTL: one a buffer; else the first is all */
     uint32_t receives_posted;
-    uint8_t (*buffers)[WIRE_MESSAGE_BYTES]; /* CTL: CTL_RECEIVES of them, in verbs->receive_memory */
-    uint64_t posted;                        /* faults: cut_at */
+    /* CTL: CTL_RECEIVES of them, in verbs->receive_memory. */
+    uint8_t (*buffers)[WIRE_MESSAGE_BYTES];
+    uint64_t posted; /* faults: cut_at */
 };
 
 struct verbs_peer {
@@ -90,7 +93,8 @@ static inline struct verbs_peer *verbs_peer_of(const struct transport_peer *peer
 {
     return peer->backend;
 }
-static inline struct verbs_lane *verbs_lane_of(const struct transport_peer *peer, enum transport_lane lane)
+static inline struct verbs_lane *verbs_lane_of(const struct transport_peer *peer,
+                                               enum transport_lane lane)
 {
     return &verbs_peer_of(peer)->lanes[lane];
 }
@@ -98,7 +102,8 @@ static inline struct verbs_lane *verbs_lane_of(const struct transport_peer *peer
 /* ---- transport_verbs_lane.c ---- */
 extern const uint32_t verbs__sends_max[LANE_COUNT];
 uint32_t verbs__receives_of(enum transport_lane lane);
-enum err verbs__lane_make_qp(struct verbs_lane *lane, struct err_trail *trail); /* lane->id knows its device; posts the receives */
+/* lane->id knows its device; posts the receives. */
+enum err verbs__lane_make_qp(struct verbs_lane *lane, struct err_trail *trail);
 void verbs__lane_send(struct verbs_lane *lane);
 void verbs__lane_to_error(struct verbs_lane *lane);
 bool verbs__lane_is_drained(const struct verbs_lane *lane);
@@ -107,7 +112,8 @@ void verbs__completed(struct ibv_wc *wc);
 
 /* ---- transport_verbs_cm.c ---- */
 void verbs__cm_event(struct verbs *verbs); /* takes all that are there */
-enum err verbs__dial(struct transport_peer *peer, const struct sockaddr *address, socklen_t size, struct err_trail *trail);
+enum err verbs__dial(struct transport_peer *peer, const struct sockaddr *address, socklen_t size,
+                     struct err_trail *trail);
 enum err verbs__attach(struct transport_peer *peer, struct err_trail *trail);
 void verbs__end(struct transport_peer *peer);
 bool verbs__is_ended(const struct transport_peer *peer);
