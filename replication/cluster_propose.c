@@ -92,6 +92,24 @@ static bool is_open(const struct cluster *cluster)
     return cluster->has_config && !cluster->is_stopped && cluster->pg.role == PG_OPEN;
 }
 
+/* Whether the body that the change names is here. Lanes have no order between them: it may come
+ * behind its proposal. */
+static enum incoming_state body_of(struct cluster *cluster, const struct proposal *proposal)
+{
+    const struct log_data *data = &proposal->entry->data;
+    if (data_id_is_none(data->id) || data->is_inline)
+        return INCOMING_COMPLETE;
+    return incoming_state(cluster->incoming, data);
+}
+
+static struct peer *primary_of(struct cluster *cluster)
+{
+    struct peer *primary = &cluster->peers[cluster->pg.d.config.primary];
+    bool is_there = cluster->has_config && cluster->pg.role == PG_FOLLOWER &&
+                    primary->link != NULL && primary->is_up;
+    return is_there ? primary : NULL;
+}
+
 /* In the order they came: into our log. */
 static bool propose_here(struct cluster *cluster, struct proposal *proposal)
 {
@@ -99,19 +117,15 @@ static bool propose_here(struct cluster *cluster, struct proposal *proposal)
     struct err_trail trail = {0};
     /* Once it has a number there is no way back: a volume that is full says so before. */
     enum err full = volume_judge(cluster->volume, proposal->kind, &trail);
-    bool is_here = true;
-    if (full == ERR_OK && !data_id_is_none(entry->data.id) && !entry->data.is_inline) {
-        /* Lanes have no order between them: a body may come behind its proposal. */
-        enum incoming_state data = incoming_state(cluster->incoming, &entry->data);
-        is_here = data == INCOMING_COMPLETE;
-        if (data == INCOMING_NONE)
-            full = body_judge_size(cluster->volume, entry->data.size, &trail); /* will not come */
-    }
+    enum incoming_state body = body_of(cluster, proposal);
+    if (full == ERR_OK && body == INCOMING_NONE)
+        full = body_judge_size(cluster->volume, entry->data.size, &trail); /* will not come */
     if (full) {
         fail(cluster, proposal, full, err_trail_text(&trail, full));
         return true;
     }
-    if (!is_here || !cluster__has_room(cluster, cluster->pg.d.log.last + 2 * PG_WINDOW))
+    if (body != INCOMING_COMPLETE ||
+        !cluster__has_room(cluster, cluster->pg.d.log.last + 2 * PG_WINDOW))
         return false;
     uint64_t psn;
     record_stamp(entry->record, entry->record_size, clock_real_ns(clock_system()));
@@ -152,8 +166,8 @@ void cluster__pump_proposals(struct cluster *cluster)
     if (!cluster->has_config)
         return;
     bool here = is_open(cluster);
-    struct peer *primary = &cluster->peers[cluster->pg.d.config.primary];
-    bool there = cluster->pg.role == PG_FOLLOWER && primary->link != NULL && primary->is_up;
+    struct peer *there = primary_of(cluster);
+    bool is_ours = cluster->pg.d.config.primary == cluster->self;
     LIST_EACH (&cluster->waiting, node) {
         struct proposal *proposal = LIST_ENTRY(node, struct proposal, link);
         if (here) {
@@ -161,9 +175,9 @@ void cluster__pump_proposals(struct cluster *cluster)
                            cluster->pg.d.log.last - cluster->pg.d.commit >= PG_WINDOW;
             if (is_full || !is_open(cluster))
                 break;
-        } else if (proposal->m == NULL && primary->link != NULL) {
+        } else if (proposal->m == NULL && !is_ours) {
             fail(cluster, proposal, ERR_BUSY, "this node is not the primary");
-        } else if (there && !propose_there(cluster, proposal, primary)) {
+        } else if (there != NULL && !propose_there(cluster, proposal, there)) {
             break;
         }
     }
@@ -404,22 +418,36 @@ void cluster__lost_peer(struct cluster *cluster, struct peer *peer)
     }
 }
 
-static void expire(struct cluster *cluster, struct list *list, const char *sentence)
+/* What kept it from a place in the log for so long. */
+static const char *why_it_waited(struct cluster *cluster, const struct proposal *proposal)
+{
+    if (primary_of(cluster) != NULL)
+        return "the connection to the primary takes no more changes now";
+    if (!is_open(cluster))
+        return cluster->sentence[0] ? cluster->sentence : "no primary takes changes now";
+    if (body_of(cluster, proposal) != INCOMING_COMPLETE)
+        return "the bytes have not come to the primary whole: nothing was changed, try again";
+    return "the log has no room: the replicas in sync do not follow";
+}
+
+/* The oldest come first, and all of a list may wait equally long. */
+static void expire(struct cluster *cluster, struct list *list)
 {
     uint64_t now_ns = cluster__now(cluster);
     LIST_EACH (list, node) {
         struct proposal *proposal = LIST_ENTRY(node, struct proposal, link);
-        if (proposal->deadline_ns <= now_ns)
-            fail(cluster, proposal, ERR_BUSY, sentence);
+        if (proposal->deadline_ns > now_ns)
+            break;
+        fail(cluster, proposal, ERR_BUSY,
+             proposal->is_waiting ? why_it_waited(cluster, proposal) : UNKNOWN);
     }
 }
 
 void cluster__expire_proposals(struct cluster *cluster)
 {
-    expire(cluster, &cluster->waiting,
-           cluster->sentence[0] ? cluster->sentence : "no primary takes changes now");
+    expire(cluster, &cluster->waiting);
     for (unsigned i = 0; i < cluster->node_count; i++)
-        expire(cluster, &cluster->peers[i].proposals, UNKNOWN);
+        expire(cluster, &cluster->peers[i].proposals);
     give_up_in_log(cluster, cluster__now(cluster),
                    "the replicas in sync have not followed: the change may have been made or not");
 }

@@ -83,6 +83,22 @@ void __wrap_volume__leave_read_only(struct volume *volume)
         __real_volume__leave_read_only(volume);
 }
 
+/* ---- bodies: a node takes none of its peers' ---- */
+
+static _Atomic(const struct loop *) takes_no_bodies; /* the node's */
+
+enum err __real_body_open(struct volume *volume, const struct body_options *options,
+                          struct body **ret_body, struct err_trail *trail);
+enum err __wrap_body_open(struct volume *volume, const struct body_options *options,
+                          struct body **ret_body, struct err_trail *trail);
+enum err __wrap_body_open(struct volume *volume, const struct body_options *options,
+                          struct body **ret_body, struct err_trail *trail)
+{
+    if (options->loop == atomic_load(&takes_no_bodies))
+        return err_note(trail, ERR_BUSY, "the test takes no body");
+    return __real_body_open(volume, options, ret_body, trail);
+}
+
 /* ---- opening ---- */
 
 static atomic_bool repair_is_refused;
@@ -115,6 +131,7 @@ static void no_faults(void)
     atomic_store(&allocations_left, 0);
     atomic_store(&stays_full, false);
     atomic_store(&repair_is_refused, false);
+    atomic_store(&takes_no_bodies, NULL);
 }
 
 static int setup(void **state)
@@ -429,6 +446,26 @@ static void what_waits_is_bounded_in_bytes(void **state)
     free(pieces);
 }
 
+/* A primary is there all the time: it has not got the bytes. */
+static void who_is_refused_for_its_body_is_told_so(void **state)
+{
+    struct cluster_fixture *f = *state;
+    struct fixture_put put;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    unsigned primary = fixture_primary(f);
+    struct cluster_node *gateway = &f->nodes[(primary + 1) % NODES];
+    atomic_store(&takes_no_bodies, f->nodes[primary].group_loop);
+    assert_int_equal(fixture_propose(gateway, bucket, "k", 100000, 9, &put), ERR_OK);
+    while (!put.is_done)
+        loop_run_once(gateway->loop, NS_PER_SECOND);
+    assert_int_equal(put.m.err, ERR_BUSY);
+    assert_non_null(strstr(put.m.trail.text, "the bytes have not come to the primary whole"));
+    assert_int_equal(fixture_primary(f), primary);
+    atomic_store(&takes_no_bodies, NULL);
+    expect_stored(f, primary, bucket, "again", 100000);
+}
+
 static uint64_t waiting_bytes_of(struct cluster_node *node, bool has_outcome)
 {
     struct group_status status;
@@ -475,6 +512,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(what_a_full_primary_refuses_is_kept_by_nobody, setup,
                                     fixture_teardown),
     cmocka_unit_test_setup_teardown(what_waits_is_bounded_in_bytes, setup, fixture_teardown),
+    cmocka_unit_test_setup_teardown(who_is_refused_for_its_body_is_told_so, setup,
+                                    fixture_teardown),
     cmocka_unit_test_setup_teardown(a_body_counts_until_its_outcome, setup, fixture_teardown),
 };
 
