@@ -75,6 +75,7 @@ static void op_opened(void *context)
     struct cluster *cluster = context;
     LOG(LOG_INFO, "replication", "primary of term %llu",
         (unsigned long long)cluster->pg.d.config.term);
+    cluster__look_at_proposals(cluster);
 }
 
 static void op_lost(void *context)
@@ -138,6 +139,7 @@ static void tick(struct timer *timer)
         repair_tick(cluster->repair, cluster__now(cluster));
         cluster__copy_turn(cluster);
         cluster__copy_serve_tick(cluster);
+        cluster__look_at_proposals(cluster);
         cluster__after_step(cluster);
         cluster__expire_proposals(cluster);
     }
@@ -210,8 +212,8 @@ static void chunk_done(void *context, struct link_token token, enum err e)
 static void data_settled(void *context, struct data_id id, enum incoming_state state)
 {
     struct cluster *cluster = context;
-    (void)id;
     (void)state;
+    cluster__body_settled(cluster, id);
     cluster__turn_soon(cluster);
 }
 
@@ -307,6 +309,8 @@ static enum err init(struct cluster *cluster, const struct cluster_options *opti
     list_init(&cluster->in_log);
     list_init(&cluster->refused);
     list_init(&cluster->waiting);
+    list_init(&cluster->ready);
+    list_init(&cluster->aside);
     qsort(cluster->options.nodes, cluster->node_count, sizeof cluster->options.nodes[0], by_number);
     for (unsigned i = 0; i < cluster->node_count; i++) {
         struct peer *peer = &cluster->peers[i];

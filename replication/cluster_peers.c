@@ -228,6 +228,7 @@ static void up(void *context, struct link *link)
     peer->is_other_disk = false;
     if (cluster->has_config)
         cluster__look_at_disks(cluster); /* before anything it says counts */
+    cluster__look_at_proposals(cluster);
     cluster__after_step(cluster);
 }
 

@@ -110,6 +110,7 @@ struct save {
 /* A change somebody here, or a peer's gateway, wants. */
 struct proposal {
     struct list link;    /* waiting; of the peer it was sent to */
+    struct list next;    /* while waiting: in ready, or in aside */
     struct mutation *m;  /* borrowed until its done(); NULL: of a peer's gateway */
     struct entry *entry; /* owned until pg has it */
     enum mutation_kind kind;
@@ -311,7 +312,9 @@ struct cluster {
     struct copy_target copy;
 
     /* changes */
-    struct list waiting; /* proposals: for a primary, for room */
+    struct list waiting; /* proposals: for a primary, for room, for their bodies */
+    struct list ready;   /* of these: to be looked at in this step */
+    struct list aside;   /* the others: when something has come, or at the next tick */
     uint32_t waiting_count;
     uint64_t waiting_bytes, refused_proposals;
     uint64_t op_count;
@@ -402,6 +405,8 @@ void cluster__watch_links(struct cluster *cluster); /* each tick */
 /* cluster_propose.c */
 void cluster__pump_proposals(struct cluster *cluster);
 void cluster__expire_proposals(struct cluster *cluster);
+void cluster__look_at_proposals(struct cluster *cluster); /* in the next step, at all that wait */
+void cluster__body_settled(struct cluster *cluster, struct data_id id);
 void cluster__proposed_by_peer(struct cluster *cluster, struct peer *peer, struct bytes body);
 void cluster__result(struct cluster *cluster, struct peer *peer, struct bytes body);
 /* It is applied. */

@@ -33,6 +33,7 @@ static void stop_waiting(struct cluster *cluster, struct proposal *proposal)
     CHECK(proposal->is_waiting);
     proposal->is_waiting = false;
     list_remove(&proposal->link);
+    list_remove(&proposal->next);
     cluster->waiting_count--;
     cluster->waiting_bytes -= waiting_bytes(proposal->entry);
 }
@@ -110,8 +111,15 @@ static struct peer *primary_of(struct cluster *cluster)
     return is_there ? primary : NULL;
 }
 
+/* What became of one that was looked at. */
+enum looked {
+    LOOKED_GONE,  /* in the log, with the primary, or refused */
+    LOOKED_ASIDE, /* waits for what others do not wait for: its body, or a primary of our own */
+    LOOKED_FULL,  /* there is no room, for others neither */
+};
+
 /* In the order they came: into our log. */
-static bool propose_here(struct cluster *cluster, struct proposal *proposal)
+static enum looked propose_here(struct cluster *cluster, struct proposal *proposal)
 {
     struct entry *entry = proposal->entry;
     struct err_trail trail = {0};
@@ -122,23 +130,24 @@ static bool propose_here(struct cluster *cluster, struct proposal *proposal)
         full = body_judge_size(cluster->volume, entry->data.size, &trail); /* will not come */
     if (full) {
         fail(cluster, proposal, full, err_trail_text(&trail, full));
-        return true;
+        return LOOKED_GONE;
     }
-    if (body != INCOMING_COMPLETE ||
-        !cluster__has_room(cluster, cluster->pg.d.log.last + 2 * PG_WINDOW))
-        return false;
+    if (body != INCOMING_COMPLETE)
+        return LOOKED_ASIDE;
+    if (!cluster__has_room(cluster, cluster->pg.d.log.last + 2 * PG_WINDOW))
+        return LOOKED_FULL;
     uint64_t psn;
     record_stamp(entry->record, entry->record_size, clock_real_ns(clock_system()));
-    enum err e = pg_propose(&cluster->pg, cluster__now(cluster), entry, &psn);
-    if (e)
-        return false;
+    if (pg_propose(&cluster->pg, cluster__now(cluster), entry, &psn) != ERR_OK)
+        return LOOKED_FULL;
     stop_waiting(cluster, proposal);
     entry->proposal = proposal;
     proposal->deadline_ns = cluster__now(cluster) + CLUSTER_ANSWER_NS;
-    return true;
+    return LOOKED_GONE;
 }
 
-static bool propose_there(struct cluster *cluster, struct proposal *proposal, struct peer *peer)
+static enum looked propose_there(struct cluster *cluster, struct proposal *proposal,
+                                 struct peer *peer)
 {
     struct entry *entry = proposal->entry;
     uint8_t head[MESSAGE_PROPOSE_BYTES];
@@ -149,7 +158,7 @@ static bool propose_there(struct cluster *cluster, struct proposal *proposal, st
     struct bytes parts[] = {bytes_of(head, sizeof head),
                             bytes_of(entry->record, entry->record_size), inline_bytes};
     if (link_message(peer->link, MESSAGE_PROPOSE, parts, 3) != ERR_OK)
-        return false;
+        return LOOKED_FULL;
     proposal->is_sent = true;
     proposal->sent_to = peer->index;
     proposal->deadline_ns = cluster__now(cluster) + CLUSTER_ANSWER_NS;
@@ -158,28 +167,50 @@ static bool propose_there(struct cluster *cluster, struct proposal *proposal, st
     /* Our own copy of the inline bytes comes back with the record; a body waits as one without a
      * name. */
     cluster__entry_free(TAKE(proposal->entry));
-    return true;
+    return LOOKED_GONE;
 }
 
+static enum looked look_at(struct cluster *cluster, struct proposal *proposal)
+{
+    if (is_open(cluster))
+        return propose_here(cluster, proposal);
+    if (proposal->m == NULL && cluster->pg.d.config.primary != cluster->self) {
+        fail(cluster, proposal, ERR_BUSY, "this node is not the primary");
+        return LOOKED_GONE;
+    }
+    struct peer *primary = primary_of(cluster);
+    return primary != NULL ? propose_there(cluster, proposal, primary) : LOOKED_ASIDE;
+}
+
+/* In each step, so only at those that may go on. */
 void cluster__pump_proposals(struct cluster *cluster)
 {
     if (!cluster->has_config)
         return;
-    bool here = is_open(cluster);
-    struct peer *there = primary_of(cluster);
-    bool is_ours = cluster->pg.d.config.primary == cluster->self;
-    LIST_EACH (&cluster->waiting, node) {
-        struct proposal *proposal = LIST_ENTRY(node, struct proposal, link);
-        if (here) {
-            bool is_full = !propose_here(cluster, proposal) &&
-                           cluster->pg.d.log.last - cluster->pg.d.commit >= PG_WINDOW;
-            if (is_full || !is_open(cluster))
-                break;
-        } else if (proposal->m == NULL && !is_ours) {
-            fail(cluster, proposal, ERR_BUSY, "this node is not the primary");
-        } else if (there != NULL && !propose_there(cluster, proposal, there)) {
+    LIST_EACH (&cluster->ready, node) {
+        struct proposal *proposal = LIST_ENTRY(node, struct proposal, next);
+        enum looked looked = look_at(cluster, proposal);
+        if (looked == LOOKED_FULL)
             break;
+        if (looked == LOOKED_ASIDE) {
+            list_remove(node);
+            list_push_back(&cluster->aside, node);
         }
+    }
+}
+
+void cluster__look_at_proposals(struct cluster *cluster)
+{
+    list_splice_back(&cluster->ready, &cluster->aside);
+}
+
+void cluster__body_settled(struct cluster *cluster, struct data_id id)
+{
+    LIST_EACH (&cluster->aside, node) {
+        if (!data_id_equal(LIST_ENTRY(node, struct proposal, next)->entry->data.id, id))
+            continue;
+        list_remove(node);
+        list_push_back(&cluster->ready, node);
     }
 }
 
@@ -199,6 +230,7 @@ static void take(struct cluster *cluster, struct proposal *proposal)
     proposal->is_waiting = true;
     proposal->deadline_ns = cluster__now(cluster) + CLUSTER_WAIT_NS;
     list_push_back(&cluster->waiting, &proposal->link);
+    list_push_back(&cluster->ready, &proposal->next);
     cluster->waiting_count++;
     cluster->waiting_bytes += waiting_bytes(proposal->entry) + proposal->body_bytes;
 }

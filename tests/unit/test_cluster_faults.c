@@ -99,6 +99,29 @@ enum err __wrap_body_open(struct volume *volume, const struct body_options *opti
     return __real_body_open(volume, options, ret_body, trail);
 }
 
+/* ---- how often a change that waits is looked at ---- */
+
+static _Atomic(struct volume *) judging;
+static atomic_uint puts_judged; /* by this one */
+
+enum err __real_volume_judge(struct volume *volume, enum mutation_kind kind,
+                             struct err_trail *trail);
+enum err __wrap_volume_judge(struct volume *volume, enum mutation_kind kind,
+                             struct err_trail *trail);
+enum err __wrap_volume_judge(struct volume *volume, enum mutation_kind kind,
+                             struct err_trail *trail)
+{
+    bool counts = volume == atomic_load(&judging) && kind == MUTATION_OBJECT_PUT;
+    atomic_fetch_add(&puts_judged, counts);
+    return __real_volume_judge(volume, kind, trail);
+}
+
+static unsigned watch_puts_judged(struct volume *volume)
+{
+    atomic_store(&judging, volume);
+    return atomic_load(&puts_judged);
+}
+
 /* ---- opening ---- */
 
 static atomic_bool repair_is_refused;
@@ -446,21 +469,36 @@ static void what_waits_is_bounded_in_bytes(void **state)
     free(pieces);
 }
 
-/* A primary is there all the time: it has not got the bytes. */
+#define LACKING 40u
+#define DELETES 50u
+
+/* A primary is there all the time, and goes on with others: it has not got the bytes. */
 static void who_is_refused_for_its_body_is_told_so(void **state)
 {
     struct cluster_fixture *f = *state;
-    struct fixture_put put;
+    struct fixture_put *puts = calloc(LACKING, sizeof *puts);
     fixture_wait_in_sync(f, 3);
     struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
     unsigned primary = fixture_primary(f);
     struct cluster_node *gateway = &f->nodes[(primary + 1) % NODES];
     atomic_store(&takes_no_bodies, f->nodes[primary].group_loop);
-    assert_int_equal(fixture_propose(gateway, bucket, "k", 100000, 9, &put), ERR_OK);
-    while (!put.is_done)
-        loop_run_once(gateway->loop, NS_PER_SECOND);
-    assert_int_equal(put.m.err, ERR_BUSY);
-    assert_non_null(strstr(put.m.trail.text, "the bytes have not come to the primary whole"));
+    for (unsigned i = 0; i < LACKING; i++)
+        assert_int_equal(fixture_propose(gateway, bucket, "k", 100000, 9, &puts[i]), ERR_OK);
+    uint64_t began_ns = clock_mono_ns(clock_system());
+    unsigned before = watch_puts_judged(f->nodes[primary].volume);
+    for (unsigned i = 0; i < DELETES; i++)
+        assert_int_equal(delete_object(&f->nodes[primary], bucket, "none"), ERR_OK);
+    unsigned judged = atomic_load(&puts_judged) - before;
+    uint64_t ticks = (clock_mono_ns(clock_system()) - began_ns) / (10 * NS_PER_MS) + 2;
+    for (unsigned i = 0; i < LACKING; i++) {
+        while (!puts[i].is_done)
+            loop_run_once(gateway->loop, NS_PER_SECOND);
+        assert_int_equal(puts[i].m.err, ERR_BUSY);
+        assert_non_null(
+            strstr(puts[i].m.trail.text, "the bytes have not come to the primary whole"));
+    }
+    free(puts);
+    assert_true(judged <= LACKING * (ticks + 1) + ticks); /* at ticks, not at each step of others */
     assert_int_equal(fixture_primary(f), primary);
     atomic_store(&takes_no_bodies, NULL);
     expect_stored(f, primary, bucket, "again", 100000);
