@@ -8,7 +8,8 @@
 
 /* ---- views ---- */
 
-/* Not strncasecmp(): it ends at a NUL, which is a byte like any other in a form's field, and asks the locale. */
+/* Not strncasecmp(): it ends at a NUL, which is a byte like any other in a form's field, and asks
+ * the locale. */
 static bool letters_are_equal(const char *a, const char *b, size_t size)
 {
     if (memcmp(a, b, size) == 0)
@@ -97,7 +98,10 @@ static size_t utf8_sequence(const unsigned char *p, size_t left)
 {
     if (p[0] < 0x80)
         return 1;
-    size_t length = p[0] >= 0xc2 && p[0] <= 0xdf ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4 : 0;
+    size_t length = p[0] >= 0xc2 && p[0] <= 0xdf   ? 2
+                    : (p[0] & 0xf0) == 0xe0        ? 3
+                    : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4
+                                                   : 0;
     if (length == 0 || length > left)
         return 0;
     for (size_t i = 1; i < length; i++)
@@ -158,8 +162,7 @@ static uint64_t hex_of_four(uint32_t bytes)
 {
     uint64_t each = (bytes | (uint64_t)bytes << 16) & 0x0000ffff0000ffffull; /* two bytes a half */
     each = (each | each << 8) & 0x00ff00ff00ff00ffull;                       /* one a quarter */
-    uint64_t nibbles =
-        (each >> 4 & 0x000f000f000f000full) | (each & 0x000f000f000f000full) << 8;
+    uint64_t nibbles = (each >> 4 & 0x000f000f000f000full) | (each & 0x000f000f000f000full) << 8;
     uint64_t letters = (nibbles + 0x0606060606060606ull) >> 4 & 0x0101010101010101ull;
     return nibbles + 0x3030303030303030ull + letters * ('a' - '0' - 10);
 }
@@ -265,7 +268,8 @@ void buf_printf(struct buf *buf, const char *format, ...)
     int length = vsnprintf(room > 0 ? buf->data + buf->size : NULL, room, format, args);
     va_end(args);
     CHECK(length >= 0);
-    /* vsnprintf wants a byte for its NUL, so text that would just fit counts as overflow here: callers size by their maximum. */
+    /* vsnprintf wants a byte for its NUL, so text that would just fit counts as overflow here:
+     * callers size by their maximum. */
     if ((size_t)length < room) {
         buf->size += (size_t)length;
     } else {

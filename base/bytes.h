@@ -1,7 +1,8 @@
 /*
- * Bytes travel as pointer plus size. `struct bytes` is a borrowed, read-only view; `struct buf` is a writer over memory of fixed size
- * that remembers whether it ever overflowed, so that a formatter writes on without looking and its caller asks once at the end.
- * Neither owns memory; struct text_buf (growing, owned) is for things whose size has no useful bound, such as a listing's XML.
+ * Bytes travel as pointer plus size. `struct bytes` is a borrowed, read-only view; `struct buf` is
+ * a writer over memory of fixed size that remembers whether it ever overflowed, so that a formatter
+ * writes on without looking and its caller asks once at the end. Neither owns memory; struct
+ * text_buf (growing, owned) is for things whose size has no useful bound, such as a listing's XML.
  */
 #ifndef BASE_BYTES_H
 #define BASE_BYTES_H
@@ -38,7 +39,8 @@ static inline bool bytes_equal(struct bytes a, struct bytes b)
 }
 
 bool bytes__equal_letters(struct bytes a, struct bytes b); /* sizes are the same and not 0 */
-/* ASCII only. Most pairs differ in size, last or first letter: asked for before a function is called. */
+/* ASCII only. Most pairs differ in size, last or first letter: asked for before a function is
+ * called. */
 static inline bool bytes_equal_nocase(struct bytes a, struct bytes b)
 {
     if (a.size != b.size)
@@ -48,7 +50,7 @@ static inline bool bytes_equal_nocase(struct bytes a, struct bytes b)
 }
 
 bool bytes_equal_secret(struct bytes a, struct bytes b); /* time does not depend on content */
-int bytes_compare(struct bytes a, struct bytes b);       /* bytewise, shorter first: S3's listing order */
+int bytes_compare(struct bytes a, struct bytes b); /* bytewise, shorter first: S3's listing order */
 static inline bool bytes_start_with(struct bytes whole, struct bytes prefix)
 {
     return whole.size >= prefix.size &&
@@ -80,8 +82,9 @@ static inline struct bytes bytes_slice(struct bytes whole, size_t from, size_t s
         size = whole.size - from;
     return (struct bytes){whole.data != NULL ? whole.data + from : NULL, size};
 }
-struct bytes bytes_trim(struct bytes whole);                            /* without blanks and tabs at both ends */
-/* Cuts *rest at the first `separator`; returns what stands before it. *rest becomes what follows, or {NULL, 0} at the end. */
+struct bytes bytes_trim(struct bytes whole); /* without blanks and tabs at both ends */
+/* Cuts *rest at the first `separator`; returns what stands before it. *rest becomes what follows,
+ * or {NULL, 0} at the end. */
 static inline struct bytes bytes_split(struct bytes *rest, char separator)
 {
     struct bytes whole = *rest;
@@ -95,14 +98,17 @@ static inline struct bytes bytes_split(struct bytes *rest, char separator)
 }
 /* Decimal without sign, no blanks, no overflow. ERR_BAD_SYNTAX or ERR_TOO_LARGE otherwise. */
 enum err bytes_to_u64(struct bytes text, uint64_t *ret_value) MUST_USE;
-bool bytes_is_utf8(struct bytes text); /* strict: no surrogates, no overlong forms, at most U+10FFFF */
+/* Strict: no surrogates, no overlong forms, at most U+10FFFF. */
+bool bytes_is_utf8(struct bytes text);
 
-enum err hex_decode(struct bytes hex, void *out, size_t out_size) MUST_USE; /* exactly out_size bytes, either case */
-void hex_encode(const void *data, size_t size, char *out);                  /* lower case, 2*size chars and a NUL */
+/* Exactly out_size bytes, either case. */
+enum err hex_decode(struct bytes hex, void *out, size_t out_size) MUST_USE;
+void hex_encode(const void *data, size_t size, char *out); /* lower case, 2*size chars and a NUL */
 /* Strict base64 (RFC 4648, with padding). ret_size: bytes written, at most out_max. */
 enum err base64_decode(struct bytes text, void *out, size_t out_max, size_t *ret_size) MUST_USE;
 #define BASE64_SIZE(size) (((size) + 2) / 3 * 4)
-void base64_encode(const void *data, size_t size, char *out); /* BASE64_SIZE(size) chars and a NUL */
+/* BASE64_SIZE(size) chars and a NUL. */
+void base64_encode(const void *data, size_t size, char *out);
 
 /* ---- writer of fixed size ---- */
 struct buf {
@@ -163,7 +169,8 @@ static inline void text_free__scope(struct text_buf *text)
     text_free(text);
 }
 
-/* ---- fixed-width integers in formats: little-endian values, big-endian where order must be bytewise ---- */
+/* ---- fixed-width integers in formats ---- */
+/* Little-endian values, big-endian where order must be bytewise. */
 static inline void put_le16(void *p, uint16_t v)
 {
     uint8_t *b = p;

@@ -1,8 +1,10 @@
 /*
- * Clocks are injected: nothing outside base reads the time by itself, so that a test or the simulator owns it. Any thread may ask.
- * mono never jumps and only differences mean anything: it is what the kernel's timers and condition variables count in, and it stands
- * still while the machine is suspended. boot is the same but goes on then: for what others measure by their own clocks meanwhile, such
- * as a promise among nodes. The two are never compared. real is wall-clock time since 1970, for what people and S3 see.
+ * Clocks are injected: nothing outside base reads the time by itself, so that a test or the
+ * simulator owns it. Any thread may ask. mono never jumps and only differences mean anything: it is
+ * what the kernel's timers and condition variables count in, and it stands still while the machine
+ * is suspended. boot is the same but goes on then: for what others measure by their own clocks
+ * meanwhile, such as a promise among nodes. The two are never compared. real is wall-clock time
+ * since 1970, for what people and S3 see.
  */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
@@ -10,7 +12,7 @@
 #include <stdint.h>
 
 #define NS_PER_SECOND 1000000000ull
-#define NS_PER_MS 1000000ull
+#define NS_PER_MS     1000000ull
 
 struct clock {
     uint64_t (*mono_ns)(struct clock *clock);

@@ -60,8 +60,9 @@ typedef uint32_t VECTOR __attribute__((vector_size(LANES * 4)));
 #define PAIRS_LOW(x, y)       __builtin_shufflevector(x, y, 0, 1, 4, 5)
 #define PAIRS_HIGH(x, y)      __builtin_shufflevector(x, y, 2, 3, 6, 7)
 #elif LANES == 8
-#define QUAD(r, q)            (*(const unaligned_quad *)(at[r] + (q)*16))
-#define LOAD(r, q)            __builtin_shufflevector(QUAD(r, q), QUAD((r) + 4, q), 0, 1, 2, 3, 4, 5, 6, 7)
+#define QUAD(r, q) (*(const unaligned_quad *)(at[r] + (q)*16))
+#define LOAD(r, q) __builtin_shufflevector(QUAD(r, q), QUAD((r) + 4, q), 0, 1, 2, 3, 4, 5, 6, 7)
+
 #define INTERLEAVE_LOW(x, y)  __builtin_shufflevector(x, y, 0, 8, 1, 9, 4, 12, 5, 13)
 #define INTERLEAVE_HIGH(x, y) __builtin_shufflevector(x, y, 2, 10, 3, 11, 6, 14, 7, 15)
 #define PAIRS_LOW(x, y)       __builtin_shufflevector(x, y, 0, 1, 8, 9, 4, 5, 12, 13)
@@ -99,8 +100,8 @@ KERNEL_TARGET static void KERNEL(struct md5_lanes *lanes, size_t blocks)
     VECTOR a, b, c, d, w[16];
     const uint32_t *sines = md5_sines;
 #ifdef TERNARY
-    __asm__(""
-            : "+r"(sines)); /* broadcast from memory as part of an add, not by way of registers */
+    /* Broadcast from memory as part of an add, not by way of registers. */
+    __asm__("" : "+r"(sines));
 #endif
     memcpy(at, lanes->at, sizeof at);
     memcpy(&a, lanes->state[0], sizeof a);

@@ -8,7 +8,8 @@
 
 #include "base/digest.h"
 
-/* Tables and the choice of code for this CPU, before anything below. Thread-safe, cheap when done. */
+/* Tables and the choice of code for this CPU, before anything below. Thread-safe, cheap when
+ * done. */
 void crc__prepare(void);
 
 uint64_t crc64__update(uint64_t crc, const uint8_t *data, size_t size);

@@ -17,8 +17,8 @@
  * extent under it is written anew. sendfile hands pages to a socket in the same way, so a file
  * system that fails here would send an object's successor to its reader.
  *
- *     direct write A; splice a buffered page into a pipe; direct write B; the pipe must still say
- * A, and the file B.
+ *     direct write A; splice a buffered page into a pipe; direct write B;
+ *     the pipe must still say A, and the file B.
  */
 
 #define PROBE_BYTES      DISK_ALIGN

@@ -1,6 +1,7 @@
 /*
- * A doubly linked list through a member of its elements. The head is a struct list too, so insertion and removal have no cases.
- * An element that is in no list has both pointers NULL: list_remove() of such a one does nothing.
+ * A doubly linked list through a member of its elements. The head is a struct list too, so
+ * insertion and removal have no cases. An element that is in no list has both pointers NULL:
+ * list_remove() of such a one does nothing.
  */
 #ifndef BASE_LIST_H
 #define BASE_LIST_H
@@ -66,7 +67,8 @@ static inline void list_splice_back(struct list *to, struct list *from)
 
 #define LIST_ENTRY(node, type, member) CONTAINER_OF(node, type, member)
 /* The loop body may remove `node`. */
-#define LIST_EACH(head, node) \
-    for (struct list *node = (head)->next, *node##_next = node->next; node != (head); node = node##_next, node##_next = node->next)
+#define LIST_EACH(head, node)                                                                      \
+    for (struct list *node = (head)->next, *node##_next = node->next; node != (head);              \
+         node = node##_next, node##_next = node->next)
 
 #endif

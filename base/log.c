@@ -10,7 +10,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 
-#define LINE_BYTES_MAX 2048
+#define LINE_BYTES_MAX   2048
 #define LINES_PER_SECOND 5
 
 enum log_level log_threshold = LOG_INFO;
@@ -127,7 +127,8 @@ void log_write(enum log_level level, const char *module, const char *format, ...
         line.capacity = sizeof memory;
         buf_put_char(&line, '\n');
     }
-    /* One write a line, so that lines of several threads do not mix; a log that cannot be written has nobody to tell. */
+    /* One write a line, so that lines of several threads do not mix; a log that cannot be written
+     * has nobody to tell. */
     ssize_t ignored = write(STDERR_FILENO, line.data, line.size);
     (void)ignored;
 }

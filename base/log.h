@@ -1,8 +1,9 @@
 /*
- * Structured log: one line an event on standard error, `2026-11-24T09:10:11.123Z level module: sentence key=value ...`, or one
- * JSON object a line with log_set_json(). Lower layers return errors and stay silent; the operation that gives up logs, once.
- * A log site that can be driven by clients uses LOG_LIMITED: at most a few lines a second each, the rest are counted and told
- * in the next line. Secrets and object bytes are never logged. Thread-safe; one write(2) a line.
+ * Structured log: one line an event on standard error, `2026-11-24T09:10:11.123Z level module:
+ * sentence key=value ...`, or one JSON object a line with log_set_json(). Lower layers return
+ * errors and stay silent; the operation that gives up logs, once. A log site that can be driven by
+ * clients uses LOG_LIMITED: at most a few lines a second each, the rest are counted and told in the
+ * next line. Secrets and object bytes are never logged. Thread-safe; one write(2) a line.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -14,8 +15,10 @@
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
-extern enum log_level log_threshold; /* lines above it are not formatted; changed while others log */
-#define LOG_IS_WANTED(level) ((int)(level) <= (int)__atomic_load_n(&log_threshold, __ATOMIC_RELAXED))
+/* Lines above it are not formatted; changed while others log. */
+extern enum log_level log_threshold;
+#define LOG_IS_WANTED(level)                                                                       \
+    ((int)(level) <= (int)__atomic_load_n(&log_threshold, __ATOMIC_RELAXED))
 
 enum err log_level_parse(const char *name, enum log_level *ret_level) MUST_USE;
 void log_set_level(enum log_level level);
@@ -25,10 +28,10 @@ void log_set_format(enum log_format format);
 /* `fields` is "key=%d other=%s"-style text or "" */
 void log_write(enum log_level level, const char *module, const char *format, ...) PRINTF_LIKE(3, 4);
 
-#define LOG(level, module, ...)                          \
-    do {                                                 \
-        if (LOG_IS_WANTED(level))                        \
-            log_write((level), (module), __VA_ARGS__);   \
+#define LOG(level, module, ...)                                                                    \
+    do {                                                                                           \
+        if (LOG_IS_WANTED(level))                                                                  \
+            log_write((level), (module), __VA_ARGS__);                                             \
     } while (0)
 
 struct log_limit {
@@ -36,15 +39,16 @@ struct log_limit {
     _Atomic uint32_t count;
     _Atomic uint32_t suppressed;
 };
-/* Whether this site may write now; ret_suppressed: lines not written since the last one that was. */
+/* Whether this site may write now; ret_suppressed: lines not written since the last one that
+ * was. */
 bool log_limit_allows(struct log_limit *limit, uint32_t *ret_suppressed);
 
-#define LOG_LIMITED(level, module, format, ...)                                                            \
-    do {                                                                                                   \
-        static struct log_limit limit_;                                                                    \
-        uint32_t suppressed_;                                                                              \
-        if (LOG_IS_WANTED(level) && log_limit_allows(&limit_, &suppressed_))                               \
-            log_write((level), (module), format " suppressed=%u", ##__VA_ARGS__, suppressed_);             \
+#define LOG_LIMITED(level, module, format, ...)                                                    \
+    do {                                                                                           \
+        static struct log_limit limit_;                                                            \
+        uint32_t suppressed_;                                                                      \
+        if (LOG_IS_WANTED(level) && log_limit_allows(&limit_, &suppressed_))                       \
+            log_write((level), (module), format " suppressed=%u", ##__VA_ARGS__, suppressed_);     \
     } while (0)
 
 #endif

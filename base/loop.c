@@ -14,9 +14,10 @@
 #include "base/cleanup.h"
 #include "base/ring_priv.h"
 
-#define TIMERS_FIRST      1024u    /* the heap's size at start; it doubles */
-#define SPIN_FIRST_NS     10000ull /* about what a short answer takes between CPUs that are awake */
-#define SPIN_PAUSE_NS     NS_PER_MS /* when others want the CPU; doubles while they go on wanting it */
+#define TIMERS_FIRST  1024u    /* the heap's size at start; it doubles */
+#define SPIN_FIRST_NS 10000ull /* about what a short answer takes between CPUs that are awake */
+/* When others want the CPU; doubles while they go on wanting it. */
+#define SPIN_PAUSE_NS     NS_PER_MS
 #define SPIN_PAUSE_MAX_NS NS_PER_SECOND
 #define SPIN_CALM_NS      (100 * NS_PER_MS) /* without them: SPIN_PAUSE_NS again */
 
@@ -138,7 +139,8 @@ void loop_close(struct loop *loop)
     if (loop == NULL)
         return;
     CHECK(atomic_load(&loop->mailbox) == NULL); /* a message that would never be delivered */
-    /* Whoever waited for one message alone may be here while its poster is still about to wake us. */
+    /* Whoever waited for one message alone may be here while its poster is still about to wake
+     * us. */
     while (atomic_load(&loop->posters) > 0)
         sched_yield();
     if (loop->ring) {

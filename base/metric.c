@@ -6,8 +6,8 @@
 #include "base/check.h"
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct metric *registry;         /* under the lock; metrics are never removed */
-static struct metric_source *sources;   /* under the lock */
+static struct metric *registry;       /* under the lock; metrics are never removed */
+static struct metric_source *sources; /* under the lock */
 
 void metric_register(struct metric *metric)
 {
@@ -67,7 +67,8 @@ static void write_histogram(const struct metric *metric, struct text_buf *out)
     }
     total += __atomic_load_n((const uint64_t *)&metric->buckets[METRIC_BUCKETS_MAX - 1],
                              __ATOMIC_RELAXED);
-    text_printf(out, "%s_bucket{%s%sle=\"+Inf\"} %" PRIu64 "\n", metric->name, labels, comma, total);
+    text_printf(out, "%s_bucket{%s%sle=\"+Inf\"} %" PRIu64 "\n", metric->name, labels, comma,
+                total);
     const char *open = *labels != '\0' ? "{" : "", *close = *labels != '\0' ? "}" : "";
     text_printf(out, "%s_sum%s%s%s %.9g\n", metric->name, open, labels, close,
                 in_unit(metric, (uint64_t)metric_get(metric)));

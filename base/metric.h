@@ -1,7 +1,8 @@
 /*
- * Metrics: counters, gauges and histograms in one process-wide registry, written out in Prometheus' text format (version 0.0.4).
- * A metric is a static object registered once; adding to it is one relaxed atomic add, fit for the hot path. Labels are fixed at
- * registration ("path=\"sendfile\""): several metrics may share a name and differ by labels.
+ * Metrics: counters, gauges and histograms in one process-wide registry, written out in Prometheus'
+ * text format (version 0.0.4). A metric is a static object registered once; adding to it is one
+ * relaxed atomic add, fit for the hot path. Labels are fixed at registration ("path=\"sendfile\""):
+ * several metrics may share a name and differ by labels.
  */
 #ifndef BASE_METRIC_H
 #define BASE_METRIC_H
@@ -22,7 +23,8 @@ struct metric {
     _Atomic int64_t value; /* counter, gauge; sum of a histogram, in its unit */
     /* histogram: bucket i counts values <= first << i; the last one everything else */
     uint64_t bucket_first;
-    uint64_t unit_per_one; /* values are divided by it when written: 1e9 turns ns into seconds; 0 means 1 */
+    /* Values are divided by it when written: 1e9 turns ns into seconds; 0 means 1. */
+    uint64_t unit_per_one;
     _Atomic uint64_t buckets[METRIC_BUCKETS_MAX];
     struct metric *next; /* registry's */
 };

@@ -14,7 +14,8 @@ static void system_fill(struct rand *rand, void *out, size_t size)
         ssize_t got = getrandom(to, size, 0);
         if (got < 0 && errno == EINTR)
             continue;
-        CHECK(got > 0); /* after boot getrandom(2) cannot fail; without randomness no secret is one */
+        /* After boot getrandom(2) cannot fail; without randomness no secret is one. */
+        CHECK(got > 0);
         to += got;
         size -= (size_t)got;
     }

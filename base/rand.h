@@ -1,6 +1,7 @@
 /*
- * Randomness is injected. rand_system() is the kernel's, fit for secrets; rand_seeded() repeats itself for the same seed
- * (xoshiro256**, Blackman and Vigna 2018) and is for tests and back-off, never for secrets.
+ * Randomness is injected. rand_system() is the kernel's, fit for secrets; rand_seeded() repeats
+ * itself for the same seed (xoshiro256**, Blackman and Vigna 2018) and is for tests and back-off,
+ * never for secrets.
  */
 #ifndef BASE_RAND_H
 #define BASE_RAND_H

@@ -30,15 +30,16 @@
  * thread that enables it, which is the loop's own and often not the one that opened it.
  */
 
-#define ENTRIES_DEFAULT  1024u
-#define CQ_FACTOR        4u /* a burst of results before the kernel must keep an overflow list */
-#define LOOK_LONG_NS     300000ull /* of spin(): others compute; the kernel's threads take less */
-#define FILL_TAG         1u /* in user_data, where an operation's address has a zero */
-/* Kernel workers for what may block for ever, which here is splices alone: they copy nothing and wait
- * only for pages that went between the look at the cache and the splice. Unset, it is RLIMIT_NPROC. */
+#define ENTRIES_DEFAULT 1024u
+#define CQ_FACTOR       4u /* a burst of results before the kernel must keep an overflow list */
+#define LOOK_LONG_NS    300000ull /* of spin(): others compute; the kernel's threads take less */
+#define FILL_TAG        1u        /* in user_data, where an operation's address has a zero */
+/* Kernel workers for what may block for ever, which here is splices alone: they copy nothing and
+ * wait only for pages that went between the look at the cache and the splice. Unset, it is
+ * RLIMIT_NPROC. */
 #define WORKERS_UNBOUND_MAX 16u
-#define BUFFER_BYTES_MAX GIB(1) /* io_uring_register(2): the most one fixed buffer may have */
-#define BUFFER_BITS      30
+#define BUFFER_BYTES_MAX    GIB(1) /* io_uring_register(2): the most one fixed buffer may have */
+#define BUFFER_BITS         30
 _Static_assert(BUFFER_BYTES_MAX == 1ull << BUFFER_BITS,
                "a buffer's index is the high part of the offset in the arena");
 
@@ -67,7 +68,7 @@ struct uring {
     struct io_uring io;
     bool is_open; /* io is to be closed */
     bool is_enabled;
-    bool polls_first; /* the kernel knows IORING_RECVSEND_POLL_FIRST */
+    bool polls_first;          /* the kernel knows IORING_RECVSEND_POLL_FIRST */
     const uint8_t *fixed_base; /* the registered arena; NULL: none */
     size_t fixed_size_bytes;
     struct list backlog;   /* of ring_op */
@@ -508,8 +509,9 @@ static void look_was_long(struct uring *uring)
 }
 
 /*
- * Awake for a while, because waking up would take longer than what is awaited. Not by sched_yield():
- * whoever yields waits behind all that compute for milliseconds, and who sleeps does not.
+ * Awake for a while, because waking up would take longer than what is awaited. Not by
+ * sched_yield(): whoever yields waits behind all that compute for milliseconds, and who sleeps does
+ * not.
  */
 static void spin(struct uring *uring, uint64_t spin_ns)
 {
@@ -682,8 +684,7 @@ static bool is_capable(struct uring *uring, char *reason, size_t size)
     }
     uring->ring.has_splice = io_uring_opcode_supported(probe, IORING_OP_SPLICE);
     uring->ring.has_zero_copy = io_uring_opcode_supported(probe, IORING_OP_SEND_ZC);
-    uring->ring.tells_usage =
-        uring->ring.has_zero_copy && uring->io.features & FEAT_REG_REG_RING;
+    uring->ring.tells_usage = uring->ring.has_zero_copy && uring->io.features & FEAT_REG_REG_RING;
     io_uring_free_probe(probe);
     return all;
 }

@@ -42,9 +42,8 @@ enum condition_flags {
     X(SOURCE)
 enum field {
 #define X(name) FIELD_##name,
-    FIELDS(X)
+    FIELDS(X) FIELD_COUNT
 #undef X
-        FIELD_COUNT
 };
 #define BIT(field) (1u << FIELD_##field)
 

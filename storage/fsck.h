@@ -46,9 +46,8 @@
 
 enum fsck_class {
 #define X(name, text) FSCK_##name,
-    FSCK_CLASSES(X)
+    FSCK_CLASSES(X) FSCK_CLASS_COUNT
 #undef X
-        FSCK_CLASS_COUNT
 };
 
 const char *fsck_class_name(enum fsck_class class); /* "EXTENT_OVERLAP" */
