@@ -147,8 +147,8 @@ json_t *describe_bucket(const struct bucket_info *bucket, const struct bucket_po
     BUCKET_SETTINGS(X)
 #undef X
     return json_pack("{s:s, s:s, s:s, s:o, s:o}", "bucket", bucket->name, "owner", bucket->owner,
-                     "region", bucket->region, "created", json_time(bucket->created_ns),
-                     "settings", settings);
+                     "region", bucket->region, "created", json_time(bucket->created_ns), "settings",
+                     settings);
 }
 
 static const char *resolved_name(const struct path_facts *facts, const struct path_policy *policy)
@@ -168,9 +168,8 @@ json_t *describe_paths(const struct path_facts *facts, unsigned worker_count,
     for (unsigned i = 0; i < worker_count; i++) {
         const char *name = resolved_name(&facts[i], policy);
         differ |= strcmp(name, resolved_name(&facts[0], policy)) != 0;
-        json_array_append_new(workers,
-                              json_pack("{s:s, s:b}", "path", name, "checked_and_resident",
-                                        (int)facts[i].is_resident));
+        json_array_append_new(workers, json_pack("{s:s, s:b}", "path", name, "checked_and_resident",
+                                                 (int)facts[i].is_resident));
     }
     path_explain(&facts[0], policy, &why);
     if (differ)
@@ -179,12 +178,11 @@ json_t *describe_paths(const struct path_facts *facts, unsigned worker_count,
     path_verify_print(policy, &verify_text);
     struct path_choice choice = path_resolve(&facts[0], policy);
     json_t *json = json_pack(
-        "{s:s, s:s, s:b, s:b, s:s, s:s, s:s%, s:o, s:s%}", "path",
-        resolved_name(&facts[0], policy), "auto", path_choose(&facts[0])->name, "hot",
-        (int)facts[0].is_hot, "ring_splice", (int)facts[0].has_ring_splice, "get_path",
-        path_name(policy->path), "require_path", path_require_name(policy->require), "verify",
-        verify_text.data, verify_text.size, "workers", workers, "why",
-        why.failed ? "" : why.data, why.failed ? 0 : why.size);
+        "{s:s, s:s, s:b, s:b, s:s, s:s, s:s%, s:o, s:s%}", "path", resolved_name(&facts[0], policy),
+        "auto", path_choose(&facts[0])->name, "hot", (int)facts[0].is_hot, "ring_splice",
+        (int)facts[0].has_ring_splice, "get_path", path_name(policy->path), "require_path",
+        path_require_name(policy->require), "verify", verify_text.data, verify_text.size, "workers",
+        workers, "why", why.failed ? "" : why.data, why.failed ? 0 : why.size);
     text_free(&why);
     if (json != NULL && choice.path != NULL)
         json_object_set_new(json, "copies", json_u64(path_copies(choice.path, &facts[0])));

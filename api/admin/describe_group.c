@@ -99,11 +99,11 @@ json_t *describe_peers(const struct group_status *status)
 
 json_t *describe_replication(const struct group_status *status)
 {
-    json_t *json = json_pack("{s:o, s:s, s:o, s:b, s:s, s:s, s:s}", "node", json_node(status->self),
-                             "role", group_role_name(status->role), "primary",
-                             json_node(status->primary), "alone", (int)(status->peer_count == 0),
-                             "sentence", status->sentence, "refuses", status->refuses, "register",
-                             status->config_register);
+    json_t *json =
+        json_pack("{s:o, s:s, s:o, s:b, s:s, s:s, s:s}", "node", json_node(status->self), "role",
+                  group_role_name(status->role), "primary", json_node(status->primary), "alone",
+                  (int)(status->peer_count == 0), "sentence", status->sentence, "refuses",
+                  status->refuses, "register", status->config_register);
     if (json == NULL)
         return NULL;
     const struct {

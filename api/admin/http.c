@@ -52,8 +52,8 @@ static enum MHD_Result queue(struct MHD_Connection *connection, struct admin_rep
         return MHD_NO; /* out of memory: the connection is closed */
     }
     (void)MHD_add_response_header(response, "Content-Type", type);
-    (void)MHD_add_response_header(response, "Cache-Control",
-                                  "no-store"); /* answers hold secrets and change */
+    /* Answers hold secrets and change. */
+    (void)MHD_add_response_header(response, "Cache-Control", "no-store");
     (void)MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
     if (reply->status == 401)
         (void)MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
@@ -118,10 +118,10 @@ static enum MHD_Result begin(struct admin *admin, struct MHD_Connection *connect
         return refuse(connection, 405, ERR_UNSUPPORTED, "the path does not take this method", NULL,
                       methods);
     if (route == NULL)
-        return refuse(
-            connection, 404, ERR_NO_SUCH_FILE, "there is no such path",
-            "GET /healthz /readyz /metrics, /v1/status /v1/volume /v1/replication /v1/peers /v1/keys /v1/extents /v1/object",
-            "");
+        return refuse(connection, 404, ERR_NO_SUCH_FILE, "there is no such path",
+                      "GET /healthz /readyz /metrics, /v1/status /v1/volume /v1/replication "
+                      "/v1/peers /v1/keys /v1/extents /v1/object",
+                      "");
     if (!may_enter(admin, connection, route->access))
         return refuse(connection, 401, ERR_DENIED, "the admin token is missing or wrong",
                       "send \"Authorization: Bearer TOKEN\"; the token is in the node's directory, "
@@ -253,8 +253,8 @@ static enum err listen_on(const char *host, uint16_t port, int *ret_fd, uint16_t
         fd = socket(strchr(host, ':') != NULL ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return err_note(trail, err_from_errno(errno), "open a socket");
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on,
-                     sizeof on); /* or a restart waits a minute */
+    /* Or a restart waits a minute. */
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     enum err e = bind_to(fd, host, port, ret_port);
     if (e) {
         (void)close(fd);

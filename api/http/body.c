@@ -11,8 +11,8 @@
 
 static const char continue_line[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
-#define COARSE_RUN_BYTES                                                                           \
-    KIB(16) /* payload runs from here on are chunks worth a small stash: less is copied */
+/* Payload runs from here on are chunks worth a small stash: less is copied. */
+#define COARSE_RUN_BYTES   KIB(16)
 #define COARSE_STASH_BYTES 256u
 
 static bool has_body(const struct http_request *r)

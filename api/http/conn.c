@@ -214,7 +214,8 @@ static enum step exchange_begin(struct conn *c, uint32_t head_size)
     if (why)
         return head_refused(c, why);
     struct http_service *service = c->worker->server->service;
-    memset(x->state, 0, service->state_zeroed_bytes ? service->state_zeroed_bytes : sizeof x->state);
+    memset(x->state, 0,
+           service->state_zeroed_bytes ? service->state_zeroed_bytes : sizeof x->state);
     x->out_size = OUT_PREFIX_BYTES;
     x->begun_ns = loop_now_ns(c->worker->loop);
     worker__request_id(c->worker, x->id);

@@ -41,8 +41,8 @@
 #define LINGER_NS         (5 * NS_PER_SECOND)
 #define LINGER_BYTES_MAX  MIB(64)
 #define DISCARD_BYTES_MAX KIB(64)
-#define PIECES_TURN_BYTES                                                                          \
-    MIB(4) /* of small pieces in a row: then other connections have their turn */
+/* Of small pieces in a row: then other connections have their turn. */
+#define PIECES_TURN_BYTES MIB(4)
 #define DISCARD_NS        (5 * NS_PER_SECOND)
 
 enum step { STEP_WAIT, STEP_ON };
@@ -107,7 +107,7 @@ struct exchange {
     _Alignas(16) uint8_t state[HTTP_STATE_BYTES]; /* the service's, zeroed for each request */
     char out[OUT_PREFIX_BYTES + HTTP_RESPONSE_HEAD_BYTES_MAX + HTTP_PIECE_TEXT_BYTES_MAX];
     char piece[HTTP_PIECE_TEXT_BYTES_MAX]; /* a piece's text; the first leaves with the head */
-    uint8_t stash[STASH_BYTES]; /* received bytes that are not (or not surely) payload */
+    uint8_t stash[STASH_BYTES];            /* received bytes that are not (or not surely) payload */
     /* A head of more than CONN_SMALL_BYTES; one byte more tells that it is too long. */
     uint8_t head[HTTP_HEAD_BYTES_MAX + 1];
     struct group_ask ask; /* for the rare plan that has to be loaded */

@@ -88,9 +88,8 @@ struct bytes http_request_header(const struct http_request *request, const char 
 
 enum http_refusal {
 #define X(name, status, text) HTTP_REFUSE_##name,
-    HTTP_REFUSALS(X)
+    HTTP_REFUSALS(X) HTTP_REFUSE_COUNT
 #undef X
-        HTTP_REFUSE_COUNT
 };
 int http_refusal_status(enum http_refusal why);
 const char *http_refusal_text(enum http_refusal why);
@@ -101,8 +100,8 @@ const char *http_refusal_text(enum http_refusal why);
 struct http_service {
     void (*begin)(struct http_service *service, struct exchange *x);
     void (*end)(struct http_service *service, struct exchange *x);
-    /* Writes the XML body of a refusal; `text` is the sentence for it. NULL: refusals are plain text.
-     * Any worker's thread. */
+    /* Writes the XML body of a refusal; `text` is the sentence for it. NULL: refusals are plain
+     * text. Any worker's thread. */
     void (*refuse)(struct http_service *service, enum http_refusal why, const char *text,
                    const char *request_id, struct text_buf *body);
     /* How much of the state's beginning is zeroed before begin(); 0: all of it. Clearing 8 KiB
@@ -209,9 +208,9 @@ struct http_object {
     struct read_plan *plan; /* in the service's state, valid until end() */
     /* In the service's state likewise; NULL: the plan is the body. Else the plan comes closed. */
     struct http_pieces *pieces;
-    struct object *object;  /* borrowed until end() */
-    bool receipt;           /* tell the path in response headers */
-    bool is_hot;            /* read often lately: worth the page cache */
+    struct object *object;     /* borrowed until end() */
+    bool receipt;              /* tell the path in response headers */
+    bool is_hot;               /* read often lately: worth the page cache */
     struct path_policy policy; /* zeroed: auto, checked when cold */
 };
 void http_respond_object(struct exchange *x, int status, const struct http_object *object);
@@ -254,8 +253,8 @@ struct http_server_options {
 enum err http_server_open(const struct http_server_options *options,
                           struct http_server **ret_server, struct err_trail *trail) MUST_USE;
 uint16_t http_server_port(const struct http_server *server);
-uint16_t
-http_server_tls_port(const struct http_server *server); /* of `tls_address`; 0: there is none */
+/* Of `tls_address`; 0: there is none. */
+uint16_t http_server_tls_port(const struct http_server *server);
 /* Thread-safe: stops accepting, closes idle connections, lets running exchanges end; drained() on
  * an unspecified loop when none is left. Connections still busy after `grace_ns` are cut. */
 void http_server_drain(struct http_server *server, uint64_t grace_ns,

@@ -54,9 +54,10 @@ static struct metric path_bytes[PATH_ID_COUNT] = {
 };
 static struct metric path_copied[PATH_ID_COUNT] = {
 #define X(id, name)                                                                                \
-    [PATH_##id] = COUNTER("sluice_http_copied_bytes_total", "path", name,                          \
-                          "Object bytes the CPU copied on their way to the socket or, promote, to " \
-                          "be checked for it"),
+    [PATH_##id] =                                                                                  \
+        COUNTER("sluice_http_copied_bytes_total", "path", name,                                    \
+                "Object bytes the CPU copied on their way to the socket or, promote, to "          \
+                "be checked for it"),
     PATHS(X)
 #undef X
 };
@@ -90,7 +91,8 @@ static struct metric refusals[OBSTACLE_COUNT] = {
 static struct metric cuts = {
     .name = "sluice_http_path_cut_total",
     .help = "Responses ended short because the path they require did not last",
-    .kind = METRIC_COUNTER};
+    .kind = METRIC_COUNTER,
+};
 
 static struct metric handshakes[] = {
     {.name = "sluice_tls_handshakes_total",
@@ -175,8 +177,8 @@ void measure_register(void)
     for (size_t i = TLS_FAILURE_NONE + 1; i < TLS_FAILURE_COUNT; i++)
         metric_register(&handshake_failures[i]);
     metric_register(&resumptions);
-    struct metric *const rest[] = {&promoted_bytes, &cuts,      &refused,  &connections,
-                                   &slots_waiting,  &promotions, &rereads, &cut_offs,
+    struct metric *const rest[] = {&promoted_bytes,   &cuts,       &refused, &connections,
+                                   &slots_waiting,    &promotions, &rereads, &cut_offs,
                                    &headers_left_out, &durations};
     for (size_t i = 0; i < COUNT_OF(rest); i++)
         metric_register(rest[i]);
@@ -229,10 +231,9 @@ static void log_exchange(struct exchange *x, uint64_t duration_ns)
         "copies=%u extents=%u tls=%s operation=%s key=%s",
         x->id, conn__peer(x->conn), plain(x->request.method_name, method, sizeof method),
         plain(target_path, target, sizeof target), x->status, (unsigned long long)x->body.received,
-        (unsigned long long)x->bytes_out, (unsigned long long)(duration_ns / 1000),
-        via, x->path ? path_copies(x->path, &x->send.facts) : 0, x->send.extents,
-        tls_text(x->conn), x->operation ? x->operation : "-",
-        plain(x->access_key, key, sizeof key));
+        (unsigned long long)x->bytes_out, (unsigned long long)(duration_ns / 1000), via,
+        x->path ? path_copies(x->path, &x->send.facts) : 0, x->send.extents, tls_text(x->conn),
+        x->operation ? x->operation : "-", plain(x->access_key, key, sizeof key));
 }
 
 static void count_request(enum http_method method, int status)

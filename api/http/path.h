@@ -35,14 +35,15 @@ struct path {
      * kernel included. What is encrypted on the way is not counted as copied by that. */
     uint8_t copies;
     bool sends_memory; /* by a send, which copies once more unless it is a zero-copy one */
-    bool reads_cache;  /* out of the page cache by its descriptor; must not send what is unchecked */
+    bool reads_cache; /* out of the page cache by its descriptor; must not send what is unchecked */
     /* Sends send->head (if any is left) and the plan to its end; then path_done(). Asynchronous. */
     void (*start)(struct path_send *send);
     /* The connection is to be given up: end soon, through path_done(). */
     void (*cancel)(struct path_send *send);
 };
 
-extern const struct path path_inline, path_sendfile, path_splice, path_ring_splice, path_direct, path_mmap, path_copy;
+extern const struct path path_inline, path_sendfile, path_splice, path_ring_splice, path_direct,
+    path_mmap, path_copy;
 const struct path *path_of(uint8_t id); /* PATH_INLINE .. */
 
 /*
@@ -55,7 +56,7 @@ const struct path *path_of(uint8_t id); /* PATH_INLINE .. */
     X(INLINE_TAIL, "inline_tail", false, "the end of the object is held in the index")             \
     X(NO_FILE, "no_file", false, "the volume has no file descriptor to send from")                 \
     X(TLS, "tls", false, "the connection is encrypted by this process, so bytes pass through it")  \
-    X(NO_SPLICE, "no_splice", false, "without io_uring there is no ring-splice")                     \
+    X(NO_SPLICE, "no_splice", false, "without io_uring there is no ring-splice")                   \
     X(COPIES, "copies", false, "every path there is copies here")                                  \
     X(NOT_RESIDENT, "not_resident", true, "pages are not in the page cache, or were not checked")  \
     X(NOT_KEPT, "not_kept", true, "pages were read and checked, and the cache did not keep them")  \
@@ -66,9 +67,8 @@ const struct path *path_of(uint8_t id); /* PATH_INLINE .. */
 enum path_obstacle {
     OBSTACLE_NONE,
 #define X(id, label, passes, text) OBSTACLE_##id,
-    PATH_OBSTACLES(X)
+    PATH_OBSTACLES(X) OBSTACLE_COUNT
 #undef X
-        OBSTACLE_COUNT
 };
 const char *path_obstacle_label(enum path_obstacle obstacle);
 const char *path_obstacle_text(enum path_obstacle obstacle);
@@ -116,8 +116,8 @@ struct path_facts {
     bool sends_zero_copy; /* a send out of the arena is known not to be copied here */
     uint8_t zero_copy;    /* enum path_zero_copy_send */
     uint8_t tls;          /* enum path_tls */
-    /* The kernel encrypts memory that is sent from where it lies: with TLS 1.3; with 1.2 it may copy
-     * first, as its cipher may work asynchronously. */
+    /* The kernel encrypts memory that is sent from where it lies: with TLS 1.3; with 1.2 it may
+     * copy first, as its cipher may work asynchronously. */
     bool tls_takes_memory;
 };
 const struct path *path_choose(const struct path_facts *facts);
@@ -186,8 +186,8 @@ struct path_send {
     struct verified *verified; /* borrowed: the worker's */
     struct pipes *pipes;       /* borrowed: the worker's */
     int fd;                    /* the socket */
-    struct tls
-        *tls; /* borrowed: makes records of what is sent; NULL: the socket takes it as it is */
+    /* Borrowed: makes records of what is sent; NULL: the socket takes it as it is. */
+    struct tls *tls;
     bool is_hot;
     struct path_policy policy;
     struct path_facts facts;     /* those it was begun with */
@@ -195,11 +195,11 @@ struct path_send {
     bool flies;                  /* the window that is sent is; what came of it is told later */
     bool was_copied;             /* some of it, by a send */
     struct path_flight *flights; /* PATH_FLIGHTS_MAX, not in use; borrowed */
-    struct bytes head;       /* what is left of it */
-    uint32_t head_room;      /* bytes of memory behind the head that a short body may be put into */
-    struct bytes body;       /* memory to be sent after it: a text, or bytes of an inline object */
-    struct read_plan *plan;  /* borrowed; NULL: `body` is all */
-    struct group_ask *ask;   /* borrowed, free to use */
+    struct bytes head;           /* what is left of it */
+    uint32_t head_room;     /* bytes of memory behind the head that a short body may be put into */
+    struct bytes body;      /* memory to be sent after it: a text, or bytes of an inline object */
+    struct read_plan *plan; /* borrowed; NULL: `body` is all */
+    struct group_ask *ask;  /* borrowed, free to use */
 
     /* the paths' */
     bool is_cancelled;
@@ -209,8 +209,8 @@ struct path_send {
     enum err err;         /* why it ends early */
     uint64_t span_left;   /* inline: bytes of the plan's span in `body` */
     uint64_t promoted_to; /* cached: object offset up to which a promotion was tried */
-    uint64_t judged_to;   /* cached: object offset up to which it is decided to check again or not */
-    uint32_t extents;     /* touched so far */
+    uint64_t judged_to; /* cached: object offset up to which it is decided to check again or not */
+    uint32_t extents;   /* touched so far */
     uint32_t extent_segment, extent_unit;   /* the last of them */
     void (*next)(struct path_send *send);   /* when head and body are sent */
     void (*loaded)(struct path_send *send); /* when the plan is */

@@ -10,9 +10,10 @@
  * What the paths out of the page cache share. Before each window two questions are asked, in this
  * order:
  *
- *     checked?   every sum chunk of it was read through the cache and equalled its sum
- * (verified.h), and the policy does not want it checked again resident?  the pages are in the cache
- * now; one that is not would be read while the loop stands still, and sent unchecked
+ *     checked?    every sum chunk of it was read through the cache and equalled its sum
+ *                 (verified.h), and the policy does not want it checked again
+ *     resident?   the pages are in the cache now; one that is not would be read while the loop
+ *                 stands still, and sent unchecked
  *
  *     both yes          it may be sent
  *     no, and hot       promote: read through the cache into a slot, check, remember; ask again

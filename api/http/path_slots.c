@@ -17,9 +17,8 @@
  * bytes are told as an error whenever they can be, and otherwise by a connection that ends short.
  */
 
-#define ATTEMPTS_MAX                                                                               \
-    3u /* bits that flip on the way are rare and read right the second time; those on the disk are \
-          not */
+/* Bits that flip on the way are rare and read right the second time; those on the disk are not. */
+#define ATTEMPTS_MAX 3u
 
 static void slots_go(struct path_send *send);
 

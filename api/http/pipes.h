@@ -1,9 +1,10 @@
 /*
- * A worker's pipes for splicing. They are made when first needed, enlarged once, and kept. There is a most: each
- * holds descriptors, and pages while a slow client keeps it filled; who gets none takes another path.
+ * A worker's pipes for splicing. They are made when first needed, enlarged once, and kept. There is
+ * a most: each holds descriptors, and pages while a slow client keeps it filled; who gets none
+ * takes another path.
  *
- * A pipe that comes back with bytes in it is closed: they belong to somebody's response and must never be in
- * another's. One worker owns a pool.
+ * A pipe that comes back with bytes in it is closed: they belong to somebody's response and must
+ * never be in another's. One worker owns a pool.
  */
 #ifndef API_HTTP_PIPES_H
 #define API_HTTP_PIPES_H
@@ -29,8 +30,8 @@ struct pipe {
 struct pipes;
 
 enum err pipes_open(struct pipes **ret_pipes) MUST_USE;
-void pipes_close(struct pipes *pipes);         /* none may be in use; NULL does nothing */
-struct pipe *pipes_take(struct pipes *pipes);  /* empty; NULL: all are in use, or none can be made */
+void pipes_close(struct pipes *pipes);        /* none may be in use; NULL does nothing */
+struct pipe *pipes_take(struct pipes *pipes); /* empty; NULL: all are in use, or none can be made */
 void pipes_put(struct pipes *pipes, struct pipe *pipe); /* NULL does nothing */
 unsigned pipes_in_use(const struct pipes *pipes);
 

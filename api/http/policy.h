@@ -1,6 +1,7 @@
 /*
- * What is wanted of a response's data path, by who may say so: the node's configuration, a bucket's settings, a
- * request's headers. The nearest one that says anything is followed; the merging is the service's.
+ * What is wanted of a response's data path, by who may say so: the node's configuration, a bucket's
+ * settings, a request's headers. The nearest one that says anything is followed; the merging is the
+ * service's.
  *
  *     path      which one to take: auto lets path_choose() decide from the facts
  *     require   take that one or refuse: a path's name, or zerocopy for any that copies nothing
@@ -10,7 +11,8 @@
  *                 sample:N   so, and each Nth window again that is sent out of the page cache
  *                 always     before each time they are sent
  *
- * Of paths that read into memory (direct, copy) a check costs no extra read, so off is the only word that changes them.
+ * Of paths that read into memory (direct, copy) a check costs no extra read, so off is the only
+ * word that changes them.
  */
 #ifndef API_HTTP_POLICY_H
 #define API_HTTP_POLICY_H
@@ -39,9 +41,9 @@ enum path_id {
 enum verify_mode { VERIFY_COLD, VERIFY_OFF, VERIFY_SAMPLE, VERIFY_ALWAYS };
 
 struct path_policy {
-    uint8_t path;    /* enum path_id */
-    uint8_t require; /* enum path_id, or PATH_ZEROCOPY */
-    uint8_t verify;  /* enum verify_mode */
+    uint8_t path;          /* enum path_id */
+    uint8_t require;       /* enum path_id, or PATH_ZEROCOPY */
+    uint8_t verify;        /* enum verify_mode */
     uint32_t sample_every; /* of VERIFY_SAMPLE: at least 1 */
 };
 

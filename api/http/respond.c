@@ -300,8 +300,7 @@ static void deny(struct path_send *send, enum path_obstacle why)
 static void choose(struct path_send *send)
 {
     struct exchange *x = CONTAINER_OF(send, struct exchange, send);
-    enum err e = send->err ? send->err
-                           : respond__find_facts(x->conn->worker, send, &send->facts);
+    enum err e = send->err ? send->err : respond__find_facts(x->conn->worker, send, &send->facts);
     if (e == ERR_WOULD_BLOCK) {
         path__load(send, choose);
         return;
@@ -357,9 +356,7 @@ void respond__start(struct exchange *x)
     send->pipes = worker->pipes;
     send->fd = x->conn->fd;
     send->tls = conn__makes_records(x->conn) ? x->conn->tls->tls : NULL;
-    send->facts.tls = send->tls      ? PATH_TLS_USER
-                      : x->conn->tls ? PATH_TLS_KERNEL
-                                     : PATH_TLS_NONE;
+    send->facts.tls = send->tls ? PATH_TLS_USER : x->conn->tls ? PATH_TLS_KERNEL : PATH_TLS_NONE;
     send->facts.tls_takes_memory =
         send->facts.tls == PATH_TLS_KERNEL && strcmp(tls_version(x->conn->tls->tls), "1.3") == 0;
     send->ask = &x->ask;

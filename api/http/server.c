@@ -39,8 +39,8 @@ uint64_t http_memory_bytes(const struct http_limits *limits)
 }
 
 /*
- * Measured with OpenSSL 3.0: an idle connection holds 7 KiB more by TLS than without. The buffers of a
- * record each way are there only while one is under way: in a request, or in a handshake.
+ * Measured with OpenSSL 3.0: an idle connection holds 7 KiB more by TLS than without. The buffers
+ * of a record each way are there only while one is under way: in a request, or in a handshake.
  */
 #define TLS_IDLE_BYTES    KIB(8)
 #define TLS_BUFFERS_BYTES (TLS_READ_BUFFER_BYTES + KIB(20))

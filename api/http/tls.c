@@ -9,8 +9,8 @@
 #include "api/http/tls_priv.h"
 #include "base/check.h"
 
-#define KEY_UPDATES_MAX                                                                            \
-    64u /* a client that asks for more keys than this wants our CPU, not security */
+/* A client that asks for more keys than this wants our CPU, not security. */
+#define KEY_UPDATES_MAX 64u
 
 struct tls {
     SSL *ssl;                          /* owned */

@@ -4,8 +4,8 @@
  *     tls_store_open()        certificates and keys: read, judged, told in a sentence what is wrong
  *        | tls_store_reload()    others for the connections to come; or the old ones stay
  *        v
- *     tls_open(fd) --tls_handshake() until TLS_DONE--> tls_read(), tls_write() --> tls_say_end()
- * --> tls_close()
+ *     tls_open(fd) --tls_handshake() until TLS_DONE--> tls_read(), tls_write()
+ *                                                      --> tls_say_end() --> tls_close()
  *
  * Nothing here waits: a call does what the socket allows and says what it waits for. OpenSSL is
  * given the socket itself and no memory in between, because that is what kTLS needs: where the
@@ -17,9 +17,10 @@
  * Incoming records are always read by tls_read(), whoever decrypts them: alerts, tickets and key
  * updates are OpenSSL's business.
  *
- *   tls.c        a connection                tls_store.c  certificates, and which a client gets
- *   tls_conn.c   both on the engine's ring (no OpenSSL there)        tls_make.c   a certificate to
- * try it with
+ *   tls.c        a connection
+ *   tls_store.c  certificates, and which a client gets
+ *   tls_conn.c   both on the engine's ring (no OpenSSL there)
+ *   tls_make.c   a certificate to try it with
  */
 #ifndef API_HTTP_TLS_H
 #define API_HTTP_TLS_H
@@ -33,11 +34,12 @@
 
 /* ---- certificates: shared by all workers ---- */
 
-#define TLS_CERTIFICATES_MAX                                                                       \
-    256u /* each costs some 100 KB of OpenSSL's, and a look at each handshake */
-#define TLS_READ_BUFFER_BYTES 65536u /* what is read from the socket at once when the kernel does not decrypt: four records */
-#define TLS_HANDSHAKES_MAX    512u   /* a worker's, unfinished; see tls_conn.c */
-#define TLS_NAMES_BYTES 160u
+/* Each costs some 100 KB of OpenSSL's, and a look at each handshake. */
+#define TLS_CERTIFICATES_MAX 256u
+/* What is read from the socket at once when the kernel does not decrypt: four records. */
+#define TLS_READ_BUFFER_BYTES 65536u
+#define TLS_HANDSHAKES_MAX    512u /* a worker's, unfinished; see tls_conn.c */
+#define TLS_NAMES_BYTES       160u
 
 struct tls_store;
 
@@ -112,9 +114,8 @@ enum tls_progress {
 
 enum tls_failure {
 #define X(name, label) TLS_FAILURE_##name,
-    TLS_FAILURES(X)
+    TLS_FAILURES(X) TLS_FAILURE_COUNT
 #undef X
-        TLS_FAILURE_COUNT
 };
 const char *tls_failure_name(enum tls_failure failure);
 

@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define S3_BLOCK_BYTES                                                                             \
-    16384u /* a group_ask with its attributes, or 8 KiB of attributes and an upload's slots */
+/* A group_ask with its attributes, or 8 KiB of attributes and an upload's slots. */
+#define S3_BLOCK_BYTES 16384u
 
 struct s3_block {
     struct s3_block *next;

@@ -9,7 +9,7 @@
 
 #define SETTING_PREFIX   BYTES("bucket/")
 #define SETTING_NAME_MAX (7 + 8)
-#define RECORD_BYTES_MAX 256u /* three lines of the longest names and values are 70 */
+#define RECORD_BYTES_MAX 256u  /* three lines of the longest names and values are 70 */
 #define STORED_BYTES_MAX 4096u /* with lines that only a newer version understands */
 
 struct entry {
@@ -364,7 +364,8 @@ enum err bucket_settings_open(struct group *group, struct bucket_settings **ret_
     pthread_mutex_init(&settings->follow, NULL);
     pthread_rwlock_init(&settings->lock, NULL);
     struct loading loading = {settings, trail};
-    /* Watched first and read under `follow`: a change comes before its reading or is told after it. */
+    /* Watched first and read under `follow`: a change comes before its reading or is told after
+     * it. */
     group_watch_settings(group, SETTING_PREFIX, setting_changed, settings);
     pthread_mutex_lock(&settings->follow);
     enum err e = group_settings(group, SETTING_PREFIX, load_one, &loading);
@@ -480,6 +481,7 @@ enum err bucket_settings_change(struct bucket_settings *settings, struct bucket_
         e = change_once(settings, bucket, change, context, ret_policy, trail);
     pthread_mutex_unlock(&settings->change);
     if (e == ERR_PRECONDITION)
-        return err_say(trail, e, "others changed the bucket's settings at the same time; ask again");
+        return err_say(trail, e,
+                       "others changed the bucket's settings at the same time; ask again");
     return e;
 }

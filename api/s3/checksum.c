@@ -2,8 +2,10 @@
 
 #include "base/check.h"
 
-#define ROW(kind, text, lower, full, composite)                                                    \
-    {S3_CHECKSUM_ALGORITHM(kind), text, "x-amz-checksum-" lower, "Checksum" text, full, composite}
+#define ROW(kind, text, lower, whole, parts)                                                       \
+    {                                                                                              \
+        S3_CHECKSUM_ALGORITHM(kind), text, "x-amz-checksum-" lower, "Checksum" text, whole, parts  \
+    }
 
 const struct s3_checksum_name s3_checksum_names[S3_CHECKSUM_COUNT] = {
     ROW(DIGEST_CRC32, "CRC32", "crc32", true, true),

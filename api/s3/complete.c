@@ -3,7 +3,7 @@
  *
  *     COLLECT --> UPLOAD --> PARTS --> JUDGE --> NAME --> (durable) --> DONE
  *                    \--> NAME      the upload is gone: it may have been completed by this very
- * request, sent again
+ *                                   request, sent again
  *
  * What JUDGE finds is found again, exactly, where the mutation is applied; here it yields S3's
  * precise answers and the object's checksum.

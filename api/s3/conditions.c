@@ -73,7 +73,8 @@ static bool list_matches(struct bytes list, const struct etag *etag, enum compar
 
 /* ---- reads ---- */
 
-/* Whether the object has changed since that date; an unreadable date says nothing (RFC 9110 13.1.3). */
+/* Whether the object has changed since that date; an unreadable date says nothing (RFC 9110
+ * 13.1.3). */
 static bool date_is_before(struct bytes date, const struct object_info *info, bool *ret_is_before)
 {
     uint64_t seconds;

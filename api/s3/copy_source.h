@@ -2,11 +2,11 @@
  * The source of a copy: x-amz-copy-source and its conditions, the right to read it, the object
  * itself.
  *
- * A copy is ordered with the source as it was looked up. When that was replaced or deleted meanwhile
- * the order is refused, for nodes free its bytes at times of their own, and the copy begins anew
- * with what is there now. Its conditions are judged again; a client sees one of the source's
- * versions, never a mixture. One that changes faster than it can be copied is 503, which clients
- * try again.
+ * A copy is ordered with the source as it was looked up. When that was replaced or deleted
+ * meanwhile the order is refused, for nodes free its bytes at times of their own, and the copy
+ * begins anew with what is there now. Its conditions are judged again; a client sees one of the
+ * source's versions, never a mixture. One that changes faster than it can be copied is 503, which
+ * clients try again.
  */
 #ifndef API_S3_COPY_SOURCE_H
 #define API_S3_COPY_SOURCE_H

@@ -14,8 +14,8 @@ void doc_close(struct text_buf *text, const char *element);
 void doc_text(struct text_buf *text, const char *element, struct bytes value); /* escaped */
 void doc_u64(struct text_buf *text, const char *element, uint64_t value);
 void doc_bool(struct text_buf *text, const char *element, bool value);
-void doc_time(struct text_buf *text, const char *element,
-              uint64_t real_ns); /* 2026-11-24T09:10:11.000Z */
+/* As 2026-11-24T09:10:11.000Z. */
+void doc_time(struct text_buf *text, const char *element, uint64_t real_ns);
 void doc_etag(struct text_buf *text, const struct etag *etag);
 
 /* Names of objects under encoding-type=url or not. */
@@ -26,7 +26,7 @@ void doc_owner(struct text_buf *text, const char *element, struct bytes id); /* 
 /* <ChecksumCRC32> or its like and nothing for none; with `part_count` a composite one is "value-N".
  */
 void doc_checksum(struct text_buf *text, const struct checksum *checksum, uint32_t part_count);
-void doc_checksum_kind(struct text_buf *text,
-                       const struct checksum *checksum); /* ChecksumAlgorithm, ChecksumType */
+/* ChecksumAlgorithm, ChecksumType. */
+void doc_checksum_kind(struct text_buf *text, const struct checksum *checksum);
 
 #endif

@@ -111,8 +111,8 @@ enum s3_error s3_error_of(enum err e)
 
 void s3_error_write(struct text_buf *out, enum s3_error error, const struct s3_error_detail *detail)
 {
-    struct bytes message = detail->message.size > 0 ? detail->message
-                                                    : bytes_of_string(s3_error_text(error));
+    struct bytes message =
+        detail->message.size > 0 ? detail->message : bytes_of_string(s3_error_text(error));
     text_put_string(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
     xml_put_element(out, "Code", bytes_of_string(s3_error_code(error)));
     xml_put_element(out, "Message", message);

@@ -34,8 +34,8 @@ struct get {
     bool is_partial;      /* 206 */
     uint64_t offset, size;
     struct s3_byteranges *several; /* ranges; NULL: one, or none */
-    struct checksum checksum; /* of the bytes answered with, when there is one */
-    uint32_t checksum_parts;  /* shown behind a composite one */
+    struct checksum checksum;      /* of the bytes answered with, when there is one */
+    uint32_t checksum_parts;       /* shown behind a composite one */
     struct read_plan plan;
     struct http_object answer;
 };
@@ -249,7 +249,8 @@ static int get_part(struct op *op)
         get->offset += ask->parts[i].size;
     const struct object_part *part = &ask->parts[get->part_number - 1];
     get->size = part->size;
-    uint8_t type_of_whole = get->checksum.type; /* x-amz-checksum-type is the object's, of each part */
+    /* x-amz-checksum-type is the object's, of each part. */
+    uint8_t type_of_whole = get->checksum.type;
     get->checksum = part->checksum;
     get->checksum.type = type_of_whole;
     get->checksum_parts = 0;
@@ -277,8 +278,8 @@ static void get_headers(struct s3_request *r, const struct get *get, const struc
     }
     if (get->part_number > 0 && info->part_count > 0)
         http_header_u64(r->x, "x-amz-mp-parts-count", info->part_count);
-    bool is_known =
-        get->part_number > 0 || !get->is_partial; /* a sum of other bytes would mislead */
+    /* A sum of other bytes would mislead. */
+    bool is_known = get->part_number > 0 || !get->is_partial;
     if (is_known && bytes_equal_nocase(s3_header(r, "x-amz-checksum-mode"), BYTES("ENABLED")))
         s3_header_checksum(r, &get->checksum, get->checksum_parts);
 }

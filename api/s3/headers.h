@@ -1,4 +1,5 @@
-/* Request headers as the S3 modules see them: laid out as api/http/http.h's, so that no module here needs the engine to be tested. */
+/* Request headers as the S3 modules see them: laid out as api/http/http.h's, so that no module here
+ * needs the engine to be tested. */
 #ifndef API_S3_HEADERS_H
 #define API_S3_HEADERS_H
 

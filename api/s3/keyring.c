@@ -242,7 +242,8 @@ static enum err refresh(struct keyring *keyring, struct bytes id, struct err_tra
     uint8_t record[KEY_RECORD_BYTES_MAX];
     char name[SETTING_NAME_MAX];
     size_t size = 0;
-    enum err e = group_setting(keyring->group, setting_name(name, id), record, sizeof record, &size);
+    enum err e =
+        group_setting(keyring->group, setting_name(name, id), record, sizeof record, &size);
     if (e == ERR_OK)
         return show_record(keyring, id, bytes_of(record, size), trail);
     if (e == ERR_NO_SUCH_KEY_ID) {
@@ -297,7 +298,8 @@ enum err keyring_open(const struct keyring_options *options, struct keyring **re
 
     enum err e = table_grow(keyring); /* so that a lookup finds chains */
     struct loading loading = {keyring, trail};
-    /* Watched first and read under `follow`: a change comes before its reading or is told after it. */
+    /* Watched first and read under `follow`: a change comes before its reading or is told after
+     * it. */
     group_watch_settings(keyring->group, SETTING_PREFIX, key_changed, keyring);
     pthread_mutex_lock(&keyring->follow);
     if (e == ERR_OK)

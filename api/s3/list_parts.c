@@ -1,8 +1,8 @@
 /*
  * ListParts: one page of what an upload holds.
  *
- *     UPLOAD --> (its checksum's kind and headers) --> PARTS --> (a pool thread writes the XML) -->
- * ANSWER
+ *     UPLOAD --> (its checksum's kind and headers) --> PARTS
+ *            --> (a pool thread writes the XML) --> ANSWER
  */
 #include "api/s3/document.h"
 #include "api/s3/meta.h"

@@ -3,7 +3,7 @@
 #include "base/check.h"
 
 #define META_VERSION 1
-#define USER_PREFIX BYTES("x-amz-meta-")
+#define USER_PREFIX  BYTES("x-amz-meta-")
 
 enum meta_kind {
     KIND_USER,
@@ -30,9 +30,9 @@ static const struct bytes kind_headers[KIND_COUNT] = {
 };
 
 static const struct bytes storage_classes[] = {
-    {"STANDARD", 8},     {"REDUCED_REDUNDANCY", 18}, {"STANDARD_IA", 11},
-    {"ONEZONE_IA", 10},  {"INTELLIGENT_TIERING", 19}, {"GLACIER", 7},
-    {"DEEP_ARCHIVE", 12}, {"GLACIER_IR", 10},         {"OUTPOSTS", 8},
+    {"STANDARD", 8},         {"REDUCED_REDUNDANCY", 18},  {"STANDARD_IA", 11},
+    {"ONEZONE_IA", 10},      {"INTELLIGENT_TIERING", 19}, {"GLACIER", 7},
+    {"DEEP_ARCHIVE", 12},    {"GLACIER_IR", 10},          {"OUTPOSTS", 8},
     {"EXPRESS_ONEZONE", 15},
 };
 
@@ -85,7 +85,8 @@ static bool storage_class_is_known(struct bytes name)
     return false;
 }
 
-static enum s3_error put_known(struct buf *out, const struct s3_headers *headers, enum meta_kind kind)
+static enum s3_error put_known(struct buf *out, const struct s3_headers *headers,
+                               enum meta_kind kind)
 {
     char memory[1024];
     struct buf kept = BUF_ON(memory);
@@ -152,8 +153,8 @@ static bool next_entry(struct bytes *rest, struct entry *ret_entry)
     size_t value_size = get_le16(rest->data + head - 2);
     if (rest->size - head < name_size + value_size)
         return false;
-    entry.name = entry.kind == KIND_USER ? bytes_slice(*rest, head, name_size)
-                                         : kind_headers[entry.kind];
+    entry.name =
+        entry.kind == KIND_USER ? bytes_slice(*rest, head, name_size) : kind_headers[entry.kind];
     entry.value = bytes_slice(*rest, head + name_size, value_size);
     *rest = bytes_slice(*rest, head + name_size + value_size, SIZE_MAX);
     *ret_entry = entry;

@@ -2,8 +2,8 @@
  * Multipart uploads: what their five operations share. An upload's id is 32 hex digits, its time
  * first, so that ids sort by age.
  *
- *     CreateMultipartUpload --> UploadPart, UploadPartCopy (any order, again and again) -->
- * CompleteMultipartUpload | AbortMultipartUpload
+ *     CreateMultipartUpload --> UploadPart, UploadPartCopy (any order, again and again)
+ *                           --> CompleteMultipartUpload | AbortMultipartUpload
  */
 #ifndef API_S3_MULTIPART_H
 #define API_S3_MULTIPART_H

@@ -9,8 +9,8 @@ void s3_header_last_modified(struct s3_request *r, uint64_t mtime_ns);
 /* x-amz-checksum-<algorithm> and x-amz-checksum-type; nothing for none. `part_count` > 0 shows a
  * composite one as "value-N". */
 void s3_header_checksum(struct s3_request *r, const struct checksum *checksum, uint32_t part_count);
-void s3_header_part_checksum(struct s3_request *r,
-                             const struct checksum *checksum); /* the value alone */
+/* The value alone. */
+void s3_header_part_checksum(struct s3_request *r, const struct checksum *checksum);
 /* x-amz-checksum-algorithm and -type: what an upload's parts are to carry */
 void s3_header_checksum_kind(struct s3_request *r, const struct checksum *checksum);
 /* What was stored with the object: Content-Type and its like, x-amz-meta-*, storage class;

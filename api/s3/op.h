@@ -1,8 +1,8 @@
 /*
  * An operation is a list of named steps over one struct, for work that has to wait in between.
  *
- *     op_init -> op_run -> step ... step -> OP_WAIT -> (a callback stores its result and calls
- * op_run) -> step ... -> OP_END
+ *     op_init -> op_run -> step ... step -> OP_WAIT
+ *             -> (a callback stores its result and calls op_run) -> step ... -> OP_END
  *
  * A step is a function that says what comes next: another step at once, another step after a
  * callback (op_wait), or nothing any more. Only op_run() walks from step to step. It checks that

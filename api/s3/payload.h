@@ -4,8 +4,8 @@
  * every chunk. Bytes are hashed as they pass, while they are in cache, by no more hashes than are
  * needed:
  *
- *     s3_payload_accept --> s3_payload_update ... (chunks judged one by one) --> s3_payload_judge:
- * kept, or the answer is an error
+ *     s3_payload_accept --> s3_payload_update ... (chunks judged one by one)
+ *                       --> s3_payload_judge: kept, or the answer is an error
  *
  * What is stored with an object comes out of the same pass: its MD5, which is the ETag, and its
  * checksum; CRC64NVME when the client names none, as S3 does.
@@ -73,8 +73,8 @@ struct s3_payload {
 /* Reads and judges the headers. False: answered with an error. */
 bool s3_payload_accept(struct s3_request *r, struct s3_payload *payload,
                        const struct s3_payload_options *options);
-struct http_aws_chunks *
-s3_payload_chunks(struct s3_payload *payload); /* for the engine; NULL: plain framing */
+/* For the engine; NULL: plain framing. */
+struct http_aws_chunks *s3_payload_chunks(struct s3_payload *payload);
 void s3_payload_update(struct s3_payload *payload, const void *data, size_t size);
 /* The same but for the MD5, which is hashed in company: api/s3/lanes.h. */
 void s3_payload_update_others(struct s3_payload *payload, const void *data, size_t size);

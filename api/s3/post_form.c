@@ -3,8 +3,8 @@
  * what may be uploaded, so nothing is believed and no space reserved before the fields are read;
  * they lie before the file, in the first slot.
  *
- *     RECEIVE <-> (head: fields, policy, key) <-> (file, slot by slot) --> NAME --> (durable) -->
- * DONE
+ *     RECEIVE <-> (head: fields, policy, key) <-> (file, slot by slot)
+ *             --> NAME --> (durable) --> DONE
  *
  * The file begins anywhere in a slot and its end is only found by its delimiter, but the disk wants
  * slots filled from their start. So file bytes are moved to a slot's start, the only copy, and a

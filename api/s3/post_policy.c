@@ -28,7 +28,8 @@ static struct bytes json_view(const json_t *json)
                                 : (struct bytes){NULL, 0};
 }
 
-/* What a condition on `name` is judged against. The bucket is the request's even when no field repeats it. */
+/* What a condition on `name` is judged against. The bucket is the request's even when no field
+ * repeats it. */
 static struct bytes judged_value(const struct post_form *form, struct bytes name)
 {
     if (bytes_equal_nocase(name, BYTES("bucket")))
@@ -52,9 +53,10 @@ static enum s3_error failed(char message[POST_MESSAGE_BYTES], const char *format
 static enum s3_error condition_failed(char message[POST_MESSAGE_BYTES], const char *verb,
                                       struct bytes name, struct bytes wanted)
 {
-    return failed(message,
-                  "Invalid according to Policy: Policy Condition failed: [\"%s\", \"$%.*s\", \"%.*s\"]",
-                  verb, (int)name.size, name.data, (int)wanted.size, wanted.data);
+    return failed(
+        message,
+        "Invalid according to Policy: Policy Condition failed: [\"%s\", \"$%.*s\", \"%.*s\"]", verb,
+        (int)name.size, name.data, (int)wanted.size, wanted.data);
 }
 
 /* starts-with on Content-Type holds for each of a list of types. */

@@ -1,6 +1,7 @@
 /*
- * The policy of a POST form ("POST Policy", Amazon S3 API reference): JSON in base64, signed by the key's owner, that says until when and with which
- * fields a browser may upload. Every field sent must be covered by a condition, besides the signature, the policy itself, the file and
+ * The policy of a POST form ("POST Policy", Amazon S3 API reference): JSON in base64, signed by the
+ * key's owner, that says until when and with which fields a browser may upload. Every field sent
+ * must be covered by a condition, besides the signature, the policy itself, the file and
  * x-ignore-*. Pure.
  */
 #ifndef API_S3_POST_POLICY_H
@@ -26,7 +27,8 @@ struct post_limits { /* what the policy allows of the file */
 
 #define POST_MESSAGE_BYTES 280
 
-/* S3_E(None), or why not; ret_message then is a sentence, which names the condition or field, or "". `policy`: as sent. */
+/* S3_E(None), or why not; ret_message then is a sentence, which names the condition or field, or
+ * "". `policy`: as sent. */
 enum s3_error post_policy_judge(struct bytes policy, const struct post_form *form,
                                 struct post_limits *ret_limits,
                                 char ret_message[POST_MESSAGE_BYTES]);

@@ -38,8 +38,8 @@ bool presigned_write(const struct sigv4_request *request, const struct sigv4 *si
     put(out, secret);
     put(out, request->method);
     put(out, request->path);
-    put(out,
-        request->query_text); /* credential, date, expiry, names of headers: all but their values */
+    /* Credential, date, expiry, names of headers: all but their values. */
+    put(out, request->query_text);
     put_signed_headers(out, request, sigv4->signed_headers);
     return !out->overflowed;
 }

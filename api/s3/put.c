@@ -2,8 +2,8 @@
  * PutObject: conditions are foreseen before the body is received, to spare it, and judged exactly
  * when the object is named.
  *
- *     FORESEE --> JUDGE --> RECEIVE <-> (slots) --> NAME --> (durable) --> DONE        any step may
- * end in an error
+ *     FORESEE --> JUDGE --> RECEIVE <-> (slots) --> NAME --> (durable) --> DONE
+ *                                                      any step may end in an error
  *
  * Until NAME nothing exists but an unnamed body; whatever fails before or in it leaves nothing.
  */

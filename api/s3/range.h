@@ -2,10 +2,12 @@
  * The Range header (RFC 9110 section 14). One range is read as S3 reads it. Of several, S3 knows
  * nothing and sends the whole object; we answer them by multipart/byteranges, as web servers do:
  *
- *     what the object does not have is left out; nothing left is 416
- *     ranges that overlap or touch become one, in the place of the first: no byte is sent twice,
- * however often it was asked for the rest stays in the order asked for more than S3_RANGES_MAX,
- * another unit or a malformed value: as if there were no Range (14.2 allows it)
+ *   - what the object does not have is left out; nothing left is 416
+ *   - ranges that overlap or touch become one, in the place of the first: no byte is sent twice,
+ *     however often it was asked for
+ *   - the rest stays in the order asked for
+ *   - more than S3_RANGES_MAX, another unit or a malformed value: as if there were no Range (14.2
+ *     allows it)
  *
  * Pure.
  */
@@ -35,6 +37,7 @@ enum s3_range_kind s3_ranges_parse(struct bytes header, uint64_t object_size,
                                    struct s3_ranges *ret_ranges);
 
 /* x-amz-copy-source-range: only "bytes=a-b", wholly inside the source. ERR_INVALID otherwise. */
-enum err s3_copy_range_parse(struct bytes header, uint64_t source_size, struct s3_range *ret_range) MUST_USE;
+enum err s3_copy_range_parse(struct bytes header, uint64_t source_size,
+                             struct s3_range *ret_range) MUST_USE;
 
 #endif

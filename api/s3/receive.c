@@ -77,8 +77,8 @@ void s3_receive_write(struct s3_receive *receive, struct slot *slot, uint32_t si
     place->slot = slot;
     place->receive = receive;
     place->is_written = false;
-    static _Alignas(UNIT_BYTES)
-        uint8_t nothing[UNIT_BYTES]; /* where an empty run begins: nowhere, but aligned */
+    /* Where an empty run begins: nowhere, but aligned. */
+    static _Alignas(UNIT_BYTES) uint8_t nothing[UNIT_BYTES];
     enum err e = group_body_write(receive->options.group, receive->body, &place->write,
                                   slot != NULL ? slot->data : nothing, size, is_last,
                                   receive_written, &receive->trail);
@@ -134,8 +134,8 @@ static void receive_settle(struct s3_receive *receive)
         return;
     if (receive->options.filter != NULL && !receive->last_given)
         s3_receive_fail(receive, ERR_TOO_SMALL); /* it never saw the end it looks for */
-    if (receive->err == ERR_OK &&
-        !receive->last_given) { /* the end was not known with the last slot */
+    /* The end was not known with the last slot. */
+    if (receive->err == ERR_OK && !receive->last_given) {
         s3_receive_write(receive, NULL, 0, true);
         if (receive->err == ERR_OK)
             return;

@@ -33,8 +33,8 @@ struct receive_slot {
 struct s3_receive_options {
     struct exchange *x;
     struct group *group;
-    struct s3_payload *payload; /* accepted; borrowed until done() */
-    unsigned slots;             /* 1..RECEIVE_SLOTS_MAX */
+    struct s3_payload *payload;   /* accepted; borrowed until done() */
+    unsigned slots;               /* 1..RECEIVE_SLOTS_MAX */
     struct s3_lane_worker *lanes; /* borrowed: for the MD5 */
     void (*done)(struct s3_receive *receive);
     /* For a body whose bytes are not all the object's (a form): sees each slot instead of the
@@ -52,9 +52,9 @@ struct s3_receive {
     struct receive_slot slots[RECEIVE_SLOTS_MAX];
     struct s3_lane lane;
     unsigned places_used; /* slots being written or hashed */
-    bool has_ended;  /* the engine said so */
-    bool last_given; /* the body has its last write */
-    bool is_done;    /* done() was called; the engine may still be to end */
+    bool has_ended;       /* the engine said so */
+    bool last_given;      /* the body has its last write */
+    bool is_done;         /* done() was called; the engine may still be to end */
     /* results, valid in done() */
     enum err err;
     struct body *body; /* owned until taken; NULL after a failure */
@@ -65,19 +65,19 @@ struct s3_receive {
 /* Reserves space and starts receiving. An error returned: done() will not be called. */
 enum err s3_receive_begin(struct s3_receive *receive,
                           const struct s3_receive_options *options) MUST_USE;
-enum err
-s3_receive_open(struct s3_receive *receive) MUST_USE; /* the body: space for payload->size */
+/* The body: space for payload->size. */
+enum err s3_receive_open(struct s3_receive *receive) MUST_USE;
 /* Hashes and writes a run that begins at the slot's start; a multiple of SUM_CHUNK_BYTES unless it
  * is the last. slot NULL: an empty last one. */
 void s3_receive_write(struct s3_receive *receive, struct slot *slot, uint32_t size, bool is_last);
-void s3_receive_return(struct s3_receive *receive,
-                       struct slot *slot); /* unused; NULL does nothing */
-void s3_receive_fail(struct s3_receive *receive,
-                     enum err e); /* done() follows, at the latest with the last write */
-void s3_receive_forget(
-    struct s3_receive *receive); /* the request has been answered: done() is not called any more */
+/* Unused; NULL does nothing. */
+void s3_receive_return(struct s3_receive *receive, struct slot *slot);
+/* done() follows, at the latest with the last write. */
+void s3_receive_fail(struct s3_receive *receive, enum err e);
+/* The request has been answered: done() is not called any more. */
+void s3_receive_forget(struct s3_receive *receive);
 struct body *s3_receive_take(struct s3_receive *receive); /* hands the body over */
-void s3_receive_fini(
-    struct s3_receive *receive); /* closes what was not taken; zeroed ones are fine */
+/* Closes what was not taken; zeroed ones are fine. */
+void s3_receive_fini(struct s3_receive *receive);
 
 #endif

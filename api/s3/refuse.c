@@ -50,7 +50,8 @@ static const struct refusal *find_refusal(const struct s3_header *header)
 static bool is_path_requirement(const struct s3_request *r, const struct s3_header *header)
 {
     return bytes_equal_nocase(header->name, BYTES("x-sluice-require-path")) &&
-           r->resource == S3_OBJECT && (r->http->method == HTTP_GET || r->http->method == HTTP_HEAD);
+           r->resource == S3_OBJECT &&
+           (r->http->method == HTTP_GET || r->http->method == HTTP_HEAD);
 }
 
 /* Whoever names the owner they expect wants nothing done to somebody else's bucket. */

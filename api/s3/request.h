@@ -21,8 +21,8 @@
 #include "api/s3/uri.h"
 
 #define S3_REQUEST_MAGIC 0x53335271u
-#define S3_OWN_BYTES                                                                               \
-    1088u /* an operation's own state that needs no block: a read plan, one change */
+/* An operation's own state that needs no block: a read plan, one change. */
+#define S3_OWN_BYTES 1088u
 
 struct s3_worker;
 struct s3_lane_worker;
@@ -38,22 +38,22 @@ struct s3_request {
 
     /* what was asked: names decoded, bytes exact */
     enum s3_resource resource;
-    struct bytes bucket_name; /* borrowed from the head */
-    struct bytes key;         /* in key_text */
+    struct bytes bucket_name;  /* borrowed from the head */
+    struct bytes key;          /* in key_text */
     struct s3_headers headers; /* the head's, and those a presigned URL carries in its query */
     struct bucket_info bucket; /* of bucket_name, once it is known to exist */
 
     /* taken, given back by end() */
     struct s3_block *blocks;
-    void (*release)(
-        struct s3_request *r); /* the operation's own: references, plans, bodies; may be NULL */
+    /* The operation's own: references, plans, bodies; may be NULL. */
+    void (*release)(struct s3_request *r);
     struct err_trail trail;
     uint64_t began_ns;
     bool has_answered;
     bool is_authenticated;
     bool is_fresh; /* nothing was acknowledged anywhere before this request that it could miss */
     bool has_sluice_headers; /* some x-sluice-... came: worth looking for one */
-    enum s3_error error; /* told to the client; for metrics */
+    enum s3_error error;     /* told to the client; for metrics */
 
     _Alignas(16) unsigned char own[S3_OWN_BYTES];
 
@@ -144,16 +144,15 @@ void s3_lookup_fini(struct s3_lookup *lookup);
 
 /* ---- answers; each returns OP_END, for steps to end with ---- */
 int s3_respond_empty(struct s3_request *r, int status);
-int s3_respond_xml(struct s3_request *r, int status,
-                   struct text_buf *text); /* takes the text; an incomplete one is 503 */
+/* Takes the text; an incomplete one is 503. */
+int s3_respond_xml(struct s3_request *r, int status, struct text_buf *text);
 int s3_fail(struct s3_request *r, enum s3_error error);
 int s3_fail_extras(struct s3_request *r, enum s3_error error,
                    const struct s3_error_extra extras[S3_ERROR_EXTRAS_MAX]); /* more elements */
 int s3_fail_text(struct s3_request *r, enum s3_error error, const char *format, ...)
     PRINTF_LIKE(3, 4); /* own message */
-int s3_fail_err(
-    struct s3_request *r,
-    enum err e); /* what a lower layer said; r->trail is logged when it is our side's trouble */
+/* What a lower layer said; r->trail is logged when it is our side's trouble. */
+int s3_fail_err(struct s3_request *r, enum err e);
 int s3_fail_trail(struct s3_request *r, enum err e, const struct err_trail *trail);
 
 #endif

@@ -28,8 +28,8 @@ struct s3_service_options {
     struct keyring *keyring; /* borrowed */
     struct clock *clock;     /* borrowed; NULL: system */
     struct rand *rand;       /* borrowed; NULL: system. For upload ids */
-    const char
-        *region; /* NULL: "us-east-1"; said in answers, never compared with what clients say */
+    /* NULL: "us-east-1"; said in answers, never compared with what clients say. */
+    const char *region;
     /* Names under which buckets are found as host prefixes: "s3.example.com" makes
      * bucket.s3.example.com work. Borrowed for the call. */
     const char *const *domains;
@@ -37,12 +37,12 @@ struct s3_service_options {
     /* Buckets in which key.gz may be served for key (api/s3/variant.h), or "*". Borrowed likewise.
      */
     const char *const *gzip_buckets;
-    unsigned gzip_bucket_count; /* at most S3_GZIP_BUCKETS_MAX */
-    unsigned worker_count; /* as given to the HTTP server */
-    uint32_t blocks_max;   /* per worker, 16 KiB each, made as needed; 0: 1024 */
-    uint32_t put_slots;    /* arena slots one upload may hold, 1..8; 0: 4 */
+    unsigned gzip_bucket_count;              /* at most S3_GZIP_BUCKETS_MAX */
+    unsigned worker_count;                   /* as given to the HTTP server */
+    uint32_t blocks_max;                     /* per worker, 16 KiB each, made as needed; 0: 1024 */
+    uint32_t put_slots;                      /* arena slots one upload may hold, 1..8; 0: 4 */
     struct bucket_settings *bucket_settings; /* borrowed; NULL: no bucket has any */
-    struct path_policy get_policy; /* of GETs whose bucket and headers say nothing else */
+    struct path_policy get_policy;           /* of GETs whose bucket and headers say nothing else */
     /* Whom x-sluice-* response headers are told. */
     enum s3_receipts { S3_RECEIPTS_SIGNED, S3_RECEIPTS_ALL, S3_RECEIPTS_OFF } receipts;
 };

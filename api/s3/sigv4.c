@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/digest.h"
 
-#define ALGORITHM BYTES("AWS4-HMAC-SHA256")
+#define ALGORITHM    BYTES("AWS4-HMAC-SHA256")
 #define EMPTY_SHA256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 /* ---- what the request says ---- */
@@ -79,7 +79,8 @@ static bool names_header(struct bytes signed_headers, struct bytes name)
     return false;
 }
 
-/* host and every x-amz-* header present must be signed: what is not signed could have been added by anybody. */
+/* host and every x-amz-* header present must be signed: what is not signed could have been added by
+ * anybody. */
 static enum s3_error judge_signed_headers(const struct sigv4_request *request, struct sigv4 *sigv4)
 {
     static const char unsigned_headers[] =
@@ -114,10 +115,11 @@ static enum s3_error judge_payload(struct sigv4 *sigv4, struct bytes text)
         }
     sigv4->payload = SIGV4_PAYLOAD_SHA256;
     if (hex_decode(text, sigv4->payload_sha256, sizeof sigv4->payload_sha256))
-        return fault(sigv4, S3_E(InvalidArgument),
-                     "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, "
-                     "STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or "
-                     "a valid sha256 value.");
+        return fault(
+            sigv4, S3_E(InvalidArgument),
+            "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, "
+            "STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or "
+            "a valid sha256 value.");
     return S3_E(None);
 }
 
@@ -138,9 +140,10 @@ static enum s3_error parse_header(const struct sigv4_request *request, struct by
             has_signature = set_signature(sigv4, value);
     }
     if (!has_credential)
-        return fault(sigv4, S3_E(AuthorizationHeaderMalformed),
-                     "The authorization header is malformed; the Credential is mal-formed; expecting "
-                     "\"<YOUR-AKID>/YYYYMMDD/REGION/s3/aws4_request\".");
+        return fault(
+            sigv4, S3_E(AuthorizationHeaderMalformed),
+            "The authorization header is malformed; the Credential is mal-formed; expecting "
+            "\"<YOUR-AKID>/YYYYMMDD/REGION/s3/aws4_request\".");
     if (!has_signature || sigv4->signed_headers.size == 0)
         return fault(sigv4, S3_E(AuthorizationHeaderMalformed), NULL);
 
@@ -164,8 +167,8 @@ static enum s3_error parse_header(const struct sigv4_request *request, struct by
     if (seconds > now + SIGV4_SKEW_SECONDS || now > seconds + SIGV4_SKEW_SECONDS)
         return fault(sigv4, S3_E(RequestTimeTooSkewed), NULL);
 
-    /* S3 asks for this header; curl before 8.10 does not send it and signs the hash of no body. Taken at its word: then the
-     * body must be empty, or its hash will not match. */
+    /* S3 asks for this header; curl before 8.10 does not send it and signs the hash of no body.
+     * Taken at its word: then the body must be empty, or its hash will not match. */
     struct bytes payload = s3_headers_find(&request->headers, BYTES("x-amz-content-sha256"));
     return judge_payload(sigv4, payload.data != NULL ? bytes_trim(payload) : BYTES(EMPTY_SHA256));
 }
@@ -194,8 +197,9 @@ static enum s3_error parse_query(const struct sigv4_request *request, struct sig
     uint64_t expires, seconds;
     if (bytes_to_u64(expires_text, &expires))
         return fault(sigv4, S3_E(AuthorizationQueryParametersError),
-                     bytes_start_with(expires_text, BYTES("-")) ? "X-Amz-Expires must be non-negative"
-                                                                : "X-Amz-Expires should be a number");
+                     bytes_start_with(expires_text, BYTES("-"))
+                         ? "X-Amz-Expires must be non-negative"
+                         : "X-Amz-Expires should be a number");
     if (expires > SIGV4_EXPIRES_MAX)
         return fault(sigv4, S3_E(AuthorizationQueryParametersError),
                      "X-Amz-Expires must be less than a week (in seconds) that is 604800");
@@ -218,16 +222,18 @@ enum s3_error sigv4_parse(const struct sigv4_request *request, struct sigv4 *ret
     memset(ret_sigv4, 0, offsetof(struct sigv4, signing_key));
     struct bytes header = s3_headers_find(&request->headers, BYTES("authorization"));
     struct bytes ignored;
-    static const char version_2[] = "The authorization mechanism you have provided is not supported. "
-                                    "Please use AWS4-HMAC-SHA256.";
+    static const char version_2[] =
+        "The authorization mechanism you have provided is not supported. "
+        "Please use AWS4-HMAC-SHA256.";
     bool is_presigned = s3_query_find(request->query, BYTES("X-Amz-Algorithm"), &ignored) ||
                         s3_query_find(request->query, BYTES("X-Amz-Signature"), &ignored) ||
                         s3_query_find(request->query, BYTES("X-Amz-Credential"), &ignored);
     enum s3_error error;
     if (header.data != NULL && is_presigned)
-        return fault(ret_sigv4, S3_E(InvalidArgument),
-                     "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, "
-                     "Signature query string parameter or the Authorization header should be specified");
+        return fault(
+            ret_sigv4, S3_E(InvalidArgument),
+            "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, "
+            "Signature query string parameter or the Authorization header should be specified");
     if (is_presigned) {
         error = parse_query(request, ret_sigv4);
     } else if (header.data != NULL) {
@@ -296,8 +302,8 @@ static void hash_encoded(struct hasher *hasher, struct bytes text, enum uri_slas
                                                               : sizeof hasher->gathered / 3;
         if (3 * part > sizeof hasher->gathered - hasher->size)
             hasher_flush(hasher);
-        hasher->size += uri_encode_short(bytes_slice(text, done, part), slash,
-                                         hasher->gathered + hasher->size);
+        hasher->size +=
+            uri_encode_short(bytes_slice(text, done, part), slash, hasher->gathered + hasher->size);
     }
 }
 
@@ -313,7 +319,8 @@ static void hash_path(struct hasher *hasher, struct bytes path, enum path_form f
         hash_bytes(hasher, path);
 }
 
-/* Order of the encoded forms: what must be encoded begins with '%', which sorts before everything that stands for itself. */
+/* Order of the encoded forms: what must be encoded begins with '%', which sorts before everything
+ * that stands for itself. */
 static int compare_encoded(struct bytes a, struct bytes b)
 {
     for (size_t i = 0; i < a.size && i < b.size; i++) {
@@ -375,7 +382,8 @@ static void hash_lower(struct hasher *hasher, struct bytes name)
     char lower[128];
     size_t size = name.size < sizeof lower ? name.size : sizeof lower;
     for (size_t i = 0; i < size; i++)
-        lower[i] = name.data[i] >= 'A' && name.data[i] <= 'Z' ? (char)(name.data[i] | 0x20) : name.data[i];
+        lower[i] =
+            name.data[i] >= 'A' && name.data[i] <= 'Z' ? (char)(name.data[i] | 0x20) : name.data[i];
     hash_bytes(hasher, bytes_of(lower, size));
 }
 

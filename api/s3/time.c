@@ -6,8 +6,9 @@
 #include "base/clock.h"
 
 /*
- * Broken-down time by hand: gmtime_r() takes a lock for the zone file in glibc, and a listing formats a thousand times a page. The
- * algorithm is Howard Hinnant's "chrono-compatible low-level date algorithms" (civil_from_days, days_from_civil).
+ * Broken-down time by hand: gmtime_r() takes a lock for the zone file in glibc, and a listing
+ * formats a thousand times a page. The algorithm is Howard Hinnant's "chrono-compatible low-level
+ * date algorithms" (civil_from_days, days_from_civil).
  */
 struct civil {
     int64_t year;
@@ -42,7 +43,8 @@ static unsigned days_of_month(int64_t year, unsigned month)
 static bool civil_seconds(const struct civil *c, uint64_t *ret_seconds)
 {
     if (c->year < 1600 || c->year > 9999 || c->month < 1 || c->month > 12 || c->day < 1 ||
-        c->day > days_of_month(c->year, c->month) || c->hour > 23 || c->minute > 59 || c->second > 60)
+        c->day > days_of_month(c->year, c->month) || c->hour > 23 || c->minute > 59 ||
+        c->second > 60)
         return false;
     int64_t y = c->year - (c->month <= 2), era = y / 400, yoe = y - era * 400;
     int64_t doy = (153 * ((int64_t)c->month + (c->month > 2 ? -3 : 9)) + 2) / 5 + c->day - 1;
@@ -113,7 +115,8 @@ void s3_time_basic(uint64_t real_ns, char out[S3_TIME_BASIC_BYTES])
     memcpy(at, "Z", 2);
 }
 
-/* ---- reading: a pattern of d (digits into the next field), Mon, Day names and literal characters ---- */
+/* ---- reading ---- */
+/* A pattern of d (digits into the next field), Mon, Day names and literal characters. */
 
 struct scanner {
     struct bytes left;

@@ -1,11 +1,12 @@
-/* Times as S3 writes them: ISO 8601 in XML, IMF-fixdate in headers (RFC 9110 section 5.6.7), the basic form in signatures. All UTC. Pure. */
+/* Times as S3 writes them: ISO 8601 in XML, IMF-fixdate in headers (RFC 9110 section 5.6.7), the
+ * basic form in signatures. All UTC. Pure. */
 #ifndef API_S3_TIME_H
 #define API_S3_TIME_H
 
 #include "base/bytes.h"
 
-#define S3_TIME_ISO_BYTES 25   /* 2026-11-24T09:10:11.000Z */
-#define S3_TIME_HTTP_BYTES 30  /* Tue, 24 Nov 2026 09:10:11 GMT */
+#define S3_TIME_ISO_BYTES   25 /* 2026-11-24T09:10:11.000Z */
+#define S3_TIME_HTTP_BYTES  30 /* Tue, 24 Nov 2026 09:10:11 GMT */
 #define S3_TIME_BASIC_BYTES 17 /* 20261124T091011Z */
 
 /* Each writes its text and a NUL. */

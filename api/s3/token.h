@@ -14,9 +14,9 @@
 
 #define TOKEN_TEXT_BYTES ((1 + KEY_BYTES_MAX + 4) * 4 / 3 + 4)
 
-struct bytes s3_token_make(struct bytes name,
-                           char out[TOKEN_TEXT_BYTES]); /* at most KEY_BYTES_MAX */
-enum err s3_token_read(struct bytes token, char out[KEY_BYTES_MAX],
-                       size_t *ret_size) MUST_USE; /* ERR_BAD_SYNTAX */
+/* At most KEY_BYTES_MAX. */
+struct bytes s3_token_make(struct bytes name, char out[TOKEN_TEXT_BYTES]);
+/* ERR_BAD_SYNTAX. */
+enum err s3_token_read(struct bytes token, char out[KEY_BYTES_MAX], size_t *ret_size) MUST_USE;
 
 #endif

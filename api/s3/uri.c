@@ -3,7 +3,8 @@
 /* ---- percent-coding ---- */
 
 const bool uri_unreserved[256] = {
-    ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1, ['0' ... '9'] = 1, ['-'] = 1, ['.'] = 1, ['_'] = 1, ['~'] = 1,
+    ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1, ['0' ... '9'] = 1, ['-'] = 1,
+    ['.'] = 1,         ['_'] = 1,         ['~'] = 1,
 };
 
 static int hex_value(char c)
@@ -59,7 +60,8 @@ void uri_encode(struct bytes text, enum uri_slash slash, struct text_buf *out)
 {
     char coded[3 * 128];
     for (size_t done = 0; done < text.size; done += 128)
-        text_put(out, bytes_of(coded, uri_encode_short(bytes_slice(text, done, 128), slash, coded)));
+        text_put(out,
+                 bytes_of(coded, uri_encode_short(bytes_slice(text, done, 128), slash, coded)));
 }
 
 /* ---- the query ---- */
@@ -88,7 +90,8 @@ static enum err query_add(struct s3_query *query, struct bytes raw, bool raw_is_
     struct s3_query_param *param = &query->params[query->count];
     size_t equals = bytes_find_char(raw, 0, '=');
     param->name = bytes_slice(raw, 0, equals);
-    param->value = equals == SIZE_MAX ? (struct bytes){NULL, 0} : bytes_slice(raw, equals + 1, SIZE_MAX);
+    param->value =
+        equals == SIZE_MAX ? (struct bytes){NULL, 0} : bytes_slice(raw, equals + 1, SIZE_MAX);
     /* The views themselves serve when there is nothing to decode. */
     if (bytes_find_char(raw, 0, '%') != SIZE_MAX || bytes_find_char(raw, 0, '+') != SIZE_MAX) {
         enum err e = query_decode(query, &param->name);
@@ -176,7 +179,8 @@ enum s3_target_fault s3_target_parse(struct bytes raw_path, struct bytes host,
     if (!target.is_virtual_host) {
         size_t slash = bytes_find_char(raw_key, 0, '/');
         target.bucket = bytes_slice(raw_key, 0, slash);
-        raw_key = slash == SIZE_MAX ? (struct bytes){NULL, 0} : bytes_slice(raw_key, slash + 1, SIZE_MAX);
+        raw_key =
+            slash == SIZE_MAX ? (struct bytes){NULL, 0} : bytes_slice(raw_key, slash + 1, SIZE_MAX);
     }
     struct buf key = {.data = text, .capacity = KEY_BYTES_MAX};
     if (!uri_decode(raw_key, URI_PLUS_LITERAL, &key))

@@ -1,12 +1,12 @@
 /*
- * Targets: percent-coding, the query as a list, and which bucket and key a request means. Key bytes are bytes: decoded once, never normalised;
- * only NUL and what is not UTF-8 is refused. Pure.
+ * Targets: percent-coding, the query as a list, and which bucket and key a request means. Key bytes
+ * are bytes: decoded once, never normalised; only NUL and what is not UTF-8 is refused. Pure.
  */
 #ifndef API_S3_URI_H
 #define API_S3_URI_H
 
-#include "base/limits.h"
 #include "base/bytes.h"
+#include "base/limits.h"
 
 /* Decodes %XX; with `plus_is_space` also '+'. Appends to out; false: malformed, or out is full. */
 enum uri_plus { URI_PLUS_LITERAL, URI_PLUS_IS_SPACE };
@@ -30,12 +30,15 @@ size_t uri_encode_short(struct bytes text, enum uri_slash slash, char *out);
 #define S3_QUERY_TEXT_BYTES 2304 /* two keys of 1,024 bytes that needed decoding, and the rest */
 
 struct s3_query_param {
-    struct bytes name, value; /* decoded; borrowed from the raw query or from `text`. value.data NULL: no '=' was there */
+    /* Decoded; borrowed from the raw query or from `text`. value.data NULL: no '=' was there. */
+    struct bytes name, value;
 };
 struct s3_query {
     uint32_t count;
     uint32_t text_size;
-    uint64_t name_sizes; /* a bit for the size (modulo 64) of each name: most names that are looked for are told absent by it */
+    /* A bit for the size (modulo 64) of each name: most names that are looked for are told absent
+     * by it. */
+    uint64_t name_sizes;
     struct s3_query_param params[S3_QUERY_PARAMS_MAX]; /* as they came */
     char text[S3_QUERY_TEXT_BYTES];
 };
@@ -48,19 +51,24 @@ static inline uint64_t s3_query_size_bit(size_t name_size)
 {
     return 1ull << (name_size & 63);
 }
-/* ERR_BAD_SYNTAX (percent-coding, NUL, not UTF-8), ERR_TOO_LARGE (parameters, decoded text). The query borrows from raw. */
+/* ERR_BAD_SYNTAX (percent-coding, NUL, not UTF-8), ERR_TOO_LARGE (parameters, decoded text). The
+ * query borrows from raw. */
 enum err s3_query_parse(struct bytes raw, struct s3_query *ret_query) MUST_USE;
-/* First of that name (case-sensitive). A parameter without a value yields an empty one that is not NULL. */
+/* First of that name (case-sensitive). A parameter without a value yields an empty one that is not
+ * NULL. */
 bool s3_query__find(const struct s3_query *query, struct bytes name, struct bytes *ret_value);
-static inline bool s3_query_find(const struct s3_query *query, struct bytes name, struct bytes *ret_value)
+static inline bool s3_query_find(const struct s3_query *query, struct bytes name,
+                                 struct bytes *ret_value)
 {
-    return (query->name_sizes & s3_query_size_bit(name.size)) && s3_query__find(query, name, ret_value);
+    return (query->name_sizes & s3_query_size_bit(name.size)) &&
+           s3_query__find(query, name, ret_value);
 }
 
 /* ---- bucket and key ---- */
 struct s3_target {
-    struct bytes bucket; /* empty: the service itself. Borrowed from host, path or the caller's text */
-    struct bytes key;    /* empty: the bucket itself. In the caller's text */
+    /* Empty: the service itself. Borrowed from host, path or the caller's text. */
+    struct bytes bucket;
+    struct bytes key; /* empty: the bucket itself. In the caller's text */
     bool is_virtual_host;
 };
 enum s3_target_fault { S3_TARGET_OK, S3_TARGET_BAD_URI, S3_TARGET_KEY_TOO_LONG };
@@ -69,7 +77,8 @@ enum s3_target_fault { S3_TARGET_OK, S3_TARGET_BAD_URI, S3_TARGET_KEY_TOO_LONG }
  * longest that fits. `text`: KEY_BYTES_MAX + 1 bytes for the decoded key; a bucket name that needed
  * decoding in a path is malformed by itself.
  */
-enum s3_target_fault s3_target_parse(struct bytes raw_path, struct bytes host, const struct bytes *domains, size_t domain_count,
+enum s3_target_fault s3_target_parse(struct bytes raw_path, struct bytes host,
+                                     const struct bytes *domains, size_t domain_count,
                                      char text[KEY_BYTES_MAX + 1], struct s3_target *ret_target);
 
 /* S3's bucket naming rules for general purpose buckets. */

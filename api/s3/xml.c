@@ -44,14 +44,15 @@ void xml_put_element(struct text_buf *out, const char *name, struct bytes text)
 
 /* ---- reading ---- */
 
-#define DEPTH_MAX 4
+#define DEPTH_MAX           4
 #define NAMESPACE_SEPARATOR '|'
 
 struct reader;
 
 struct reader_kind {
     const char *root;
-    /* Each sees an element's local name; depth 1 is the root's children. An error ends the reading. */
+    /* Each sees an element's local name; depth 1 is the root's children. An error ends the
+     * reading. */
     enum err (*open)(struct reader *reader, struct bytes name);
     enum err (*close)(struct reader *reader, struct bytes name, struct bytes text);
 };
@@ -62,8 +63,9 @@ struct reader {
     enum err err;
     int depth;
     bool seen_root;
-    /* All text of the document, end to end: an element's is what was added since it began. A document's text never
-     * exceeds the document, so this never grows and views into it stay valid. */
+    /* All text of the document, end to end: an element's is what was added since it began. A
+     * document's text never exceeds the document, so this never grows and views into it stay
+     * valid. */
     char *text;
     size_t text_size, text_capacity;
     size_t element_from;
@@ -126,8 +128,8 @@ static void XMLCALL on_end(void *context, const char *name)
     struct bytes local;
     if (reader->err || !local_name(name, &local) || --reader->depth == 0)
         return;
-    struct bytes text = bytes_of(reader->text + reader->element_from,
-                                 reader->text_size - reader->element_from);
+    struct bytes text =
+        bytes_of(reader->text + reader->element_from, reader->text_size - reader->element_from);
     enum err e = reader->kind->close(reader, local, text);
     if (e)
         reader_fail(reader, e);
@@ -172,8 +174,8 @@ static enum err reader_run(struct reader *reader, struct bytes document)
         XML_SetStartDoctypeDeclHandler(reader->parser, on_doctype);
         if (XML_Parse(reader->parser, document.data, (int)document.size, 1) != XML_STATUS_OK &&
             !reader->err)
-            reader->err =
-                XML_GetErrorCode(reader->parser) == XML_ERROR_NO_MEMORY ? ERR_NO_MEMORY : ERR_BAD_SYNTAX;
+            reader->err = XML_GetErrorCode(reader->parser) == XML_ERROR_NO_MEMORY ? ERR_NO_MEMORY
+                                                                                  : ERR_BAD_SYNTAX;
         if (!reader->err && !reader->seen_root)
             reader->err = ERR_BAD_SYNTAX;
     }
@@ -208,7 +210,8 @@ static enum err complete_open(struct reader *reader, struct bytes name)
             return ERR_BAD_SYNTAX;
         if (complete->count == PARTS_MAX)
             return ERR_TOO_LARGE;
-        enum err e = grow(reader, (void **)&complete->parts, complete->count, sizeof *complete->parts);
+        enum err e =
+            grow(reader, (void **)&complete->parts, complete->count, sizeof *complete->parts);
         if (e)
             return e;
         complete->parts[complete->count++] = (struct xml_completed_part){0};
@@ -249,7 +252,8 @@ static enum err complete_close(struct reader *reader, struct bytes name, struct 
 
 enum err xml_read_complete(struct bytes document, struct xml_complete *ret_complete)
 {
-    static const struct reader_kind kind = {"CompleteMultipartUpload", complete_open, complete_close};
+    static const struct reader_kind kind = {"CompleteMultipartUpload", complete_open,
+                                            complete_close};
     struct reader reader = {.kind = &kind};
     enum err e = reader_run(&reader, document);
     if (!e && reader.complete.count == 0) {
