@@ -8,7 +8,7 @@
 #include "replication/group_priv.h"
 #include "replication/propose_wait.h"
 #include "replication/register.h"
-#include "storage/copy.h"
+#include "storage/log.h"
 
 struct group {
     struct cluster *cluster;     /* owned; NULL: a node alone, which is what the rest is for */
@@ -57,6 +57,31 @@ static enum err group_open_term(struct group *group, struct rand *rand, struct e
     return ERR_OK;
 }
 
+/*
+ * A volume is a lone node's or one of a cluster, for good. What a node among peers took alone would
+ * not be in its log: it could not be that node again, and may lack what the others have committed.
+ * And what a lone node has the others would not.
+ */
+static enum err judge_volume(const struct group_options *options, struct err_trail *trail)
+{
+    uint8_t state[LOG_STATE_BYTES_MAX];
+    size_t size;
+    struct log_range range;
+    enum err e = volume_log_state(options->volume, state, sizeof state, &size);
+    if (e && e != ERR_NO_SUCH_OBJECT)
+        return err_note(trail, e, "read whether the volume is one of a cluster");
+    if (e == ERR_OK && options->peers == NULL)
+        return err_say(trail, ERR_INVALID,
+                       "this volume is a node's of a cluster: start it with that node's "
+                       "configuration, [cluster] and all");
+    volume_log_range(options->volume, &range);
+    if (e == ERR_NO_SUCH_OBJECT && options->peers != NULL && range.applied > 0)
+        return err_say(trail, ERR_INVALID,
+                       "this volume is a lone node's, and a node of a cluster begins with an empty "
+                       "one: give it another directory, and copy the objects by an S3 client");
+    return ERR_OK;
+}
+
 enum err group_open(const struct group_options *options, struct group **ret_group,
                     struct err_trail *trail)
 {
@@ -69,23 +94,22 @@ enum err group_open(const struct group_options *options, struct group **ret_grou
     group->stepped = options->volume_is_stepped ? options->volume : NULL;
     group->work_pool = options->work_pool;
     struct rand *rand = options->rand != NULL ? options->rand : rand_system();
+    enum err e = judge_volume(options, trail);
+    if (e)
+        return e;
     if (options->peers != NULL) {
-        enum err e = cluster_open(&(struct cluster_options){.group = group,
-                                                            .volume = group->volume,
-                                                            .work_pool = group->work_pool,
-                                                            .rand = rand,
-                                                            .peers = options->peers},
-                                  &group->cluster, trail);
+        e = cluster_open(&(struct cluster_options){.group = group,
+                                                   .volume = group->volume,
+                                                   .work_pool = group->work_pool,
+                                                   .rand = rand,
+                                                   .peers = options->peers},
+                         &group->cluster, trail);
         if (e)
             return e;
         *ret_group = TAKE(group);
         return ERR_OK;
     }
-    if (volume_copy_mark(group->volume).phase != COPY_NONE)
-        return err_say(trail, ERR_INVALID,
-                       "this volume is being filled by a copy from its cluster and is not whole: "
-                       "start it as the node it was, with [cluster] peers");
-    enum err e = config_register_local_open(group->volume, group->stepped, &group->reg);
+    e = config_register_local_open(group->volume, group->stepped, &group->reg);
     if (e)
         return err_note(trail, e, "open the configuration register");
     e = group_open_term(group, rand, trail);

@@ -69,7 +69,8 @@ struct group_options {
     bool volume_is_stepped;
 };
 
-/* B. Reads the register, opens a new term. ERR_CORRUPT when the record is not one. With peers it
+/* B. Reads the register, opens a new term. ERR_CORRUPT when the record is not one; ERR_INVALID for
+ * the volume of a cluster's node without peers, and for a lone node's with peers. With peers it
  * listens, calls them and returns: group_wait_ready() tells when there is a group. */
 enum err group_open(const struct group_options *options, struct group **ret_group,
                     struct err_trail *trail) MUST_USE;

@@ -115,6 +115,53 @@ static void all_go_and_come_again(void **state)
     }
 }
 
+static enum err open_alone(struct cluster_fixture *f, unsigned index, struct err_trail *trail)
+{
+    struct volume *volume;
+    struct work_pool *pool;
+    struct group *group = NULL;
+    assert_int_equal(work_pool_open(1, "test", &pool), ERR_OK);
+    assert_int_equal(volume_open(&(struct volume_options){.dir = f->nodes[index].dir,
+                                                          .direct = VOLUME_DIRECT_ANY},
+                                 &volume, trail),
+                     ERR_OK);
+    enum err e =
+        group_open(&(struct group_options){.volume = volume, .work_pool = pool}, &group, trail);
+    group_close(group);
+    volume_close(volume);
+    work_pool_close(pool);
+    return e;
+}
+
+/* What it took alone would not be in its log, and it could not come back. */
+static void a_node_of_a_cluster_does_not_serve_alone(void **state)
+{
+    struct cluster_fixture *f = *state;
+    struct err_trail trail = {0};
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    assert_int_equal(fixture_store(&f->nodes[0], bucket, "kept", 70000, 5, NULL), ERR_OK);
+    fixture_close_node(f, 1);
+    assert_int_equal(open_alone(f, 1, &trail), ERR_INVALID);
+    assert_non_null(strstr(trail.text, "a node's of a cluster"));
+    fixture_open_node(f, 1);
+    fixture_wait_in_sync(f, 3);
+    assert_int_equal(fixture_read(&f->nodes[1], bucket, "kept", 70000, 5), ERR_OK);
+}
+
+static void a_node_that_served_alone_does_not_join(void **state)
+{
+    struct cluster_fixture *f = *state;
+    struct err_trail trail = {0};
+    fixture_wait_in_sync(f, 3);
+    fixture_close_node(f, 1);
+    fixture_replace_disk(f, 1);
+    assert_int_equal(open_alone(f, 1, &trail), ERR_OK);
+    assert_int_equal(fixture_try_open_node(f, 1), ERR_INVALID);
+    fixture_close_node(f, 1);
+    assert_int_equal(open_alone(f, 1, &trail), ERR_OK); /* as it was */
+}
+
 /* A condition has one outcome, whoever asks and wherever it is judged. */
 static void a_name_is_given_once(void **state)
 {
@@ -332,6 +379,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_primary_goes_and_nothing_is_lost, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(all_go_and_come_again, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_node_of_a_cluster_does_not_serve_alone, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_node_that_served_alone_does_not_join, fixture_setup,
+                                        fixture_teardown),
         cmocka_unit_test_setup_teardown(a_name_is_given_once, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(who_waits_to_be_fresh_has_what_was_acknowledged,
                                         fixture_setup, fixture_teardown),
