@@ -1,7 +1,8 @@
 /*
  * sluiced's command line. Parsing is pure: it says what was asked for, and main() does it.
  *
- *     sluiced DIR [--s3 ADDR:PORT] [--admin ADDR:PORT] [--config FILE] [--allow-buffered] [--set SECTION.KEY=VALUE]
+ *     sluiced DIR [--s3 ADDR:PORT] [--admin ADDR:PORT] [--config FILE] [--allow-buffered]
+ *                 [--set SECTION.KEY=VALUE]
  *     sluiced --print-config | --check-config | --version | --help
  */
 #ifndef SERVER_ARGS_H
@@ -20,8 +21,8 @@ struct args {
 extern const char args_help[];
 
 /*
- * Reads flags, then file and environment, each where it belongs: *config ends up as in effect. ERR_INVALID with one sentence.
- * `variables` as environ(7).
+ * Reads flags, then file and environment, each where it belongs: *config ends up as in effect.
+ * ERR_INVALID with one sentence. `variables` as environ(7).
  */
 enum err args_parse(int argc, char *const argv[], char *const *variables, struct args *ret_args,
                     struct config *ret_config, struct err_trail *trail) MUST_USE;

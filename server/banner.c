@@ -167,8 +167,7 @@ static void put_cluster(const struct node *node, const struct group_status *grou
                 "of its data,\n",
                 group->in_sync_min);
     put_more(out);
-    text_printf(out,
-                "then a synced index record, on each. Its receipt: replicas:%u/%u path:%s\n",
+    text_printf(out, "then a synced index record, on each. Its receipt: replicas:%u/%u path:%s\n",
                 group->in_sync, group->members,
                 strcmp(group->backend, "verbs") == 0 ? "rdma" : group->backend);
 }

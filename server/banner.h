@@ -1,6 +1,6 @@
 /*
- * What a node says when it is ready: what one needs to use it, to trust it and to size it. One screen, on standard output; the log goes to
- * standard error.
+ * What a node says when it is ready: what one needs to use it, to trust it and to size it. One
+ * screen, on standard output; the log goes to standard error.
  */
 #ifndef SERVER_BANNER_H
 #define SERVER_BANNER_H

@@ -28,8 +28,8 @@
 
 #define EXIT_FAILED 1
 #define EXIT_USAGE  2
-#define CUT_WAIT_NS                                                                                \
-    (5 * NS_PER_SECOND) /* cut requests end when their disk writes have: then at the latest */
+/* Cut requests end when their disk writes have: then at the latest. */
+#define CUT_WAIT_NS (5 * NS_PER_SECOND)
 
 extern char **environ;
 
@@ -43,8 +43,8 @@ static int signals_open(void)
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
     CHECK(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
-    CHECK(signal(SIGPIPE, SIG_IGN) !=
-          SIG_ERR); /* a client that went away is an error of its write */
+    /* A client that went away is an error of its write. */
+    CHECK(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
     return signalfd(-1, &set, SFD_CLOEXEC);
 }
 

@@ -17,7 +17,7 @@
 #define WORKERS_MIN     2u
 #define SHARE_LARGE_MIN 8u /* slots a worker cannot do without: two uploads' worth */
 #define SHARE_SMALL_MIN 8u
-#define FILES_WANTED    1024u /* besides one a connection: segments, index, rings */
+#define FILES_WANTED    1024u            /* besides one a connection: segments, index, rings */
 #define WORKER_FILES    (2u * PIPES_MAX) /* the ends of a worker's pipes */
 
 static unsigned wanted_workers(const struct node *node)
@@ -67,7 +67,8 @@ static enum err limits_start(void *context, struct err_trail *trail)
     return ERR_OK;
 }
 
-/* Its words are the HTTP engine's, so they are judged here and not with the configuration's others. */
+/* Its words are the HTTP engine's, so they are judged here and not with the configuration's
+ * others. */
 static enum err get_policy_start(void *context, struct err_trail *trail)
 {
     /* The configuration's choices leave inline out, which nobody can ask for. */
@@ -204,12 +205,12 @@ static enum err arena_start(void *context, struct err_trail *trail)
         LOG(LOG_WARN, "start",
             "an arena of %llu MiB is too small for %u workers%s and is made %llu MiB",
             (unsigned long long)(bytes >> 20), node->worker_count,
-            peers > 0 ? " and replication" : "",
-            (unsigned long long)((least + MIB(1) - 1) >> 20));
+            peers > 0 ? " and replication" : "", (unsigned long long)((least + MIB(1) - 1) >> 20));
         large = (uint64_t)shares * SHARE_LARGE_MIN;
         small = (uint64_t)shares * small_min;
     }
-    /* Shares are equal: with many peers and a small arena the small slots must be more than a quarter. */
+    /* Shares are equal: with many peers and a small arena the small slots must be more than a
+     * quarter. */
     small = small < (uint64_t)shares * small_min ? (uint64_t)shares * small_min : small;
     node->arena_large = (uint32_t)large;
     node->arena_small = (uint32_t)small;

@@ -1,9 +1,11 @@
 /*
- * A node from nothing to serving and back, as a table of steps (server/steps.h; the table is in start.c and is the list to read).
+ * A node from nothing to serving and back, as a table of steps (server/steps.h; the table is in
+ * start.c and is the list to read).
  *
  *     node_start --(each step)--> serving ... node_drain --> node_stop
  *
- * One thread drives all of it. The node's struct is filled from top to bottom by the steps; whatever a step makes, its stop takes down.
+ * One thread drives all of it. The node's struct is filled from top to bottom by the steps;
+ * whatever a step makes, its stop takes down.
  */
 #ifndef SERVER_START_H
 #define SERVER_START_H
@@ -25,7 +27,8 @@
 enum root_key_origin {
     ROOT_KEY_KEPT,  /* made at an earlier start */
     ROOT_KEY_GIVEN, /* from SLUICE_ACCESS_KEY and SLUICE_SECRET_KEY, at this start */
-    ROOT_KEY_DRAWN, /* at this start, here or by the peer that came first; in DIR/root-credentials */
+    /* At this start, here or by the peer that came first; in DIR/root-credentials. */
+    ROOT_KEY_DRAWN,
 };
 
 struct worker {
@@ -42,21 +45,21 @@ struct node {
     bool (*is_asked_to_stop)(void *context);
     void *stop_context;
 
-    bool is_new;                   /* the directory was formatted at this start */
+    bool is_new;                     /* the directory was formatted at this start */
     uint64_t files_max, memlock_max; /* limits in effect */
     unsigned worker_count;
-    struct cluster_plan plan;      /* count 0: alone */
+    struct cluster_plan plan; /* count 0: alone */
     struct cluster_keys cluster_keys;
-    struct volume *volume;         /* owned, as everything below */
-    struct loop *peer_loop;        /* with peers: the group's thread runs it */
+    struct volume *volume;  /* owned, as everything below */
+    struct loop *peer_loop; /* with peers: the group's thread runs it */
     struct work_pool *work_pool;
     struct group *group;
     struct scrub *scrub;
     uint8_t node_key[32];
     struct keyring *keyring;
     enum root_key_origin root_origin;
-    struct root_credentials root;  /* to be shown once; empty when kept */
-    bool given_is_ignored;         /* keys in the environment that are not this node's */
+    struct root_credentials root; /* to be shown once; empty when kept */
+    bool given_is_ignored;        /* keys in the environment that are not this node's */
     struct arena *arena;
     uint64_t arena_bytes;
     uint32_t arena_large, arena_small;
@@ -65,7 +68,7 @@ struct node {
     struct tls_store *tls; /* NULL: none is configured */
     struct http_limits http_limits;
     struct http_server *http;
-    bool is_draining;              /* node_drain() was called */
+    bool is_draining;                         /* node_drain() was called */
     struct address s3_address, admin_address; /* as bound: port 0 resolved */
     struct address tls_address; /* where S3 is served by TLS: s3_address, or a port of its own */
     char s3_text[64], admin_text[64], tls_text[64]; /* tls_text: "" without TLS */
@@ -75,11 +78,13 @@ struct node {
     struct start_run run;
 };
 
-/* config, dir and given are set. A failure leaves nothing running; trail is a sentence. ERR_CANCELLED: is_asked_to_stop() said so while
- * the node waited for its peers. */
+/* config, dir and given are set. A failure leaves nothing running; trail is a sentence.
+ * ERR_CANCELLED: is_asked_to_stop() said so while the node waited for its peers. */
 enum err node_start(struct node *node, struct err_trail *trail) MUST_USE;
-/* Takes no new requests; drained(context) on some thread when the running ones have ended or were cut after grace_ns. */
-void node_drain(struct node *node, uint64_t grace_ns, void (*drained)(void *context), void *context);
+/* Takes no new requests; drained(context) on some thread when the running ones have ended or were
+ * cut after grace_ns. */
+void node_drain(struct node *node, uint64_t grace_ns, void (*drained)(void *context),
+                void *context);
 void node_stop(struct node *node); /* after drained() */
 
 /* How many other nodes there are. */

@@ -3,8 +3,8 @@
  * of a cluster come up together and must have one key: whoever claims it first makes it known as a
  * setting of the group ("cluster/root-key"), and all of them use that.
  *
- *     claim: u8 version, u8 flags (1: drawn), u8 size of the id, id, the key's record
- * (api/s3/key_record.h)
+ *     claim: u8 version, u8 flags (1: drawn), u8 size of the id, id,
+ *            the key's record (api/s3/key_record.h)
  */
 #include <string.h>
 

@@ -1,6 +1,7 @@
 /*
- * Starting and stopping as a table: each step is a name, what it does and what undoes it. A failure runs the finished steps' stops backwards,
- * so no step ever has to know what comes after it, and a half-started node is never left.
+ * Starting and stopping as a table: each step is a name, what it does and what undoes it. A failure
+ * runs the finished steps' stops backwards, so no step ever has to know what comes after it, and a
+ * half-started node is never left.
  */
 #ifndef SERVER_STEPS_H
 #define SERVER_STEPS_H
@@ -11,8 +12,9 @@
 
 struct start_step {
     const char *name; /* ends the sentence "cannot start: <name>" */
-    enum err (*start)(void *context, struct err_trail *trail); /* a failed start leaves nothing of its own behind */
-    void (*stop)(void *context);                               /* NULL: nothing to undo */
+    /* A failed start leaves nothing of its own behind. */
+    enum err (*start)(void *context, struct err_trail *trail);
+    void (*stop)(void *context); /* NULL: nothing to undo */
 };
 
 struct start_run {

@@ -29,7 +29,7 @@ static const struct unit size_units[] = {
 
 static const struct unit duration_units[] = {
     {"d", 86400 * NS_PER_SECOND}, {"h", 3600 * NS_PER_SECOND}, {"m", 60 * NS_PER_SECOND},
-    {"s", NS_PER_SECOND},         {"ms", NS_PER_MS},         {"us", NS_PER_MS / 1000},
+    {"s", NS_PER_SECOND},         {"ms", NS_PER_MS},           {"us", NS_PER_MS / 1000},
 };
 
 static bool is_digit(char c)
