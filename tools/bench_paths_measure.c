@@ -25,9 +25,8 @@
 #include "tools/loopback.h"
 
 #define RECEIVE_BYTES (1u << 20)
-#define SILENCE_SECONDS                                                                            \
-    30 /* of a server, before the client gives up: a disk that needs longer is not one to measure  \
-        */
+/* Of a server, before the client gives up: a disk that needs longer is not one to measure. */
+#define SILENCE_SECONDS   30
 #define CONTENT_SEED      20241u
 #define FIRST_BATCH_BYTES (1u << 20) /* of a measurement, whose speed is not known yet */
 

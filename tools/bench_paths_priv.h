@@ -1,4 +1,5 @@
-/* What the measuring process and the server it forks share (bench_paths_measure.c, bench_paths_serve.c). */
+/* What the measuring process and the server it forks share (bench_paths_measure.c,
+ * bench_paths_serve.c). */
 #ifndef TOOLS_BENCH_PATHS_PRIV_H
 #define TOOLS_BENCH_PATHS_PRIV_H
 
@@ -6,7 +7,8 @@
 
 #include "tools/bench_paths.h"
 
-/* What the server counts, in memory shared with the client, who reads it when the server has ended. */
+/* What the server counts, in memory shared with the client, who reads it when the server has
+ * ended. */
 struct account {
     int errnum;
     char reason[BENCH_REASON_BYTES];
@@ -34,7 +36,9 @@ struct bench {
     cpu_set_t own_cores;
 };
 
-/* The server's whole life, in its own process: until the client closes. What it counted and why it failed is in bench->account. */
-_Noreturn void bench__serve(const struct bench *bench, const struct bench_technique *technique, int fd);
+/* The server's whole life, in its own process: until the client closes. What it counted and why it
+ * failed is in bench->account. */
+_Noreturn void bench__serve(const struct bench *bench, const struct bench_technique *technique,
+                            int fd);
 
 #endif

@@ -27,9 +27,8 @@
 
 #define MEMORY_BYTES   (4u << 20)
 #define SLOT_BYTES_MAX (1u << 20)
-#define SLOTS_MAX                                                                                  \
-    256u /* small ones are many: each waits for the client's acknowledgement before it is used     \
-            again */
+/* Small ones are many: each waits for the client's acknowledgement before it is used again. */
+#define SLOTS_MAX 256u
 #define READS_MAX 4u /* ahead of the one that is sent */
 _Static_assert(2 * PAIRS_MAX <= ENTRIES && READS_MAX + 1 <= ENTRIES, "what is queued at once fits");
 
@@ -210,8 +209,8 @@ static int splice_send(struct bench_sender *sender, uint64_t offset)
             return result;
         for (unsigned left = queued; left > 0; left--) {
             struct io_uring_cqe *cqe;
-            if (io_uring_wait_cqe(&uring->ring, &cqe) <
-                0) /* enters the kernel only after a signal */
+            /* Enters the kernel only after a signal. */
+            if (io_uring_wait_cqe(&uring->ring, &cqe) < 0)
                 return EIO;
             if (cqe->res > 0 && cqe->user_data == TO_SOCKET)
                 at.sent += (uint32_t)cqe->res;
@@ -360,8 +359,8 @@ static int take_result(struct bench_sender *sender, struct sending *at,
         at->next_send--;
         return 0;
     }
-    if (cqe->res < 0 ||
-        (uint32_t)cqe->res != slot->bytes) /* MSG_WAITALL: short only when it fails */
+    /* MSG_WAITALL: short only when it fails. */
+    if (cqe->res < 0 || (uint32_t)cqe->res != slot->bytes)
         return cqe->res < 0 ? -cqe->res : EIO;
     slot->state = cqe->flags & IORING_CQE_F_MORE ? SLOT_SENT : SLOT_FREE;
     at->is_sent++;

@@ -48,8 +48,8 @@ static void take_notice(struct bench_sender *sender, struct msghdr *message)
         memcpy(&notice, CMSG_DATA(part), sizeof notice);
         if (notice.ee_origin != SO_EE_ORIGIN_ZEROCOPY || notice.ee_errno != 0)
             continue;
-        uint64_t sends =
-            (uint64_t)(uint32_t)(notice.ee_data - notice.ee_info) + 1; /* a range of numbers */
+        /* A range of numbers. */
+        uint64_t sends = (uint64_t)(uint32_t)(notice.ee_data - notice.ee_info) + 1;
         CHECK(sends <= pending_of(sender));
         pending_set(sender, pending_of(sender) - sends);
         if (notice.ee_code & SO_EE_CODE_ZEROCOPY_COPIED)

@@ -23,7 +23,7 @@ static enum exit_code addresses_parse(const struct cli *cli, const char *const t
             return bench_wrong(cli, "--address", texts[i], "no address");
         if (has_port)
             return bench_wrong(cli, "--address", texts[i],
-                         "an address with a port: ports are chosen here");
+                               "an address with a port: ports are chosen here");
     }
     return EXIT_DONE;
 }

@@ -94,8 +94,8 @@ void bench_replication_run(const struct bench_replication_options *options,
 struct bench_node {
     char dir[NODE_PATH_MAX];
     struct arena *arena; /* owned, as all of them */
-    struct loop *loop,
-        *group_loop; /* where requests run, on the caller's thread; the group's own, NULL alone */
+    /* Where requests run, on the caller's thread; the group's own, NULL alone. */
+    struct loop *loop, *group_loop;
     struct work_pool *pool;
     struct volume *volume;
     struct group *group;

@@ -17,11 +17,11 @@
 
 #define SMALL_SLOTS  (BENCH_IN_FLIGHT_MAX * 4096u / SLOT_SMALL_BYTES)
 #define POOL_THREADS 2u
-#define SEGMENT_BYTES                                                                              \
-    MIB(256) /* a run is short: not the gigabytes a large disk's node would begin with */
-#define READY_NS                                                                                   \
-    (60 * NS_PER_SECOND) /* to find each other and elect a primary, on a busy machine too */
-#define LOOK_NS (20 * NS_PER_MS)
+/* A run is short: not the gigabytes a large disk's node would begin with. */
+#define SEGMENT_BYTES MIB(256)
+/* To find each other and elect a primary, on a busy machine too. */
+#define READY_NS (60 * NS_PER_SECOND)
+#define LOOK_NS  (20 * NS_PER_MS)
 
 static void set_port(struct sockaddr_storage *address, in_port_t port)
 {

@@ -120,8 +120,8 @@ static void side_down(struct side *side, const char *sentence)
 struct server {
     struct side side;
     const struct bench_transport_options *options;
-    uint32_t
-        unsent[TRANSPORT_META_DEPTH + TRANSPORT_BULK_DEPTH]; /* acks the CTL lane had no room for */
+    /* Acks the CTL lane had no room for. */
+    uint32_t unsent[TRANSPORT_META_DEPTH + TRANSPORT_BULK_DEPTH];
     uint32_t unsent_from, unsent_to;
     struct transport_peer *peer; /* while it is up */
     struct loop_msg turn;

@@ -155,9 +155,8 @@ static enum exit_code bench_run(struct cli *cli, int argc, char *argv[])
     static const struct {
         const char *name;
         enum exit_code (*run)(struct cli *cli, int argc, char *argv[]);
-    } benches[] = {{"paths", bench_paths},
-                   {"replication", bench_replication},
-                   {"transport", bench_transport}};
+    } benches[] = {
+        {"paths", bench_paths}, {"replication", bench_replication}, {"transport", bench_transport}};
     const char *names[COUNT_OF(benches)];
     for (size_t i = 0; i < COUNT_OF(benches); i++)
         names[i] = benches[i].name;

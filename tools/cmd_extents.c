@@ -101,7 +101,7 @@ static void draw_map(const char *hex, char out[65])
 
 static void print_map(const json_t *segments)
 {
-    static const char *const columns[] = {"SEGMENT",  "FULL",       ">USED",   ">OF",
+    static const char *const columns[] = {"SEGMENT",  "FULL",       ">USED",       ">OF",
                                           ">EXTENTS", ">FREE RUNS", ">LARGEST RUN"};
     struct table *table = table_open(columns, COUNT_OF(columns));
     size_t i;
@@ -120,8 +120,7 @@ static void print_map(const json_t *segments)
         table_add(table, "%08llX\t[%-64s]\t%llu%%\t%llu MiB\t%s\t%s\t%s",
                   (unsigned long long)json_number(segment, "segment"), map,
                   (unsigned long long)(all > 0 ? used * 100 / all : 0),
-                  (unsigned long long)(all * unit >> 20), extents, runs,
-                  largest);
+                  (unsigned long long)(all * unit >> 20), extents, runs, largest);
     }
     table_print(table);
     printf("\nEach cell is 1/64 of a segment file: blank is free, then .:-=+*%%# to full.\n");

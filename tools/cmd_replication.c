@@ -106,8 +106,8 @@ static void print_alone(void)
 static void print_peer_table(const json_t *peers)
 {
     static const char *const columns[] = {
-        "NODE", "ADDRESS", "STATE", ">SINCE", "CARRIED BY", ">HEARD", ">CONNECTS",
-        "FILLED, OR WHY DOWN"};
+        "NODE",       "ADDRESS", "STATE",     ">SINCE",
+        "CARRIED BY", ">HEARD",  ">CONNECTS", "FILLED, OR WHY DOWN"};
     struct table *table = table_open(columns, COUNT_OF(columns));
     size_t i;
     json_t *peer;
@@ -345,10 +345,13 @@ const struct command cmd_replication = {
         "disk of every node in sync; a node that does not answer is taken out of that set, and\n"
         "comes back when it has caught up. The primary alone knows the others' lag: ask it.\n"
         "\n"
-        "  role         joining (no configuration known yet), copying (away for longer than the log\n"
-        "               reaches, or with an empty disk: filled by a copy), replica, opening (a new\n"
+        "  role         joining (no configuration known yet), "
+        "copying (away for longer than the log\n"
+        "               reaches, or with an empty disk: filled by a copy), "
+        "replica, opening (a new\n"
         "               primary, not yet serving), primary, stopped\n"
-        "  copy         in sync; joining (caught up, about to be in sync); behind; rows, data: how\n"
+        "  copy         in sync; joining (caught up, about to be in sync); behind; "
+        "rows, data: how\n"
         "               much of the index, and then of the data, of a copy is there\n"
         "  acked        the last change on its disk;  lag: what it lacks, in changes, bytes and "
         "time\n"

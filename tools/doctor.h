@@ -1,12 +1,15 @@
 /*
- * doctor: what this machine can do for Sluice, and how to get what is missing. Three parts that know nothing of each other's insides:
+ * doctor: what this machine can do for Sluice, and how to get what is missing. Three parts that
+ * know nothing of each other's insides:
  *
- *     facts   what was measured or read, without an opinion (doctor_machine.c, _uring.c, _disk.c, _net.c, _rdma.c)
- *     judge   a pure function from facts to checks: verdict, value, advice, command (doctor_judge.c, doctor_judge_io.c)
+ *     facts   what was measured or read, without an opinion
+ *             (doctor_machine.c, _uring.c, _disk.c, _net.c, _rdma.c)
+ *     judge   a pure function from facts to checks: verdict, value, advice, command
+ *             (doctor_judge.c, doctor_judge_io.c)
  *     print   checks as text or JSON (cmd_doctor.c)
  *
- * Looking changes nothing but a scratch file in DIR, which is removed. What could not be looked at (no right, no such file) is a fact too:
- * an errno, or -1 where 0 and 1 are answers.
+ * Looking changes nothing but a scratch file in DIR, which is removed. What could not be looked at
+ * (no right, no such file) is a fact too: an errno, or -1 where 0 and 1 are answers.
  */
 #ifndef TOOLS_DOCTOR_H
 #define TOOLS_DOCTOR_H
@@ -28,7 +31,12 @@ struct doctor_kernel {
     int cachestat_errno; /* 0: there */
 };
 
-enum doctor_zc { DOCTOR_ZC_NOT_TRIED, DOCTOR_ZC_REFUSED, DOCTOR_ZC_SENT, DOCTOR_ZC_SENT_AND_REPORTED };
+enum doctor_zc {
+    DOCTOR_ZC_NOT_TRIED,
+    DOCTOR_ZC_REFUSED,
+    DOCTOR_ZC_SENT,
+    DOCTOR_ZC_SENT_AND_REPORTED
+};
 
 #define DOCTOR_OPS_MAX 32u
 struct doctor_op {
@@ -36,16 +44,16 @@ struct doctor_op {
     bool is_needed, is_there;
 };
 struct doctor_uring {
-    int setup_errno;      /* 0: a ring could be made */
-    int disabled;         /* sysctl kernel.io_uring_disabled, 0 to 2; -1: the kernel has no such switch */
-    int seccomp;          /* Seccomp of /proc/self/status: 0 none, 1 strict, 2 filter; -1: not told */
-    bool has_features;    /* what base/ring_uring.c insists on */
-    const char *mode;     /* the best set of flags that io_uring_setup takes */
-    unsigned mode_rank;   /* 0 is the best */
-    bool is_probed;       /* ops were asked for */
+    int setup_errno; /* 0: a ring could be made */
+    int disabled; /* sysctl kernel.io_uring_disabled, 0 to 2; -1: the kernel has no such switch */
+    int seccomp;  /* Seccomp of /proc/self/status: 0 none, 1 strict, 2 filter; -1: not told */
+    bool has_features;  /* what base/ring_uring.c insists on */
+    const char *mode;   /* the best set of flags that io_uring_setup takes */
+    unsigned mode_rank; /* 0 is the best */
+    bool is_probed;     /* ops were asked for */
     struct doctor_op ops[DOCTOR_OPS_MAX];
     unsigned op_count;
-    int fixed_errno;      /* of registering one MiB */
+    int fixed_errno; /* of registering one MiB */
     enum doctor_zc send_zc;
     int send_zc_errno;
 };
@@ -53,26 +61,27 @@ struct doctor_uring {
 struct doctor_memory {
     uint64_t memlock_soft, memlock_hard; /* UINT64_MAX: none */
     uint64_t files_soft, files_hard;
-    bool may_lock;        /* CAP_IPC_LOCK: the limit does not count */
-    bool may_raise;       /* CAP_SYS_RESOURCE: sluiced raises its hard limits itself */
-    uint64_t arena_bytes, rings, connections; /* what a node of this size registers and serves by default */
+    bool may_lock;  /* CAP_IPC_LOCK: the limit does not count */
+    bool may_raise; /* CAP_SYS_RESOURCE: sluiced raises its hard limits itself */
+    /* What a node of this size registers and serves by default. */
+    uint64_t arena_bytes, rings, connections;
     uint64_t total_bytes, available_bytes;
     uint64_t huge_free, huge_bytes; /* pages free, and their size */
-    char thp[16];         /* "always", "madvise", "never", "" when it cannot be read */
+    char thp[16];                   /* "always", "madvise", "never", "" when it cannot be read */
 };
 
 struct doctor_disk {
     char wanted[NODE_PATH_MAX]; /* what was asked for */
     char dir[NODE_PATH_MAX];    /* what was looked at: that, or its nearest directory that exists */
-    int dir_errno;        /* of finding one */
-    int write_errno;      /* no scratch file could be made: nothing was probed */
+    int dir_errno;              /* of finding one */
+    int write_errno;            /* no scratch file could be made: nothing was probed */
     char probe_error[160];
     struct disk_probe probe;
     bool is_probed;
     bool is_reverse_seen; /* a direct read sees what a buffered write left */
     bool is_reverse_tried;
     uint32_t dio_memory_align, dio_offset_align; /* STATX_DIOALIGN; 0: the kernel does not tell */
-    uint64_t sync_median_ns;    /* a direct 4 KiB write and its fdatasync; 0: not measured */
+    uint64_t sync_median_ns; /* a direct 4 KiB write and its fdatasync; 0: not measured */
     uint64_t total_bytes, free_bytes;
     bool has_mount;
     char file_system[32], source[128], mount_point[256], options[512];
@@ -89,11 +98,12 @@ struct doctor_nic {
     char driver[32], state[16];
     int64_t speed_mbit, mtu; /* -1: not told */
     bool is_loopback;
-    int features_errno;      /* 0: features are known */
+    int features_errno; /* 0: features are known */
     struct ethtool_features features;
 };
 struct doctor_network {
-    const char *chosen_by;   /* "--interface", "the node listens there", "every interface that is up" */
+    /* "--interface", "the node listens there", "every interface that is up". */
+    const char *chosen_by;
     struct doctor_nic nics[DOCTOR_NICS_MAX];
     unsigned nic_count;
 };
@@ -105,17 +115,17 @@ struct doctor_rdma_port {
     char gid[40];                 /* the first one a RoCE v2 or InfiniBand connection would take */
 };
 struct doctor_rdma {
-    int list_errno;     /* of /sys/class/infiniband; ENOENT: the kernel has no RDMA core loaded */
+    int list_errno; /* of /sys/class/infiniband; ENOENT: the kernel has no RDMA core loaded */
     struct doctor_rdma_port ports[DOCTOR_PORTS_MAX];
     unsigned port_count;
-    int verbs_errno;    /* of opening /dev/infiniband/uverbs* for this user; 0 when it could */
-    int cm_errno;       /* likewise rdma_cm */
+    int verbs_errno; /* of opening /dev/infiniband/uverbs* for this user; 0 when it could */
+    int cm_errno;    /* likewise rdma_cm */
 };
 
 struct doctor_tls {
-    int socket_errno;   /* no loopback connection: nothing was tried */
-    int ulp_errno;      /* of TCP_ULP "tls" */
-    int cipher_errno;   /* of TLS 1.3 AES-128-GCM for sending */
+    int socket_errno; /* no loopback connection: nothing was tried */
+    int ulp_errno;    /* of TCP_ULP "tls" */
+    int cipher_errno; /* of TLS 1.3 AES-128-GCM for sending */
 };
 
 struct doctor_clock {
@@ -131,7 +141,7 @@ struct doctor_cpu {
 };
 
 struct doctor_node {
-    bool is_asked;   /* DIR is a node's, or an admin port was named */
+    bool is_asked; /* DIR is a node's, or an admin port was named */
     bool runs;
     char s3[80], admin[80];
 };
@@ -153,9 +163,10 @@ void doctor_look_kernel(struct doctor_kernel *kernel);
 void doctor_look_uring(struct doctor_uring *uring);
 void doctor_look_memory(struct doctor_memory *memory);
 void doctor_look_disk(const char *dir, struct doctor_disk *disk);
-/* `addresses`: of a node, numeric, "" for none; `interface`: by name, or NULL. False: there is no such interface. */
-bool doctor_look_network(const char *interface, const char *const addresses[], unsigned address_count,
-                         struct doctor_network *network);
+/* `addresses`: of a node, numeric, "" for none; `interface`: by name, or NULL. False: there is no
+ * such interface. */
+bool doctor_look_network(const char *interface, const char *const addresses[],
+                         unsigned address_count, struct doctor_network *network);
 void doctor_look_rdma(const char *sys_root, const char *dev_root, struct doctor_rdma *rdma);
 void doctor_look_tls(struct doctor_tls *tls);
 void doctor_look_clock(struct doctor_clock *clock);
@@ -163,13 +174,16 @@ void doctor_look_cpu(struct doctor_cpu *cpu);
 
 /* ---- parsers, of what the kernel says in text ---- */
 
-/* The line of /proc/self/mountinfo whose mount point holds `path` (absolute, without links). False: none. */
+/* The line of /proc/self/mountinfo whose mount point holds `path` (absolute, without links). False:
+ * none. */
 bool doctor_parse_mountinfo(struct bytes mountinfo, const char *path, struct doctor_disk *disk);
 /* "always [madvise] never" -> "madvise". "" when nothing is bracketed. */
 void doctor_parse_bracketed(const char *text, char *out, size_t out_size);
-/* The number behind "Name:" in /proc/meminfo, /proc/self/status; false: no such line. base 10 or 16. */
+/* The number behind "Name:" in /proc/meminfo, /proc/self/status; false: no such line. base 10 or
+ * 16. */
 bool doctor_parse_field(struct bytes text, const char *name, int base, uint64_t *ret_value);
-void doctor_look_block_device(const char *sys_root, unsigned major, unsigned minor, struct doctor_disk *disk);
+void doctor_look_block_device(const char *sys_root, unsigned major, unsigned minor,
+                              struct doctor_disk *disk);
 
 /* ---- small files of the kernel ---- */
 /* What the file holds, without a newline at its end. 0, or an errno; then out is "". */
@@ -188,12 +202,12 @@ enum doctor_verdict {
 #define DOCTOR_CHECKS_MAX 224u /* 16 interfaces of 8 lines, 16 ports of 2, and 40 others */
 struct doctor_check {
     const char *group;
-    char name[48];    /* stable: "io_uring.setup", "network.eth0.tso" */
-    char label[32];   /* for people */
+    char name[48];  /* stable: "io_uring.setup", "network.eth0.tso" */
+    char label[32]; /* for people */
     enum doctor_verdict verdict;
-    bool is_needed;   /* MISSING ends in exit code 1 */
-    char value[224];  /* measured */
-    char advice[320]; /* what it means, and what to do; "" when all is well */
+    bool is_needed;    /* MISSING ends in exit code 1 */
+    char value[224];   /* measured */
+    char advice[320];  /* what it means, and what to do; "" when all is well */
     char command[256]; /* to be typed; "" when none helps */
 };
 struct doctor_report {
@@ -204,10 +218,11 @@ struct doctor_report {
 void doctor_judge(const struct doctor_facts *facts, struct doctor_report *report);
 
 /* For the judges alone. `name` is group.name; `label` what people see. */
-struct doctor_check *doctor__add(struct doctor_report *report, const char *group, const char *name, const char *label);
+struct doctor_check *doctor__add(struct doctor_report *report, const char *group, const char *name,
+                                 const char *label);
 void doctor__value(struct doctor_check *check, const char *format, ...) PRINTF_LIKE(2, 3);
-void doctor__advise(struct doctor_check *check, enum doctor_verdict verdict, const char *command, const char *format, ...)
-    PRINTF_LIKE(4, 5);
+void doctor__advise(struct doctor_check *check, enum doctor_verdict verdict, const char *command,
+                    const char *format, ...) PRINTF_LIKE(4, 5);
 void doctor__judge_disk(const struct doctor_disk *disk, struct doctor_report *report);
 void doctor__judge_network(const struct doctor_network *network, struct doctor_report *report);
 void doctor__judge_rdma(const struct doctor_rdma *rdma, struct doctor_report *report);

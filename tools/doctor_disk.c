@@ -19,7 +19,8 @@
 
 #define MOUNTINFO_BYTES_MAX (1u << 20) /* a machine with thousands of containers */
 #define SYNCS               16u
-#define SYNC_LIMIT_NS       NS_PER_SECOND /* a disk that takes longer is known well enough by then */
+/* A disk that takes longer is known well enough by then. */
+#define SYNC_LIMIT_NS NS_PER_SECOND
 
 /* ---- mountinfo, proc(5): id parent maj:min root mount-point options [tags] - type source
  * super-options ---- */

@@ -10,8 +10,8 @@
 #include "server/units.h"
 #include "tools/doctor.h"
 
-#define CLOCK_ERROR_MAX_US                                                                         \
-    1000000 /* a second: leases and signatures bear 15 minutes, people read logs */
+/* A second: leases and signatures bear 15 minutes, people read logs. */
+#define CLOCK_ERROR_MAX_US 1000000
 
 struct doctor_check *doctor__add(struct doctor_report *report, const char *group, const char *name,
                                  const char *label)

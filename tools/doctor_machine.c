@@ -33,9 +33,8 @@
 #ifndef SOL_TLS
 #define SOL_TLS 282
 #endif
-#define SYS_CACHESTAT                                                                              \
-    451 /* on every architecture since Linux 6.5; older headers do not name it                     \
-         */
+/* On every architecture since Linux 6.5; older headers do not name it. */
+#define SYS_CACHESTAT 451
 
 /* ---- small files ---- */
 

@@ -17,12 +17,11 @@
 #include "tools/loopback.h"
 
 #define PROBE_ENTRIES 8u
-#define PROBE_BYTES                                                                                \
-    (1u << 20) /* registered; less than any limit of locked memory a distribution sets */
-#define SEND_BYTES 65536u
-#define NOTICE_SECONDS                                                                             \
-    2 /* a kernel that took the send and never tells of it is not one to trust                     \
-       */
+/* Registered; less than any limit of locked memory a distribution sets. */
+#define PROBE_BYTES (1u << 20)
+#define SEND_BYTES  65536u
+/* A kernel that took the send and never tells of it is not one to trust. */
+#define NOTICE_SECONDS 2
 
 #ifndef IORING_SEND_ZC_REPORT_USAGE /* Linux 6.2 */
 #define IORING_SEND_ZC_REPORT_USAGE (1u << 3)

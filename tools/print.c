@@ -35,8 +35,8 @@ enum exit_code cli_fail(const struct cli *cli, enum exit_code code, const char *
 
 void print_json(const json_t *json)
 {
-    (void)json_dumpf(json, stdout,
-                     JSON_INDENT(2) | JSON_PRESERVE_ORDER); /* main() asks stdout at the end */
+    /* main() asks stdout at the end. */
+    (void)json_dumpf(json, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
     putchar('\n');
 }
 

@@ -27,8 +27,9 @@ static const struct command cmd_version = {.name = "version",
                                            .help = "sluice version\n"};
 
 static const struct command *const commands[] = {
-    &cmd_status, &cmd_key, &cmd_object, &cmd_explain, &cmd_bucket, &cmd_extents, &cmd_volume, &cmd_replication, &cmd_peers, &cmd_cluster,
-    &cmd_fsck, &cmd_scrub, &cmd_doctor, &cmd_bench, &cmd_tls, &cmd_version,
+    &cmd_status, &cmd_key,         &cmd_object, &cmd_explain, &cmd_bucket, &cmd_extents,
+    &cmd_volume, &cmd_replication, &cmd_peers,  &cmd_cluster, &cmd_fsck,   &cmd_scrub,
+    &cmd_doctor, &cmd_bench,       &cmd_tls,    &cmd_version,
 };
 
 static const char options_help[] =
@@ -39,16 +40,16 @@ static const char options_help[] =
     "  --json               JSON on standard output, errors too\n"
     "  --help\n"
     "\n"
-    "Exit codes: 0 done, 1 refused, failed or (doctor) something missing, 2 wrong usage, 3 no node to ask, 4 fsck or "
-    "scrub found something.\n";
+    "Exit codes: 0 done, 1 refused, failed or (doctor) something missing, 2 wrong usage, "
+    "3 no node to ask, 4 fsck or scrub found something.\n";
 
 static void print_overview(FILE *out)
 {
     fputs("sluice [options] COMMAND ...     administer a Sluice node\n\n", out);
     for (size_t i = 0; i < COUNT_OF(commands); i++)
         fprintf(out, "  %-11s %s\n", commands[i]->name, commands[i]->summary);
-    fputs("\nBegin with:  sluice doctor DIR   sluiced DIR &   sluice status   sluice key create --name me   sluice "
-          "help key\n\n",
+    fputs("\nBegin with:  sluice doctor DIR   sluiced DIR &   sluice status   "
+          "sluice key create --name me   sluice help key\n\n",
           out);
     fputs(options_help, out);
 }

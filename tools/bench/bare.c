@@ -1,10 +1,13 @@
 /*
- * sluice-bare: the least that a server of durable PUTs can be, to compare with. A thread a connection: receive the body into aligned
- * memory, hash it with OpenSSL's MD5, write it by O_DIRECT, fdatasync, answer with the ETag. No signature is checked, nothing is named, no
- * checksum is kept and nothing can be read back: each connection overwrites one preallocated file of its own, which is the cheapest thing a
- * disk can be asked for. Whoever does all that Sluice does for less CPU than this moves bytes well.
+ * sluice-bare: the least that a server of durable PUTs can be, to compare with. A thread a
+ * connection: receive the body into aligned memory, hash it with OpenSSL's MD5, write it by
+ * O_DIRECT, fdatasync, answer with the ETag. No signature is checked, nothing is named, no checksum
+ * is kept and nothing can be read back: each connection overwrites one preallocated file of its
+ * own, which is the cheapest thing a disk can be asked for. Whoever does all that Sluice does for
+ * less CPU than this moves bytes well.
  *
- *   sluice-bare --dir DIR --size-max BYTES [--no-md5]     prints the port it listens on, on 127.0.0.1; ends with its standard input
+ *   sluice-bare --dir DIR --size-max BYTES [--no-md5]
+ *               prints the port it listens on, on 127.0.0.1; ends with its standard input
  */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include <arpa/inet.h>
@@ -122,7 +125,9 @@ static bool serve_one(struct connection *c)
     MD5_Final(digest, &md5);
     for (int i = 0; i < 16; i++)
         snprintf(etag + 2 * i, 3, "%02x", digest[i]);
-    int answer_size = snprintf(answer, sizeof answer, "HTTP/1.1 200 OK\r\nETag: \"%s\"\r\nContent-Length: 0\r\n\r\n", etag);
+    int answer_size =
+        snprintf(answer, sizeof answer,
+                 "HTTP/1.1 200 OK\r\nETag: \"%s\"\r\nContent-Length: 0\r\n\r\n", etag);
     return send(c->fd, answer, (size_t)answer_size, MSG_NOSIGNAL) == answer_size;
 }
 
@@ -171,13 +176,21 @@ static void *end_with_input(void *context)
 
 static void read_options(int argc, char **argv)
 {
-    static const struct option names[] = {{"dir", 1, NULL, 'd'}, {"size-max", 1, NULL, 'm'}, {"no-md5", 0, NULL, 'n'}, {0}};
+    static const struct option names[] = {
+        {"dir", 1, NULL, 'd'}, {"size-max", 1, NULL, 'm'}, {"no-md5", 0, NULL, 'n'}, {0}};
     for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         switch (c) {
-        case 'd': options.dir = optarg; break;
-        case 'm': options.size_max = strtoull(optarg, NULL, 10); break;
-        case 'n': options.no_md5 = true; break;
-        default: exit(2);
+        case 'd':
+            options.dir = optarg;
+            break;
+        case 'm':
+            options.size_max = strtoull(optarg, NULL, 10);
+            break;
+        case 'n':
+            options.no_md5 = true;
+            break;
+        default:
+            exit(2);
         }
     }
     if (options.dir == NULL || options.size_max == 0)
@@ -190,7 +203,8 @@ int main(int argc, char **argv)
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof address;
-    if (listener < 0 || bind(listener, (struct sockaddr *)&address, size) != 0 || listen(listener, 1024) != 0 ||
+    if (listener < 0 || bind(listener, (struct sockaddr *)&address, size) != 0 ||
+        listen(listener, 1024) != 0 ||
         getsockname(listener, (struct sockaddr *)&address, &size) != 0)
         die("listen: %s", strerror(errno));
     printf("%u\n", ntohs(address.sin_port));

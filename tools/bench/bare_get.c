@@ -1,14 +1,14 @@
 /*
- * sluice-bare-get: the least that can send a file over HTTP, to hold against Sluice: one thread, epoll,
- * one file, no logging, no checks. Whatever is asked for, the answer is the whole file, moved
- * without a copy by the way that --by names:
+ * sluice-bare-get: the least that can send a file over HTTP, to hold against Sluice: one thread,
+ * epoll, one file, no logging, no checks. Whatever is asked for, the answer is the whole file,
+ * moved without a copy by the way that --by names:
  *
  *   sendfile   send(MSG_MORE) of the head, then sendfile(2) until the socket is full
  *   splice     the same head, then splice(2) file -> pipe -> socket through a pipe of 1 MiB a
- * connection
+ *              connection
  *
- *   sluice-bare-get --file F --by sendfile|splice        prints the port it listens on at 127.0.0.1 and
- * serves until it is killed
+ *   sluice-bare-get --file F --by sendfile|splice
+ *              prints the port it listens on at 127.0.0.1 and serves until it is killed
  *
  * It reads a request up to its empty line and takes nothing else of it seriously. Not for anything
  * but measuring.

@@ -1,13 +1,16 @@
 /*
- * sluice-load: many S3 clients in one thread, for measuring. Each connection sends one presigned request after another and reads the answer;
- * epoll says whose turn it is. What a client costs here is a signature and the system calls, so that on two cores the server is measured
- * and not the client.
+ * sluice-load: many S3 clients in one thread, for measuring. Each connection sends one presigned
+ * request after another and reads the answer; epoll says whose turn it is. What a client costs here
+ * is a signature and the system calls, so that on two cores the server is measured and not the
+ * client.
  *
- *   sluice-load --endpoint 127.0.0.1:9000 --access-key ID --secret KEY --bucket b --method PUT --size 4096 --connections 64 --seconds 5
+ *   sluice-load --endpoint 127.0.0.1:9000 --access-key ID --secret KEY --bucket b
+ *               --method PUT --size 4096 --connections 64 --seconds 5
  *
- * Keys are PREFIX and a number: --keys N goes round N of them, without it each request has a new one; --per-folder N puts N into a folder.
- * It ends after --seconds or --count requests and prints one line of JSON. An answer that is not 2xx counts as an error and ends nothing;
- * a connection that breaks ends the run. Knows nothing of Sluice: libc and libcrypto.
+ * Keys are PREFIX and a number: --keys N goes round N of them, without it each request has a new
+ * one; --per-folder N puts N into a folder. It ends after --seconds or --count requests and prints
+ * one line of JSON. An answer that is not 2xx counts as an error and ends nothing; a connection
+ * that breaks ends the run. Knows nothing of Sluice: libc and libcrypto.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -31,10 +34,10 @@
 #include <unistd.h>
 
 #define CONNECTIONS_MAX 4096u
-#define HEAD_BYTES_MAX 4096u
-#define DRAIN_BYTES (1u << 20)
-#define NS_PER_S 1000000000ull
-#define DRAIN_LIMIT_S 60u
+#define HEAD_BYTES_MAX  4096u
+#define DRAIN_BYTES     (1u << 20)
+#define NS_PER_S        1000000000ull
+#define DRAIN_LIMIT_S   60u
 #define HISTOGRAM_STEPS 32u /* of each power of two: 3 % of error */
 
 struct options {
@@ -57,7 +60,8 @@ struct connection {
     uint64_t began_ns;
 };
 
-static struct options options = {.method = "GET", .prefix = "load/", .connections = 1, .seconds = 5};
+static struct options options = {
+    .method = "GET", .prefix = "load/", .connections = 1, .seconds = 5};
 static struct connection connections[CONNECTIONS_MAX];
 static char *body;
 static int poller;
@@ -85,7 +89,8 @@ static uint64_t now_ns(void)
     return (uint64_t)time.tv_sec * NS_PER_S + (uint64_t)time.tv_nsec;
 }
 
-/* ---- signatures: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html ---- */
+/* ---- signatures ---- */
+/* https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html */
 
 static void hmac(const void *key, size_t key_size, const char *text, unsigned char out[32])
 {
@@ -109,7 +114,8 @@ static void prepare_signing(void)
     strftime(amz_date, sizeof amz_date, "%Y%m%dT%H%M%SZ", &utc);
     strftime(date, sizeof date, "%Y%m%d", &utc);
     snprintf(query, sizeof query,
-             "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=%s%%2F%s%%2Fus-east-1%%2Fs3%%2Faws4_request"
+             "X-Amz-Algorithm=AWS4-HMAC-SHA256"
+             "&X-Amz-Credential=%s%%2F%s%%2Fus-east-1%%2Fs3%%2Faws4_request"
              "&X-Amz-Date=%s&X-Amz-Expires=86400&X-Amz-SignedHeaders=host",
              options.access_key, date, amz_date);
     int size = snprintf(secret, sizeof secret, "AWS4%s", options.secret);
@@ -123,11 +129,12 @@ static void sign(const char *path, char signature[65])
 {
     char text[2048], digest_hex[65];
     unsigned char digest[32];
-    int size = snprintf(text, sizeof text, "%s\n%s\n%s\nhost:%s\n\nhost\nUNSIGNED-PAYLOAD", options.method, path, query,
-                        options.endpoint);
+    int size = snprintf(text, sizeof text, "%s\n%s\n%s\nhost:%s\n\nhost\nUNSIGNED-PAYLOAD",
+                        options.method, path, query, options.endpoint);
     EVP_Digest(text, (size_t)size, digest, NULL, EVP_sha256(), NULL);
     hex(digest, digest_hex);
-    snprintf(text, sizeof text, "AWS4-HMAC-SHA256\n%s\n%.8s/us-east-1/s3/aws4_request\n%s", amz_date, amz_date, digest_hex);
+    snprintf(text, sizeof text, "AWS4-HMAC-SHA256\n%s\n%.8s/us-east-1/s3/aws4_request\n%s",
+             amz_date, amz_date, digest_hex);
     hmac(signing_key, 32, text, digest);
     hex(digest, signature);
 }
@@ -139,9 +146,11 @@ static void make_path(uint64_t number, char out[512])
     number += options.first;
     if (options.per_folder > 0)
         snprintf(out, 512, "/%s/%s%05llu/%06llu", options.bucket, options.prefix,
-                 (unsigned long long)(number / options.per_folder), (unsigned long long)(number % options.per_folder));
+                 (unsigned long long)(number / options.per_folder),
+                 (unsigned long long)(number % options.per_folder));
     else
-        snprintf(out, 512, "/%s/%s%09llu", options.bucket, options.prefix, (unsigned long long)number);
+        snprintf(out, 512, "/%s/%s%09llu", options.bucket, options.prefix,
+                 (unsigned long long)number);
 }
 
 /* ---- one request after another ---- */
@@ -163,7 +172,8 @@ static void watch(struct connection *connection, uint32_t events)
 
 static bool over(void)
 {
-    return (options.count > 0 && issued >= options.count) || (deadline_ns > 0 && now_ns() >= deadline_ns);
+    return (options.count > 0 && issued >= options.count) ||
+           (deadline_ns > 0 && now_ns() >= deadline_ns);
 }
 
 static void issue(struct connection *connection)
@@ -176,8 +186,10 @@ static void issue(struct connection *connection)
     make_path(issued++, path);
     sign(path, signature);
     if (has_body())
-        snprintf(length, sizeof length, "Content-Length: %llu\r\n", (unsigned long long)options.size);
-    int size = snprintf(connection->head, sizeof connection->head, "%s %s?%s&X-Amz-Signature=%s HTTP/1.1\r\nHost: %s\r\n%s\r\n",
+        snprintf(length, sizeof length, "Content-Length: %llu\r\n",
+                 (unsigned long long)options.size);
+    int size = snprintf(connection->head, sizeof connection->head,
+                        "%s %s?%s&X-Amz-Signature=%s HTTP/1.1\r\nHost: %s\r\n%s\r\n",
                         options.method, path, query, signature, options.endpoint, length);
     connection->head_size = (size_t)size;
     connection->sent = 0;
@@ -220,7 +232,8 @@ static void complete(struct connection *connection)
     histogram[bucket_of((now_ns() - connection->began_ns) / 1000)]++;
     if (connection->status < 200 || connection->status > 299) {
         if (errors++ == 0)
-            fprintf(stderr, "sluice-load: the first answer that is no success: %.*s\n", 300, connection->answer);
+            fprintf(stderr, "sluice-load: the first answer that is no success: %.*s\n", 300,
+                    connection->answer);
     }
     issue(connection);
 }
@@ -243,8 +256,10 @@ static bool do_send(struct connection *connection)
     struct iovec parts[2];
     int count = 0;
     if (connection->sent < connection->head_size)
-        parts[count++] = (struct iovec){connection->head + connection->sent, connection->head_size - connection->sent};
-    size_t body_sent = connection->sent > connection->head_size ? connection->sent - connection->head_size : 0;
+        parts[count++] = (struct iovec){connection->head + connection->sent,
+                                        connection->head_size - connection->sent};
+    size_t body_sent =
+        connection->sent > connection->head_size ? connection->sent - connection->head_size : 0;
     if (body_size > body_sent)
         parts[count++] = (struct iovec){body + body_sent, body_size - body_sent};
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
@@ -300,7 +315,8 @@ static bool do_body(struct connection *connection)
         return true;
     }
     size_t want = connection->left < sizeof drain ? connection->left : sizeof drain;
-    /* MSG_TRUNC on a TCP socket drops the bytes in the kernel: the client does not pay for a copy that it does not look at. */
+    /* MSG_TRUNC on a TCP socket drops the bytes in the kernel: the client does not pay for a copy
+     * that it does not look at. */
     ssize_t got = recv(connection->fd, drain, want, MSG_TRUNC);
     if (would_block(got)) {
         watch(connection, EPOLLIN);
@@ -339,11 +355,13 @@ static void open_connection(struct connection *connection)
     if (colon == NULL || (size_t)(colon - options.endpoint) >= sizeof host)
         die("--endpoint is ADDR:PORT, not %s", options.endpoint);
     snprintf(host, sizeof host, "%.*s", (int)(colon - options.endpoint), options.endpoint);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(colon + 1))};
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)atoi(colon + 1))};
     if (inet_pton(AF_INET, host, &address.sin_addr) != 1)
         die("not an IPv4 address: %s", host);
     connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (connection->fd < 0 || connect(connection->fd, (struct sockaddr *)&address, sizeof address) != 0)
+    if (connection->fd < 0 ||
+        connect(connection->fd, (struct sockaddr *)&address, sizeof address) != 0)
         die("connect to %s: %s", options.endpoint, strerror(errno));
     int on = 1;
     setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -394,30 +412,60 @@ static uint64_t number(const char *text)
 
 static void read_options(int argc, char **argv)
 {
-    static const struct option names[] = {
-        {"endpoint", 1, NULL, 'e'}, {"access-key", 1, NULL, 'a'}, {"secret", 1, NULL, 's'}, {"bucket", 1, NULL, 'b'},
-        {"method", 1, NULL, 'm'}, {"prefix", 1, NULL, 'p'}, {"size", 1, NULL, 'z'}, {"connections", 1, NULL, 'c'},
-        {"seconds", 1, NULL, 't'}, {"count", 1, NULL, 'n'}, {"keys", 1, NULL, 'k'}, {"per-folder", 1, NULL, 'f'},
-        {"first", 1, NULL, 'i'}, {0}};
+    static const struct option names[] = {{"endpoint", 1, NULL, 'e'}, {"access-key", 1, NULL, 'a'},
+                                          {"secret", 1, NULL, 's'},   {"bucket", 1, NULL, 'b'},
+                                          {"method", 1, NULL, 'm'},   {"prefix", 1, NULL, 'p'},
+                                          {"size", 1, NULL, 'z'},     {"connections", 1, NULL, 'c'},
+                                          {"seconds", 1, NULL, 't'},  {"count", 1, NULL, 'n'},
+                                          {"keys", 1, NULL, 'k'},     {"per-folder", 1, NULL, 'f'},
+                                          {"first", 1, NULL, 'i'},    {0}};
     for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         switch (c) {
-        case 'e': options.endpoint = optarg; break;
-        case 'a': options.access_key = optarg; break;
-        case 's': options.secret = optarg; break;
-        case 'b': options.bucket = optarg; break;
-        case 'm': options.method = optarg; break;
-        case 'p': options.prefix = optarg; break;
-        case 'z': options.size = number(optarg); break;
-        case 'c': options.connections = number(optarg); break;
-        case 't': options.seconds = number(optarg); break;
-        case 'n': options.count = number(optarg); break;
-        case 'k': options.keys = number(optarg); break;
-        case 'f': options.per_folder = number(optarg); break;
-        case 'i': options.first = number(optarg); break;
-        default: exit(2);
+        case 'e':
+            options.endpoint = optarg;
+            break;
+        case 'a':
+            options.access_key = optarg;
+            break;
+        case 's':
+            options.secret = optarg;
+            break;
+        case 'b':
+            options.bucket = optarg;
+            break;
+        case 'm':
+            options.method = optarg;
+            break;
+        case 'p':
+            options.prefix = optarg;
+            break;
+        case 'z':
+            options.size = number(optarg);
+            break;
+        case 'c':
+            options.connections = number(optarg);
+            break;
+        case 't':
+            options.seconds = number(optarg);
+            break;
+        case 'n':
+            options.count = number(optarg);
+            break;
+        case 'k':
+            options.keys = number(optarg);
+            break;
+        case 'f':
+            options.per_folder = number(optarg);
+            break;
+        case 'i':
+            options.first = number(optarg);
+            break;
+        default:
+            exit(2);
         }
     }
-    if (options.endpoint == NULL || options.access_key == NULL || options.secret == NULL || options.bucket == NULL)
+    if (options.endpoint == NULL || options.access_key == NULL || options.secret == NULL ||
+        options.bucket == NULL)
         die("needs --endpoint, --access-key, --secret and --bucket");
     if (options.connections < 1 || options.connections > CONNECTIONS_MAX)
         die("--connections is 1 to %u", CONNECTIONS_MAX);
@@ -449,11 +497,13 @@ int main(int argc, char **argv)
     double seconds = (double)(now_ns() - began) / NS_PER_S;
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    printf("{\"requests\": %llu, \"errors\": %llu, \"seconds\": %.6f, \"sent_bytes\": %llu, \"received_bytes\": %llu, "
+    printf("{\"requests\": %llu, \"errors\": %llu, \"seconds\": %.6f, "
+           "\"sent_bytes\": %llu, \"received_bytes\": %llu, "
            "\"p50_us\": %llu, \"p99_us\": %llu, \"client_cpu_s\": %.3f}\n",
            (unsigned long long)finished, (unsigned long long)errors, seconds,
-           (unsigned long long)(has_body() ? finished * options.size : 0), (unsigned long long)received_bytes,
-           (unsigned long long)percentile_us(0.5), (unsigned long long)percentile_us(0.99),
+           (unsigned long long)(has_body() ? finished * options.size : 0),
+           (unsigned long long)received_bytes, (unsigned long long)percentile_us(0.5),
+           (unsigned long long)percentile_us(0.99),
            (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
                (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6);
     return errors > 0 ? 3 : 0;

@@ -2,8 +2,8 @@
  * sluice-rate: GETs of one URL, or of many in turn, at a fixed rate to measure latency, or as fast
  * as they are answered to measure the server.
  *
- *   sluice-rate --address 127.0.0.1 --port 9000 --target /b/k?X-Amz-... --rate 20000 --connections
- * 64 --seconds 4
+ *   sluice-rate --address 127.0.0.1 --port 9000 --target /b/k?X-Amz-... --rate 20000
+ *               --connections 64 --seconds 4
  *
  * At a fixed rate request i is due at start + i / rate, whatever became of those before; what finds
  * no free connection waits for one, and its latency counts from when it was due. So a server that
