@@ -161,16 +161,15 @@ static void try_copy_run(struct bytes in)
         return;
     message_copy_run_encode(&run, out);
     CHECK(memcmp(in.data, out, sizeof out) == 0);
-    CHECK(in.size ==
-          sizeof out + run.run.after.size + run.run.upto.size + run.run.rows.size);
+    CHECK(in.size == sizeof out + run.run.after.size + run.run.upto.size + run.run.rows.size);
     (void)copy_run_judge(&run.run);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const tries[])(struct bytes in) = {
-        try_record, try_ctl, try_append, try_propose, try_new_term, try_result, try_fetched,
-        try_copy_ask, try_copy_run,
+        try_record, try_ctl,     try_append,   try_propose,  try_new_term,
+        try_result, try_fetched, try_copy_ask, try_copy_run,
     };
     if (size >= 1)
         tries[data[0] % COUNT_OF(tries)](bytes_of(data + 1, size - 1));

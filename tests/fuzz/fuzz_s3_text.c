@@ -1,6 +1,7 @@
 /*
- * What clients put into request lines and headers, thrown at every parser of api/s3 that takes it: targets, queries, ranges, dates, credentials,
- * checksums, stored headers, form policies. Each either refuses or answers within its limits; the sanitizers say whether it stayed inside.
+ * What clients put into request lines and headers, thrown at every parser of api/s3 that takes it:
+ * targets, queries, ranges, dates, credentials, checksums, stored headers, form policies. Each
+ * either refuses or answers within its limits; the sanitizers say whether it stayed inside.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -68,7 +69,8 @@ static void try_signature(struct bytes text)
 {
     struct s3_header headers[16];
     struct s3_query query;
-    struct sigv4_request request = {.method = BYTES("GET"), .query = &query, .now_seconds = 1369353600};
+    struct sigv4_request request = {
+        .method = BYTES("GET"), .query = &query, .now_seconds = 1369353600};
     request.path = bytes_split(&text, '\n');
     if (s3_query_parse(bytes_split(&text, '\n'), &query))
         return;
@@ -94,7 +96,8 @@ static void try_times(struct bytes text)
 {
     uint64_t seconds;
     char out[S3_TIME_ISO_BYTES];
-    if (s3_time_parse_http(text, &seconds) == ERR_OK || s3_time_parse_iso(text, &seconds) == ERR_OK ||
+    if (s3_time_parse_http(text, &seconds) == ERR_OK ||
+        s3_time_parse_iso(text, &seconds) == ERR_OK ||
         s3_time_parse_basic(text, &seconds) == ERR_OK)
         s3_time_iso(seconds * 1000000000u, out);
 }
@@ -106,7 +109,8 @@ static void try_policy(struct bytes text)
     if (base64 == NULL)
         return;
     base64_encode(text.data, text.size, base64);
-    const struct post_field fields[] = {{BYTES("key"), BYTES("k")}, {BYTES("Content-Type"), BYTES("a,b")}};
+    const struct post_field fields[] = {{BYTES("key"), BYTES("k")},
+                                        {BYTES("Content-Type"), BYTES("a,b")}};
     struct post_form form = {fields, COUNT_OF(fields), BYTES("b"), 0};
     struct post_limits limits;
     char message[POST_MESSAGE_BYTES];

@@ -166,8 +166,8 @@ static struct plug *plug_in(struct run *run)
     struct plug *plug = calloc(1, sizeof *plug);
     CHECK(plug != NULL);
     plug->inner = run->index;
-    plug->ops =
-        *run->index->ops; /* an iterator is the inner index's own: its operations are as well */
+    /* An iterator is the inner index's own: its operations are as well. */
+    plug->ops = *run->index->ops;
     plug->ops.get = plug_get;
     plug->ops.value_put = plug_value_put;
     plug->ops.write = plug_write;
@@ -264,9 +264,9 @@ static struct blob blob_make(struct run *run, uint64_t size)
     struct blob blob = {.bytes = malloc(size + 1), .size = size, .is_there = true};
     CHECK(blob.bytes != NULL);
     uint64_t word = rand_u64(&run->seeded.rand);
+    /* No two places look the same. */
     for (uint64_t i = 0; i < size; i++)
-        blob.bytes[i] =
-            (uint8_t)((word + i * 0x9e3779b97f4a7c15ull) >> 56); /* no two places look the same */
+        blob.bytes[i] = (uint8_t)((word + i * 0x9e3779b97f4a7c15ull) >> 56);
     return blob;
 }
 

@@ -556,8 +556,8 @@ static uint64_t hash_message(const struct world *world, const struct ex_message 
 uint64_t world_hash(const struct world *world)
 {
     struct hash hash = {.count = 0};
-    uint64_t messages =
-        0; /* their order is no state: it only says which is lost when they are many */
+    /* Their order is no state: it only says which is lost when they are many. */
+    uint64_t messages = 0;
     for (unsigned i = 0; i < world->message_count; i++)
         messages += hash_message(world, &world->messages[i]);
     add(&hash, messages);

@@ -8,10 +8,12 @@
  *   GET  /empty /nocontent /notmodified    without body
  *   GET  /text?SIZE   /async?SIZE          SIZE bytes of text, at once or from a timer
  *   GET  /bad-header                       tries to send a header with a line break in it
- *   GET  /object?FROM-SIZE[h][r]           bytes of the fake object; h: hot, r: with receipt; x-sluice-path, -require-path and
- *                                          -verify are its policy
- *   GET  /pieces?PIECE,PIECE...[;hr]       each a text, "<PIECE>", and the bytes of the fake object if it is FROM-SIZE
- *   PUT  /sink[-slow|-aws|-signed]?SIZE    receives into slots; SIZE expected (empty: unknown); says what came
+ *   GET  /object?FROM-SIZE[h][r]           bytes of the fake object; h: hot, r: with receipt;
+ *                                          x-sluice-path, -require-path and -verify are its policy
+ *   GET  /pieces?PIECE,PIECE...[;hr]       each a text, "<PIECE>", and the bytes of the fake object
+ *                                          if it is FROM-SIZE
+ *   PUT  /sink[-slow|-aws|-signed]?SIZE    receives into slots; SIZE expected (empty: unknown);
+ *                                          says what came
  *   PUT  /later                            as /sink, but asks for the body from a timer
  *   POST /collect                          gives the body back
  *   any  /early                            403 without reading the body
@@ -46,7 +48,7 @@
 /* ---- the fake object: a file, a tail in memory, and what is wrong with them ---- */
 
 struct object {
-    uint64_t size;        /* of both together */
+    uint64_t size; /* of both together */
     uint64_t file_size;
     uint64_t extent_size; /* the file is cut into such extents, each at twice its offset */
     uint8_t *bytes;       /* owned: what the object holds */
@@ -87,15 +89,18 @@ enum err read_plan_span(struct read_plan *plan, struct read_span *ret_span)
     if (object->loads_due > 0)
         return ERR_WOULD_BLOCK;
     if (plan->offset >= object->file_size) {
-        *ret_span = (struct read_span){.inline_data = object->bytes + plan->offset, .fd = -1, .size = left};
+        *ret_span =
+            (struct read_span){.inline_data = object->bytes + plan->offset, .fd = -1, .size = left};
         return ERR_OK;
     }
     uint64_t extent_end = (plan->offset / object->extent_size + 1) * object->extent_size;
     if (extent_end > object->file_size)
         extent_end = object->file_size;
     uint64_t end = plan->end < extent_end ? plan->end : extent_end;
-    uint64_t first = plan->offset / SUM_CHUNK_BYTES, past = (end + SUM_CHUNK_BYTES - 1) / SUM_CHUNK_BYTES;
-    uint64_t last_end = past * SUM_CHUNK_BYTES < object->file_size ? past * SUM_CHUNK_BYTES : object->file_size;
+    uint64_t first = plan->offset / SUM_CHUNK_BYTES,
+             past = (end + SUM_CHUNK_BYTES - 1) / SUM_CHUNK_BYTES;
+    uint64_t last_end =
+        past * SUM_CHUNK_BYTES < object->file_size ? past * SUM_CHUNK_BYTES : object->file_size;
     *ret_span = (struct read_span){
         .fd = object->without_fd ? -1 : object->buffered->disk->ops->fd(object->buffered),
         .buffered = object->buffered,
@@ -254,9 +259,10 @@ static struct sink_state *sink_state_of(struct http_body_sink *sink)
 static void respond_sink(struct sink_state *s)
 {
     struct text_buf text = {0};
-    text_printf(&text, "%s bytes=%llu hash=%016llx aws=%016llx slots=%u chunks=%u trailers=%u largest=%u", err_name(s->end_err),
-                (unsigned long long)s->bytes, (unsigned long long)s->hash, (unsigned long long)s->aws_hash, s->slots, s->chunks,
-                s->trailers, s->largest);
+    text_printf(&text,
+                "%s bytes=%llu hash=%016llx aws=%016llx slots=%u chunks=%u trailers=%u largest=%u",
+                err_name(s->end_err), (unsigned long long)s->bytes, (unsigned long long)s->hash,
+                (unsigned long long)s->aws_hash, s->slots, s->chunks, s->trailers, s->largest);
     http_respond_text(s->x, s->end_err ? 400 : 200, &text);
 }
 
@@ -273,8 +279,8 @@ static void sink_slot(struct http_body_sink *sink, struct slot *slot, uint32_t s
 {
     struct sink_state *s = sink_state_of(sink);
     CHECK(size > 0 && size <= slot->size);
-    CHECK(!s->was_last);                                              /* nothing after the last */
-    CHECK(s->slots == 0 || (s->bytes % SUM_CHUNK_BYTES) == 0);        /* only the last is odd */
+    CHECK(!s->was_last);                                       /* nothing after the last */
+    CHECK(s->slots == 0 || (s->bytes % SUM_CHUNK_BYTES) == 0); /* only the last is odd */
     s->hash = hash_more(s->hash, slot->data, size);
     s->bytes += size;
     s->slots++;
@@ -426,7 +432,8 @@ static void serve_object(struct exchange *x, struct sink_state *s, struct bytes 
     while (digits < rest.size && rest.data[digits] >= '0' && rest.data[digits] <= '9')
         digits++;
     struct bytes flags = bytes_slice(rest, digits, SIZE_MAX);
-    read_plan_open(&s->plan, fake_object, number(from, 0), number(bytes_slice(rest, 0, digits), fake_object->size));
+    read_plan_open(&s->plan, fake_object, number(from, 0),
+                   number(bytes_slice(rest, 0, digits), fake_object->size));
     atomic_fetch_add(&plans_open, 1);
     http_header(x, "ETag", BYTES("\"etag\""));
     struct http_object object = {
@@ -445,7 +452,8 @@ static void serve_object(struct exchange *x, struct sink_state *s, struct bytes 
     http_respond_object(x, 200, &object);
 }
 
-static void serve_sink(struct exchange *x, struct sink_state *s, struct bytes path, struct bytes query)
+static void serve_sink(struct exchange *x, struct sink_state *s, struct bytes path,
+                       struct bytes query)
 {
     bool is_signed = bytes_equal(path, BYTES("/sink-signed"));
     bool is_slow = bytes_equal(path, BYTES("/sink-slow"));
@@ -529,10 +537,11 @@ static void service_end(struct http_service *service, struct exchange *x)
     atomic_fetch_add(&ends, 1);
 }
 
-static void service_refuse(struct http_service *service, enum http_refusal why, const char *text, const char *request_id,
-                           struct text_buf *body)
+static void service_refuse(struct http_service *service, enum http_refusal why, const char *text,
+                           const char *request_id, struct text_buf *body)
 {
-    text_printf(body, "<Error><Why>%d</Why><Text>%s</Text><RequestId>%s</RequestId></Error>", why, text, request_id);
+    text_printf(body, "<Error><Why>%d</Why><Text>%s</Text><RequestId>%s</RequestId></Error>", why,
+                text, request_id);
 }
 
 /* ---- the server on threads ---- */
@@ -577,12 +586,14 @@ static const struct http_limits test_limits = {
 
 static void fixture_start(struct fixture *f)
 {
-    struct arena_options arena_options = {
-        .large_count = f->large_slots ? f->large_slots : 8, .small_count = f->small_slots ? f->small_slots : 16, .share_count = WORKERS};
+    struct arena_options arena_options = {.large_count = f->large_slots ? f->large_slots : 8,
+                                          .small_count = f->small_slots ? f->small_slots : 16,
+                                          .share_count = WORKERS};
     struct err_trail trail = {0};
     assert_int_equal(arena_open(&arena_options, &f->arena), ERR_OK);
     for (unsigned i = 0; i < WORKERS; i++) {
-        struct loop_options options = {.arena = f->arena, .arena_share = i, .ring_choice = f->ring, .name = "worker"};
+        struct loop_options options = {
+            .arena = f->arena, .arena_share = i, .ring_choice = f->ring, .name = "worker"};
         assert_int_equal(loop_open(&options, &f->loops[i], &trail), ERR_OK);
     }
     f->service = (struct http_service){service_begin, service_end, service_refuse};
@@ -780,7 +791,8 @@ __attribute__((unused)) static bool client_is_at_end(struct client *c)
 }
 
 /* Asks and reads the answer. */
-__attribute__((unused)) static void client_get(struct client *c, const char *target, struct response *r)
+__attribute__((unused)) static void client_get(struct client *c, const char *target,
+                                               struct response *r)
 {
     char text[512];
     snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: h\r\n\r\n", target);

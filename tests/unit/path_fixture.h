@@ -1,6 +1,6 @@
 /*
- * An object of several extents and a tail in memory on a disk whose reads fail and whose page cache forgets on demand,
- * behind a server (http_fixture.h): what the tests of the data paths share.
+ * An object of several extents and a tail in memory on a disk whose reads fail and whose page cache
+ * forgets on demand, behind a server (http_fixture.h): what the tests of the data paths share.
  */
 #ifndef TESTS_UNIT_PATH_FIXTURE_H
 #define TESTS_UNIT_PATH_FIXTURE_H
@@ -31,8 +31,9 @@ static char file_path[80];
 /*
  * ---- a disk whose page cache and whose reads are ours to spoil ----
  *
- * What is resident is told by a model, not by the kernel: that may evict any page at any time (where
- * it reclaims cold memory by itself, within seconds), and a test would then see another path.
+ * What is resident is told by a model, not by the kernel: that may evict any page at any time
+ * (where it reclaims cold memory by itself, within seconds), and a test would then see another
+ * path.
  */
 
 #define FILE_PAGES_MAX 4096 /* of 4 KiB; the extents lie apart in the file */
@@ -41,10 +42,11 @@ static _Atomic bool page_is_resident[FILE_PAGES_MAX];
 static struct disk spoiled_disk;
 static struct disk_ops spoiled_ops;
 static _Atomic int never_resident; /* is_resident() says no */
-static _Atomic uint64_t never_resident_from; /* ... of what lies behind this in the file; 0: it does not */
-static _Atomic int bad_reads;      /* so many direct reads come with a flipped bit */
-static _Atomic int failed_reads;   /* so many direct reads fail */
-static _Atomic int bad_from;       /* after so many good ones */
+/* ... of what lies behind this in the file; 0: it does not. */
+static _Atomic uint64_t never_resident_from;
+static _Atomic int bad_reads;    /* so many direct reads come with a flipped bit */
+static _Atomic int failed_reads; /* so many direct reads fail */
+static _Atomic int bad_from;     /* after so many good ones */
 static _Atomic int direct_reads, cached_reads, residency_asked;
 
 struct spoiled_read {
@@ -238,8 +240,8 @@ __attribute__((unused)) static int64_t counted(const char *line)
 }
 
 /* "cached": whichever auto takes out of the page cache for that size. */
-__attribute__((unused)) static void get_range(struct client *c, uint64_t from, uint64_t size, const char *flags,
-                      const char *path)
+__attribute__((unused)) static void get_range(struct client *c, uint64_t from, uint64_t size,
+                                              const char *flags, const char *path)
 {
     char target[100], expected[60];
     struct response r;

@@ -238,36 +238,73 @@ static const json_t *at(const json_t *json, const char *array, size_t i)
 static void a_group_is_described_as_it_is(void **state)
 {
     struct group_status status = {
-        .epoch = 7, .term = 5, .psn_committed = 40, .psn_applied = 39, .psn_last = 41, .psn_first = 2,
-        .members = 3, .in_sync = 2, .in_sync_min = 2, .config_register = "quorum",
-        .role = GROUP_REPLICA, .self = 2, .primary = 1, .backend = "tcp", .device = "lo",
-        .backend_reason = "no RDMA device", .sentence = "", .peer_count = 3,
-        .peers = {
-            {.node = 1, .address = "10.0.0.1:9100", .is_primary = true, .is_in_sync = true,
-             .is_up = true, .backend = "tcp", .device = "lo", .up_ns = 90 * NS_PER_SECOND,
-             .heard_ns = 20 * NS_PER_MS, .connects = 3, .acked_psn = UINT64_MAX,
-             .lag_records = UINT64_MAX,
-             .lag_bytes = UINT64_MAX, .lag_ns = UINT64_MAX,
-             .lanes = {[LANE_BULK] = {.sent = 4, .sent_bytes = 1 << 20, .in_flight = 2}}},
-            {.node = 2, .address = "10.0.0.2:9100", .is_self = true, .is_in_sync = true,
-             .up_ns = UINT64_MAX, .heard_ns = UINT64_MAX, .acked_psn = 41, .lag_records = 0},
-            {.node = 9, .address = "10.0.0.9:9100", .sentence = "connection refused",
-             .up_ns = UINT64_MAX, .heard_ns = UINT64_MAX, .acked_psn = 3, .lag_records = 38,
-             .lag_ns = 1500 * NS_PER_MS},
-        },
+        .epoch = 7,
+        .term = 5,
+        .psn_committed = 40,
+        .psn_applied = 39,
+        .psn_last = 41,
+        .psn_first = 2,
+        .members = 3,
+        .in_sync = 2,
+        .in_sync_min = 2,
+        .config_register = "quorum",
+        .role = GROUP_REPLICA,
+        .self = 2,
+        .primary = 1,
+        .backend = "tcp",
+        .device = "lo",
+        .backend_reason = "no RDMA device",
+        .sentence = "",
+        .peer_count = 3,
+        .peers =
+            {
+                {.node = 1,
+                 .address = "10.0.0.1:9100",
+                 .is_primary = true,
+                 .is_in_sync = true,
+                 .is_up = true,
+                 .backend = "tcp",
+                 .device = "lo",
+                 .up_ns = 90 * NS_PER_SECOND,
+                 .heard_ns = 20 * NS_PER_MS,
+                 .connects = 3,
+                 .acked_psn = UINT64_MAX,
+                 .lag_records = UINT64_MAX,
+                 .lag_bytes = UINT64_MAX,
+                 .lag_ns = UINT64_MAX,
+                 .lanes = {[LANE_BULK] = {.sent = 4, .sent_bytes = 1 << 20, .in_flight = 2}}},
+                {.node = 2,
+                 .address = "10.0.0.2:9100",
+                 .is_self = true,
+                 .is_in_sync = true,
+                 .up_ns = UINT64_MAX,
+                 .heard_ns = UINT64_MAX,
+                 .acked_psn = 41,
+                 .lag_records = 0},
+                {.node = 9,
+                 .address = "10.0.0.9:9100",
+                 .sentence = "connection refused",
+                 .up_ns = UINT64_MAX,
+                 .heard_ns = UINT64_MAX,
+                 .acked_psn = 3,
+                 .lag_records = 38,
+                 .lag_ns = 1500 * NS_PER_MS},
+            },
     };
     json_t *json = describe_replication(&status);
     assert_non_null(json);
     assert_int_equal(json_integer_value(json_object_get(json, "primary")), 1);
     assert_true(json_is_false(json_object_get(json_object_get(json, "transport"), "rdma")));
-    assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "log"), "applied")), 39);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "log"), "applied")),
+                     39);
     assert_int_equal(json_array_size(json_object_get(json, "nodes")), 3);
     const json_t *first = at(json, "nodes", 0), *last = at(json, "nodes", 2);
     assert_true(json_is_null(json_object_get(first, "lag_records")));
     assert_int_equal(json_integer_value(json_object_get(last, "lag_records")), 38);
     assert_true(json_real_value(json_object_get(last, "lag_seconds")) == 1.5);
     assert_true(json_is_null(json_object_get(last, "heard_seconds")));
-    assert_string_equal(json_string_value(json_object_get(at(json, "nodes", 1), "state")), "this node");
+    assert_string_equal(json_string_value(json_object_get(at(json, "nodes", 1), "state")),
+                        "this node");
     json_decref(json);
 
     strcpy(status.backend, "verbs");
@@ -430,10 +467,14 @@ static void an_inline_object_is_described(void **state)
 
 static void a_scrub_is_started_watched_and_paused(void **state)
 {
-    static const char *const wrong[] = {
-        "", "{}", "[]", "{\"action\": 1}", "{\"action\": \"stop\"}",
-        "{\"action\": \"start\", \"rate\": 1}", "{\"action\": \"start\", \"rate_bytes\": -1}",
-        "{\"action\": \"start\", \"rate_bytes\": 5}"};
+    static const char *const wrong[] = {"",
+                                        "{}",
+                                        "[]",
+                                        "{\"action\": 1}",
+                                        "{\"action\": \"stop\"}",
+                                        "{\"action\": \"start\", \"rate\": 1}",
+                                        "{\"action\": \"start\", \"rate_bytes\": -1}",
+                                        "{\"action\": \"start\", \"rate_bytes\": 5}"};
     struct fixture *f = *state;
     assert_int_equal(call(f, TOKEN, "GET", "/v1/scrub", NULL), 200);
     assert_string_equal(field(f, "state"), "never");

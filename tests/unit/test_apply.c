@@ -61,8 +61,8 @@ static void a_bucket_with_an_object_stays(void **state)
     assert_int_equal(run(f, &m), ERR_NO_SUCH_BUCKET);
     m.bucket = f->bucket;
     expect_ok(f, &m);
-    assert_int_equal(put_body(f, "a", body_of(f, 100, 0)),
-                     ERR_NO_SUCH_BUCKET); /* in the same batch */
+    /* In the same batch. */
+    assert_int_equal(put_body(f, "a", body_of(f, 100, 0)), ERR_NO_SUCH_BUCKET);
     commit(f);
     assert_int_equal(put_body(f, "a", body_of(f, 100, 0)), ERR_NO_SUCH_BUCKET);
 }
@@ -271,13 +271,13 @@ static void a_copy_keeps_the_data_when_the_source_goes(void **state)
         commit(f);
         audit_all(f);
         assert_int_equal(delete_key(f, "to", &existed), ERR_OK);
-        assert_int_equal(f->effects.released_count,
-                         0); /* shared once: a reader may still ask for its records */
+        /* Shared once: a reader may still ask for its records. */
+        assert_int_equal(f->effects.released_count, 0);
         assert_true(f->effects.gc_pending);
         (void)run_gc(f);
         expect_empty(f);
-        struct mutation late =
-            copy_of(f, "to", &piece, 1); /* the source went while the copy was on its way */
+        /* The source went while the copy was on its way. */
+        struct mutation late = copy_of(f, "to", &piece, 1);
         assert_int_equal(run(f, &late), ERR_NO_SUCH_OBJECT);
     }
 }
@@ -385,9 +385,8 @@ static void many_pieces_go_through_a_manifest(void **state)
     expect_empty(f);
 
     parts[1].size++;
-    assert_int_equal(
-        run(f, &m),
-        ERR_NO_SUCH_OBJECT); /* the data is gone; nothing of the first 2,499 pieces stays */
+    /* The data is gone; nothing of the first 2,499 pieces stays. */
+    assert_int_equal(run(f, &m), ERR_NO_SUCH_OBJECT);
     assert_int_equal(kv_batch_count(f->batch), 0);
 }
 

@@ -1,9 +1,10 @@
 /*
  * Random mutations over few names, so that they meet:
  *
- *     after any of them every reference is counted, every extent is its data's and nothing is left
- * behind; how they are divided into batches makes no difference to what is stored; one that fails,
- * or meets a failing index, leaves the batch and the effects as they were.
+ *   - after any of them every reference is counted, every extent is its data's and nothing is left
+ *     behind;
+ *   - how they are divided into batches makes no difference to what is stored;
+ *   - one that fails, or meets a failing index, leaves the batch and the effects as they were.
  */
 #include "apply_fixture.h"
 

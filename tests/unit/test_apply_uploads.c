@@ -55,8 +55,8 @@ static void an_upload_becomes_an_object(void **state)
         create_upload(f);
         assert_int_equal(put_part(f, 2, 100, 2), ERR_OK);
         assert_int_equal(put_part(f, 1, MIB(6), 9), ERR_OK);
-        assert_int_equal(put_part(f, 1, MIB(5), 1),
-                         ERR_OK); /* again: the first one's extent is released */
+        /* Again: the first one's extent is released. */
+        assert_int_equal(put_part(f, 1, MIB(5), 1), ERR_OK);
         assert_int_equal(f->effects.released_count, 1);
         assert_int_equal(put_part(f, 7, MIB(5), 7), ERR_OK); /* never asked for */
         struct completed_part parts[] = {said(1, 1), said(2, 2)};
@@ -176,8 +176,8 @@ static void a_retried_completion_gets_the_same_answer(void **state)
         second = first;
         expect_ok(f, &first);
         size_t operations = kv_batch_count(f->batch);
-        second.conditions.if_none_match_any =
-            true; /* what held the first time no longer does: not asked again */
+        /* What held the first time no longer does: not asked again. */
+        second.conditions.if_none_match_any = true;
         expect_ok(f, &second);
         assert_true(second.existed);
         assert_memory_equal(&second.etag, &first.etag, sizeof first.etag);
@@ -199,9 +199,8 @@ static void completed_uploads_are_remembered_in_a_bounded_ring(void **state)
     struct fixture *f = *state;
     uint8_t next[8];
     commit(f);
-    put_le64(
-        next,
-        COMPLETED_RING); /* as if the ring were full: slot 0 is next, and holds an old upload */
+    /* As if the ring were full: slot 0 is next, and holds an old upload. */
+    put_le64(next, COMPLETED_RING);
     struct kv_key slot, old;
     const struct upload_id old_id = {{99}};
     key_completed_slot(&slot, 0);

@@ -21,8 +21,8 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/check.h"
@@ -439,8 +439,8 @@ static void the_plot_is_well_formed_and_has_a_line_for_what_was_measured(void **
         XML_ParserFree(parser);
         unsigned panels = with_cold ? 4 : 2;
         assert_int_equal(count_of(svg.data, "polyline class=\"s"), panels * (BENCH_TECHNIQUES - 1));
-        assert_int_equal(count_of(svg.data, ">sendfile</text>"),
-                         0); /* the missing one has no name either */
+        /* The missing one has no name either. */
+        assert_int_equal(count_of(svg.data, ">sendfile</text>"), 0);
         assert_int_equal(count_of(svg.data, ">splice</text>"), panels);
         assert_int_equal(count_of(svg.data, "nan"), 0);
         assert_int_equal(count_of(svg.data, "inf"), 0);

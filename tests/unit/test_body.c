@@ -175,8 +175,8 @@ static void what_cannot_fit_is_refused_before_its_first_byte(void **state)
     options.size = capacity / 4 * 3;
     assert_int_equal(body_judge_size(f.volume, options.size, &f.trail), ERR_OK); /* keeps nothing */
     assert_int_equal(body_open(f.volume, &options, &big, &f.trail), ERR_OK);
-    assert_int_equal(body_open(f.volume, &options, &body, &f.trail),
-                     ERR_DISK_FULL); /* it is promised */
+    /* It is promised. */
+    assert_int_equal(body_open(f.volume, &options, &body, &f.trail), ERR_DISK_FULL);
     assert_int_equal(body_judge_size(f.volume, options.size, &f.trail), ERR_DISK_FULL);
     assert_int_equal(body_judge_size(f.volume, INLINE_BYTES_MAX, &f.trail), ERR_OK);
     options.size = capacity / 4 - UNIT_BYTES;

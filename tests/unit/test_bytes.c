@@ -95,10 +95,17 @@ static void numbers_are_decimal_and_bounded(void **state)
 static void utf8_is_strict(void **state)
 {
     (void)state;
-    static const char *const good[] = {"", "a", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xf4\x8f\xbf\xbf",
+    static const char *const good[] = {"",
+                                       "a",
+                                       "\xc3\xa9",
+                                       "\xe2\x82\xac",
+                                       "\xf0\x9f\x98\x80",
+                                       "\xf4\x8f\xbf\xbf",
                                        "\xee\x80\x80"};
-    static const char *const bad[] = {"\x80", "\xc3", "\xc0\xaf", "\xc1\xbf", "\xe0\x80\xaf", "\xed\xa0\x80",
-                                      "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff", "a\xe2\x82", "\xf0\x80\x80\x80"};
+    static const char *const bad[] = {
+        "\x80",         "\xc3",         "\xc0\xaf",         "\xc1\xbf",
+        "\xe0\x80\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80",
+        "\xff",         "a\xe2\x82",    "\xf0\x80\x80\x80"};
     for (size_t i = 0; i < COUNT_OF(good); i++)
         assert_true(bytes_is_utf8(bytes_of_string(good[i])));
     for (size_t i = 0; i < COUNT_OF(bad); i++)
@@ -140,7 +147,8 @@ static void hex_and_base64_go_both_ways(void **state)
 static void other_base64_is_refused(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"A", "AA", "AAA", "A===", "====", "AA=A", "AB==", "AAB=", "A-==", "AA==AAAA", "AA= "};
+    static const char *const bad[] = {"A",    "AA",   "AAA",  "A===",     "====", "AA=A",
+                                      "AB==", "AAB=", "A-==", "AA==AAAA", "AA= "};
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         uint8_t out[16];
         size_t size;

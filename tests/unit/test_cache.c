@@ -73,8 +73,8 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
     cache_close(f->volume->cache);
-    assert_int_equal(pins_count(f->volume->pins),
-                     0); /* whatever went wrong, nothing stays pinned */
+    /* Whatever went wrong, nothing stays pinned. */
+    assert_int_equal(pins_count(f->volume->pins), 0);
     pins_close(f->volume->pins);
     free(f->volume);
     kv_batch_close(f->batch);
@@ -529,8 +529,8 @@ static void reads_are_counted_and_forgotten_by_halves(void **state)
 
 struct race {
     struct fixture *f;
-    _Atomic bool is_freed[RACE_CHANGES + RACE_KEYS +
-                          1]; /* by data counter: its units belong to somebody else now */
+    /* By data counter: its units belong to somebody else now. */
+    _Atomic bool is_freed[RACE_CHANGES + RACE_KEYS + 1];
     _Atomic bool is_over;
     _Atomic unsigned broken, reads;
 };
@@ -563,7 +563,8 @@ static void *race_reader(void *context)
     return NULL;
 }
 
-/* Frees each of the waiting data that nobody pins; returns how many are left, moved to the front. */
+/* Frees each of the waiting data that nobody pins; returns how many are left, moved to the
+ * front. */
 static uint64_t race_reclaim(struct race *race, uint64_t *waiting, uint64_t count)
 {
     uint64_t left = 0;
@@ -603,7 +604,8 @@ static void a_reader_never_holds_data_that_was_freed(void **state)
         forget(f, name); /* published */
         waiting[left++] = old;
         left = race_reclaim(&race, waiting, left);
-        /* A reader, however long it is kept from running, holds one object: nothing else may stay pinned. */
+        /* A reader, however long it is kept from running, holds one object: nothing else may stay
+         * pinned. */
         if (left > RACE_READERS) {
             race.is_over = true;
             fail_msg("%u data pinned by %u readers", (unsigned)left, RACE_READERS);

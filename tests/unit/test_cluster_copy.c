@@ -156,9 +156,8 @@ static void closed_in_the_middle_it_goes_on(void **state)
     static const struct {
         enum copy_step_kind stuck;
         enum copy_phase phase;
-    } table[] = {{COPY_STEP_NAMED, COPY_ROWS},
-                 {COPY_STEP_DATA, COPY_DATA},
-                 {COPY_STEP_END, COPY_DATA}};
+    } table[] = {
+        {COPY_STEP_NAMED, COPY_ROWS}, {COPY_STEP_DATA, COPY_DATA}, {COPY_STEP_END, COPY_DATA}};
     struct cluster_fixture *f = *state;
     struct bucket_id bucket = outgrow(f, 2);
     for (unsigned i = 0; i < COUNT_OF(table); i++) {

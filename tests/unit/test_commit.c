@@ -245,8 +245,8 @@ static void a_failed_sync_fails_the_volume_for_good(void **state)
 
     fixture_put_mutation(&r.f, &next, "k", other, 50000);
     assert_int_equal(fixture_commit(&r.f, &next), ERR_VOLUME_FAILED);
-    assert_int_equal(count_events(&r, DISK_EVENT_SYNC, from),
-                     1); /* a failed sync is never tried again */
+    /* A failed sync is never tried again. */
+    assert_int_equal(count_events(&r, DISK_EVENT_SYNC, from), 1);
     assert_int_equal(body_open(r.f.volume, &(struct body_options){r.f.loop, 10}, &body, &r.f.trail),
                      ERR_VOLUME_FAILED);
     fixture_close_volume(&r.f);
@@ -263,8 +263,8 @@ static void a_failed_index_write_fails_the_volume_for_good(void **state)
     fixture_up(&f, MIB(256), MIB(16));
     assert_int_equal(fixture_put(&f, "before", 50000, 1), ERR_OK);
     unsigned nth = 1;
-    for (; nth < FAULTS_MAX;
-         nth++) { /* reads come first: an error there is that mutation's alone */
+    /* Reads come first: an error there is that mutation's alone. */
+    for (; nth < FAULTS_MAX; nth++) {
         kv_sim_fail_nth(f.kv, nth, ERR_IO);
         enum err e = fixture_put(&f, "k", 50000, nth);
         kv_sim_fail_nth(f.kv, 0, ERR_OK);

@@ -13,7 +13,8 @@
 #include "base/rand.h"
 
 #define XXH_INLINE_ALL
-#define XXH_VECTOR 0 /* XXH_SCALAR: the reference every vector unit must agree with, for sums are on disks */
+/* XXH_SCALAR: the reference every vector unit must agree with, for sums are on disks. */
+#define XXH_VECTOR 0
 #include <xxhash.h>
 
 /* Of "123456789": RFC 1321, FIPS 180-4 implementations, the CRC catalogue's check values. */
@@ -66,8 +67,10 @@ static void crcs_of_parts_combine_to_the_whole(void **state)
         data[i] = (uint8_t)(i * i >> 3);
     for (size_t k = 0; k < COUNT_OF(kinds); k++)
         for (size_t i = 0; i < COUNT_OF(cuts); i++) {
-            uint64_t a = crc_of(kinds[k], data, cuts[i]), b = crc_of(kinds[k], data + cuts[i], 100000 - cuts[i]);
-            assert_true(digest_crc_combine(kinds[k], a, b, 100000 - cuts[i]) == crc_of(kinds[k], data, 100000));
+            uint64_t a = crc_of(kinds[k], data, cuts[i]),
+                     b = crc_of(kinds[k], data + cuts[i], 100000 - cuts[i]);
+            assert_true(digest_crc_combine(kinds[k], a, b, 100000 - cuts[i]) ==
+                        crc_of(kinds[k], data, 100000));
         }
     free(data);
 }
@@ -84,7 +87,8 @@ static void crc64_is_the_same_with_and_without_multiplication(void **state)
     for (size_t size = 0; size <= 512; size++)
         for (size_t from = 0; from < 17; from++) {
             uint64_t crc = rand_u64(&seeded.rand);
-            if (crc64__update(crc, data + from, size) != crc64__update_tables(crc, data + from, size))
+            if (crc64__update(crc, data + from, size) !=
+                crc64__update_tables(crc, data + from, size))
                 fail_msg("%zu bytes from %zu", size, from);
         }
     static uint8_t more[4096];
@@ -92,7 +96,8 @@ static void crc64_is_the_same_with_and_without_multiplication(void **state)
     for (size_t size = 960; size <= sizeof more - 17; size += 7)
         for (size_t from = 0; from < 17; from += 3) {
             uint64_t crc = rand_u64(&seeded.rand);
-            if (crc64__update(crc, more + from, size) != crc64__update_tables(crc, more + from, size))
+            if (crc64__update(crc, more + from, size) !=
+                crc64__update_tables(crc, more + from, size))
                 fail_msg("%zu bytes from %zu", size, from);
         }
 }

@@ -368,7 +368,8 @@ static void a_file_opened_for_reading_is_not_written(void **state)
 /* Brings in the pages and keeps them: the kernel may evict what nobody maps at any time. */
 static void *hold_pages(struct fixture *f, uint32_t offset, uint32_t size)
 {
-    void *held = mmap(NULL, size, PROT_READ, MAP_SHARED | MAP_LOCKED, f->disk->ops->fd(f->file), offset);
+    void *held =
+        mmap(NULL, size, PROT_READ, MAP_SHARED | MAP_LOCKED, f->disk->ops->fd(f->file), offset);
     assert_true(held != MAP_FAILED);
     return held;
 }

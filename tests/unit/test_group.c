@@ -1,6 +1,6 @@
 /*
- * A group of one over a real volume in a scratch directory: terms, the order of mutations, a body on its way in and a plan
- * on its way out.
+ * A group of one over a real volume in a scratch directory: terms, the order of mutations, a body
+ * on its way in and a plan on its way out.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -51,13 +51,13 @@ static int setup(void **state)
     snprintf(f->dir, sizeof f->dir, "/var/tmp/sluice-group-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     struct err_trail trail = {0};
-    assert_int_equal(arena_open(&(struct arena_options){.large_count = 4, .small_count = 4,
-                                                        .share_count = 1},
-                                &f->arena),
-                     ERR_OK);
-    assert_int_equal(loop_open(&(struct loop_options){.arena = f->arena, .name = "test"}, &f->loop,
-                               &trail),
-                     ERR_OK);
+    assert_int_equal(
+        arena_open(&(struct arena_options){.large_count = 4, .small_count = 4, .share_count = 1},
+                   &f->arena),
+        ERR_OK);
+    assert_int_equal(
+        loop_open(&(struct loop_options){.arena = f->arena, .name = "test"}, &f->loop, &trail),
+        ERR_OK);
     assert_int_equal(work_pool_open(2, "test", &f->pool), ERR_OK);
     enum err e = volume_format(&(struct volume_format_options){.dir = f->dir,
                                                                .segment_bytes = MIB(16),
@@ -158,9 +158,9 @@ static void store(struct fixture *f, struct bucket_id bucket, const char *key, u
     assert_non_null(slot);
     memset(slot->data, fill, size);
     struct body *body;
-    assert_int_equal(group_body_open(f->group, &(struct body_options){f->loop, size}, &body,
-                                     &put->m.trail),
-                     ERR_OK);
+    assert_int_equal(
+        group_body_open(f->group, &(struct body_options){f->loop, size}, &body, &put->m.trail),
+        ERR_OK);
     assert_int_equal(group_body_write(f->group, body, &put->write, slot->data, size, true,
                                       put_written, &put->m.trail),
                      ERR_OK);
@@ -227,9 +227,9 @@ static void what_was_put_is_read_back_through_a_plan(void **state)
             if (span.inline_data != NULL)
                 byte = span.inline_data[0];
             else
-                assert_int_equal(span.buffered->disk->ops->pread(span.buffered, &byte, 1,
-                                                                 span.file_offset),
-                                 ERR_OK);
+                assert_int_equal(
+                    span.buffered->disk->ops->pread(span.buffered, &byte, 1, span.file_offset),
+                    ERR_OK);
             assert_int_equal(byte, i + 1);
             read_plan_advance(&plan, span.size);
         }

@@ -12,8 +12,8 @@ static void slow_heads_are_refused_and_idle_connections_closed(void **state)
     struct response r;
     client_open(&slow, f);
     client_open(&idle, f);
-    for (const char *at = "GET / HTTP"; *at;
-         at++) { /* progress does not help: a head has one deadline */
+    /* Progress does not help: a head has one deadline. */
+    for (const char *at = "GET / HTTP"; *at; at++) {
         if (!client_put(&slow, at, 1))
             break;
         usleep(20000);

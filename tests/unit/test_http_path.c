@@ -155,8 +155,8 @@ static enum err repair_file(uint64_t offset)
     uint64_t left = FILE_BYTES - offset;
     size_t size = left < SUM_CHUNK_BYTES ? left : SUM_CHUNK_BYTES;
     int fd = open(file_path, O_RDWR);
-    ssize_t written = pwrite(fd, fake_object->bytes + offset, size,
-                             (off_t)file_offset_of(fake_object, offset));
+    ssize_t written =
+        pwrite(fd, fake_object->bytes + offset, size, (off_t)file_offset_of(fake_object, offset));
     bool is_good = written == (ssize_t)size && fsync(fd) == 0;
     close(fd);
     return is_good ? ERR_OK : ERR_IO;
@@ -231,8 +231,8 @@ static void bad_bytes_further_on_end_the_connection_short(void **state)
         bad_reads = 1000;
         client_say(&c, "GET /object?0-5000000 HTTP/1.1\r\nHost: h\r\n\r\n");
         bool is_whole = client_read(&c, &r, true);
-        assert_true(!is_whole ||
-                    r.status == 500); /* two reads go out at once, and their order is anybody's */
+        /* Two reads go out at once, and their order is anybody's. */
+        assert_true(!is_whole || r.status == 500);
         assert_true(client_is_at_end(&c));
         response_free(&r);
         client_close(&c);
@@ -321,8 +321,8 @@ static void hot_ranges_are_promoted_once_and_then_sent_from_the_cache(void **sta
     for (size_t i = 0; i < COUNT_OF(ranges); i++)
         get_range(&c, ranges[i][0], ranges[i][1], "h", "cached");
     assert_int_equal(cached_reads, after_first);
-    for (size_t i = 0; i < COUNT_OF(ranges);
-         i++) /* what is there is taken from there, hot or not */
+    /* What is there is taken from there, hot or not. */
+    for (size_t i = 0; i < COUNT_OF(ranges); i++)
         get_range(&c, ranges[i][0], ranges[i][1], "", "cached");
     assert_int_equal(cached_reads, after_first);
     assert_int_equal(direct_reads, 0);

@@ -229,8 +229,8 @@ static void bad_heads_are_answered_and_the_connection_closed(void **state)
         struct response r;
         client_open(&c, *state);
         client_say(&c, rows[i].head);
-        client_say(&c,
-                   "GET /text?3 HTTP/1.1\r\nHost: h\r\n\r\n"); /* not to be looked at any more */
+        /* Not to be looked at any more. */
+        client_say(&c, "GET /text?3 HTTP/1.1\r\nHost: h\r\n\r\n");
         assert_true(client_read(&c, &r, true));
         assert_int_equal(r.status, rows[i].status);
         assert_true(r.closes);

@@ -299,8 +299,8 @@ static void a_large_value_comes_back_whole(void **state)
     for (size_t i = 0; i + 1 < sizeof value; i++)
         value[i] = (char)('a' + i % 23);
     put(f, KV_DATA, "big", value);
-    put(f, KV_INLINE, "blob",
-        value + sizeof value - 8193); /* above the size from which RocksDB keeps values apart */
+    /* Above the size from which RocksDB keeps values apart. */
+    put(f, KV_INLINE, "blob", value + sizeof value - 8193);
     write_synced(f);
     expect(f, KV_DATA, "big", value);
     expect(f, KV_INLINE, "blob", value + sizeof value - 8193);

@@ -98,9 +98,9 @@ static void a_range_is_what_was_asked_for(void **state)
     static const size_t offsets[] = {0, 1, 65535, 65536, 1048575, 1048577, 2999999, 3000000};
     for (size_t i = 0; i < sizeof offsets / sizeof *offsets; i++) {
         size_t got = 0, want = size - offsets[i] < sizeof back ? size - offsets[i] : sizeof back;
-        assert_int_equal(sluice_get(f->sluice, "photos", "r", offsets[i], back, sizeof back, &got,
-                                    &f->error),
-                         SLUICE_OK);
+        assert_int_equal(
+            sluice_get(f->sluice, "photos", "r", offsets[i], back, sizeof back, &got, &f->error),
+            SLUICE_OK);
         assert_int_equal(got, want);
         assert_memory_equal(back, bytes + offsets[i], want);
     }
@@ -139,10 +139,12 @@ static void fewer_or_more_bytes_than_announced_are_refused(void **state)
 {
     struct fixture *f = *state;
     struct sluice_writer *writer;
-    assert_int_equal(sluice_writer_open(f->sluice, "photos", "w", 10, &writer, &f->error), SLUICE_OK);
+    assert_int_equal(sluice_writer_open(f->sluice, "photos", "w", 10, &writer, &f->error),
+                     SLUICE_OK);
     assert_int_equal(sluice_writer_write(writer, "123456789", 9, &f->error), SLUICE_OK);
     assert_int_equal(sluice_writer_commit(writer, NULL, &f->error), SLUICE_INVALID);
-    assert_int_equal(sluice_writer_open(f->sluice, "photos", "w", 8, &writer, &f->error), SLUICE_OK);
+    assert_int_equal(sluice_writer_open(f->sluice, "photos", "w", 8, &writer, &f->error),
+                     SLUICE_OK);
     assert_int_equal(sluice_writer_write(writer, "123456789", 9, &f->error), SLUICE_INVALID);
     sluice_writer_abort(writer);
 }
@@ -158,7 +160,8 @@ static void a_reader_keeps_what_it_opened(void **state)
                      SLUICE_OK);
     /* Overwritten often enough that freed space would be used again if it were free. */
     for (int i = 0; i < 50; i++)
-        assert_int_equal(sluice_put(f->sluice, "photos", "v", new, size, NULL, &f->error), SLUICE_OK);
+        assert_int_equal(sluice_put(f->sluice, "photos", "v", new, size, NULL, &f->error),
+                         SLUICE_OK);
     size_t got;
     assert_int_equal(sluice_reader_read(reader, back, size, &got, &f->error), SLUICE_OK);
     assert_int_equal(got, size);
@@ -189,12 +192,14 @@ static void a_listing_folds_at_the_delimiter(void **state)
     struct fixture *f = *state;
     static const char *const keys[] = {"a/1", "a/2", "b", "c/1", "c/d/1", "d"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        assert_int_equal(sluice_put(f->sluice, "photos", keys[i], "x", 1, NULL, &f->error), SLUICE_OK);
+        assert_int_equal(sluice_put(f->sluice, "photos", keys[i], "x", 1, NULL, &f->error),
+                         SLUICE_OK);
     struct seen all = {{0}}, folded = {{0}}, below = {{0}};
     assert_int_equal(sluice_list(f->sluice, "photos", NULL, note, &all, &f->error), SLUICE_OK);
     assert_string_equal(all.text, "a/1 a/2 b c/1 c/d/1 d ");
-    assert_int_equal(sluice_list(f->sluice, "photos", &(struct sluice_list_options){.delimiter = "/"},
-                                 note, &folded, &f->error),
+    assert_int_equal(sluice_list(f->sluice, "photos",
+                                 &(struct sluice_list_options){.delimiter = "/"}, note, &folded,
+                                 &f->error),
                      SLUICE_OK);
     assert_string_equal(folded.text, "a/* b c/* d ");
     assert_int_equal(sluice_list(f->sluice, "photos",
@@ -221,7 +226,8 @@ static void *work(void *context)
         size_t size = 1000 + 40000 * (size_t)(i % 4), got = 0;
         uint8_t *bytes = pattern(size, worker->number * 100 + i), *back = malloc(size);
         worker->failures += sluice_put(worker->sluice, "photos", key, bytes, size, NULL, NULL) != 0;
-        worker->failures += sluice_get(worker->sluice, "photos", key, 0, back, size, &got, NULL) != 0;
+        worker->failures +=
+            sluice_get(worker->sluice, "photos", key, 0, back, size, &got, NULL) != 0;
         worker->failures += got != size || memcmp(bytes, back, size) != 0;
         if (i % 3 == 0)
             worker->failures += sluice_delete(worker->sluice, "photos", key, NULL) != 0;

@@ -496,8 +496,8 @@ static void every_damaged_byte_is_noticed_and_the_link_comes_back(void **state)
     struct cluster *cluster = cluster_up(state, 2);
     struct node *from = &cluster->nodes[0], *to = &cluster->nodes[1];
     unsigned violations = 0;
-    unsigned step =
-        links_case.choice == TRANSPORT_FORCE_TCP ? 1 : 23; /* soft-RoCE connects slowly */
+    /* soft-RoCE connects slowly. */
+    unsigned step = links_case.choice == TRANSPORT_FORCE_TCP ? 1 : 23;
     for (unsigned at = 0; at < LINK_META_HEAD_BYTES + 40 + LINK_CHUNK_WIRE_BYTES; at += step) {
         bool is_meta = at < LINK_META_HEAD_BYTES + 40;
         struct chunk chunk;

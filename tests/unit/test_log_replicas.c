@@ -1,7 +1,7 @@
 /*
  * Two volumes and one log. The first applies each record as it comes, and what it holds and answers
- * is the truth. The second lags, gathers, is cut off, crashes, is read from while it deletes,
- * has other extents, another clock and data that it was told is gone, and now and then is copied from
+ * is the truth. The second lags, gathers, is cut off, crashes, is read from while it deletes, has
+ * other extents, another clock and data that it was told is gone, and now and then is copied from
  * the first instead (storage/copy.h). Whatever it went through,
  *
  *     no record that was acknowledged is ever missing, nor the data of one not applied yet;
@@ -494,7 +494,8 @@ static void copy_done(struct copy_step *step)
     CONTAINER_OF(step, struct copying, step)->is_done = true;
 }
 
-/* The step, with or without a call that fails. False: the volume has failed, or the power was cut. */
+/* The step, with or without a call that fails. False: the volume has failed, or the power was
+ * cut. */
 static bool copy_step(struct copying *c, const struct copy_step *wanted)
 {
     struct world *w = c->w;
@@ -530,9 +531,9 @@ static bool copy_family(struct copying *c, enum kv_family family)
     struct copy_step step = {.kind = COPY_STEP_ROWS};
     do {
         step.from.size = 0;
-        assert_int_equal(copy_source_read(c->source, family, key_bytes(&after), c->rows, &upto,
-                                          &step.run),
-                         ERR_OK);
+        assert_int_equal(
+            copy_source_read(c->source, family, key_bytes(&after), c->rows, &upto, &step.run),
+            ERR_OK);
         do {
             if (!copy_step(c, &step))
                 return false;
@@ -559,8 +560,8 @@ static bool copy_data(struct copying *c)
     struct log_data data;
     size_t count = 0;
     for (bool is_end = false; !is_end;) {
-        assert_int_equal(
-            volume_copy_absent(w->b.volume, after, &data, 1, &count, &after, &is_end), ERR_OK);
+        assert_int_equal(volume_copy_absent(w->b.volume, after, &data, 1, &count, &after, &is_end),
+                         ERR_OK);
         struct object *there;
         enum err e = count > 0 ? volume_data_lookup(w->a.volume, data.id, &there) : ERR_CANCELLED;
         w->gone += e == ERR_NO_SUCH_OBJECT;

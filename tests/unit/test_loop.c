@@ -370,7 +370,8 @@ static void *idler_main(void *context)
     return NULL;
 }
 
-/* The loop's own thread is looked at: what else the process does, a sanitizer's thread say, is its own affair. */
+/* The loop's own thread is looked at: what else the process does, a sanitizer's thread say, is its
+ * own affair. */
 static void an_idle_loop_takes_no_processor_time(void **state)
 {
     struct fixture *f = *state;

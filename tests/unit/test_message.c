@@ -264,10 +264,10 @@ static enum err again_fetched(struct bytes in, uint8_t *out, size_t *ret_size)
 
 static size_t make_copy_ask(struct rand *rand, uint8_t *out)
 {
-    struct message_copy_ask ask = {.id = rand_u64(rand),
-                                   .family = (enum kv_family)rand_below(rand, KV_FAMILY_COUNT),
-                                   .after = {(char *)out + MESSAGE_COPY_ASK_BYTES,
-                                             rand_below(rand, 300)}};
+    struct message_copy_ask ask = {
+        .id = rand_u64(rand),
+        .family = (enum kv_family)rand_below(rand, KV_FAMILY_COUNT),
+        .after = {(char *)out + MESSAGE_COPY_ASK_BYTES, rand_below(rand, 300)}};
     rand_fill(rand, out + MESSAGE_COPY_ASK_BYTES, ask.after.size);
     message_copy_ask_encode(&ask, out);
     return MESSAGE_COPY_ASK_BYTES + ask.after.size;
@@ -287,7 +287,8 @@ static enum err again_copy_ask(struct bytes in, uint8_t *out, size_t *ret_size)
 static size_t make_copy_run(struct rand *rand, uint8_t *out)
 {
     uint8_t *rest = out + MESSAGE_COPY_RUN_BYTES;
-    size_t after = rand_below(rand, 100), upto = rand_below(rand, 100), rows = rand_below(rand, 300);
+    size_t after = rand_below(rand, 100), upto = rand_below(rand, 100),
+           rows = rand_below(rand, 300);
     struct message_copy_run run = {.id = rand_u64(rand),
                                    .psn = 1 + rand_below(rand, 1u << 30),
                                    .term = 1 + rand_below(rand, 1u << 30),

@@ -199,8 +199,10 @@ static void who_takes_over_keeps_what_is_on_its_disk(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         start(OTHER, &(struct pg_log){0});
-        struct pg_message append = {
-            .type = PG_APPEND, .config = world.pg.d.config, .term = 1, .commit = cases[i].committed};
+        struct pg_message append = {.type = PG_APPEND,
+                                    .config = world.pg.d.config,
+                                    .term = 1,
+                                    .commit = cases[i].committed};
         for (append.psn = 1; append.psn <= 5; append.psn++)
             pg_receive(&world.pg, world.now_ns, OTHER, &append);
         persist(cases[i].durable);

@@ -427,8 +427,8 @@ static void a_record_cut_short_or_too_long_is_refused(void **state)
     rand_seeded_init(&seeded, 2);
     for (size_t k = 0; k < COUNT_OF(kinds); k++)
         for (unsigned i = 0; i < 40; i++) {
-            bool has_no_size = kinds[k].make == make_inline ||
-                               kinds[k].make == make_setting; /* their bytes are all that is left */
+            /* Their bytes are all that is left. */
+            bool has_no_size = kinds[k].make == make_inline || kinds[k].make == make_setting;
             size_t size = kinds[k].make(&seeded.rand, record), size_again;
             size_t floor = kinds[k].make == make_inline    ? 17
                            : kinds[k].make == make_setting ? 1
@@ -514,8 +514,8 @@ static void a_data_shard_is_judged_by_its_place(void **state)
     record_data_put(record, &shard);
     struct bytes bytes = bytes_of(record, record_data_size(16, DATA_SHARD_SUMS_MAX));
     assert_int_equal(record_data_get(bytes, 0, &data), ERR_OK);
-    assert_int_equal(record_data_get(bytes, 1, &data),
-                     ERR_CORRUPT); /* one byte is left for shard 1 */
+    /* One byte is left for shard 1. */
+    assert_int_equal(record_data_get(bytes, 1, &data), ERR_CORRUPT);
     assert_int_equal(record_data_get(bytes, 2, &data), ERR_CORRUPT);
     extents[0].bytes = 1;
     extents[0].units = 1;

@@ -140,8 +140,8 @@ static void done(struct group_repair *ask)
 static void ask(struct wait *wait, uint64_t offset)
 {
     wait->runs = 0;
-    wait->ask =
-        (struct group_repair){.data = world->id, .offset = offset, .loop = world->loop, .done = done};
+    wait->ask = (struct group_repair){
+        .data = world->id, .offset = offset, .loop = world->loop, .done = done};
     repair_chunk(world->nodes[0].repair, &wait->ask);
 }
 

@@ -334,10 +334,8 @@ static struct ring_splice splice_of_file(const struct fixture *f)
     for (size_t i = 0; i < sizeof bytes; i++)
         bytes[i] = spliced_byte(i);
     assert_int_equal(pwrite(f->file, bytes, sizeof bytes, 0), sizeof bytes);
-    return (struct ring_splice){.file_fd = f->file,
-                                .pipe_in = f->pipe[1],
-                                .pipe_out = f->pipe[0],
-                                .socket_fd = f->pair[0]};
+    return (struct ring_splice){
+        .file_fd = f->file, .pipe_in = f->pipe[1], .pipe_out = f->pipe[0], .socket_fd = f->pair[0]};
 }
 
 static void splice_once(struct fixture *f, struct ring_splice *splice, struct result *result)

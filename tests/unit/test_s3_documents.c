@@ -1,4 +1,5 @@
-/* What S3 clients send and are told, apart from the request line: XML, times, checksums, stored headers, errors, form policies. */
+/* What S3 clients send and are told, apart from the request line: XML, times, checksums, stored
+ * headers, errors, form policies. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -23,13 +24,13 @@ static void completed_parts_are_read(void **state)
 {
     (void)state;
     struct xml_complete complete;
-    assert_int_equal(
-        xml_read_complete(BYTES("<?xml version='1.0'?><CompleteMultipartUpload xmlns='" S3_XMLNS "'>"
-                                "<Part><PartNumber>1</PartNumber><ETag>\"a&#98;c\"</ETag></Part>\n"
-                                "<Part><ChecksumCRC32C>AAAAAA==</ChecksumCRC32C><ETag>d</ETag>"
-                                "<PartNumber> 7 </PartNumber></Part></CompleteMultipartUpload>"),
-                          &complete),
-        ERR_OK);
+    assert_int_equal(xml_read_complete(
+                         BYTES("<?xml version='1.0'?><CompleteMultipartUpload xmlns='" S3_XMLNS "'>"
+                               "<Part><PartNumber>1</PartNumber><ETag>\"a&#98;c\"</ETag></Part>\n"
+                               "<Part><ChecksumCRC32C>AAAAAA==</ChecksumCRC32C><ETag>d</ETag>"
+                               "<PartNumber> 7 </PartNumber></Part></CompleteMultipartUpload>"),
+                         &complete),
+                     ERR_OK);
     assert_int_equal(complete.count, 2);
     assert_int_equal(complete.parts[0].number, 1);
     assert_true(bytes_equal(complete.parts[0].etag, BYTES("\"abc\"")));
@@ -47,19 +48,24 @@ static void documents_that_are_none_are_refused(void **state)
         "x",
         "<CompleteMultipartUpload/>",
         "<CompleteMultipartUpload><Part></Part></CompleteMultipartUpload>",
-        "<CompleteMultipartUpload><Part><PartNumber>0</PartNumber><ETag>a</ETag></Part></CompleteMultipartUpload>",
-        "<CompleteMultipartUpload><Part><PartNumber>x</PartNumber><ETag>a</ETag></Part></CompleteMultipartUpload>",
+        "<CompleteMultipartUpload><Part><PartNumber>0</PartNumber><ETag>a</ETag></Part>"
+        "</CompleteMultipartUpload>",
+        "<CompleteMultipartUpload><Part><PartNumber>x</PartNumber><ETag>a</ETag></Part>"
+        "</CompleteMultipartUpload>",
         "<CompleteMultipartUpload><Part><ETag>a</ETag></Part></CompleteMultipartUpload>",
         "<CompleteMultipartUpload><Other/></CompleteMultipartUpload>",
         "<Complete xmlns='http://elsewhere/'><Part/></Complete>",
-        "<CompleteMultipartUpload xmlns='http://elsewhere/'><Part><PartNumber>1</PartNumber><ETag>a</ETag></Part>"
+        "<CompleteMultipartUpload xmlns='http://elsewhere/'>"
+        "<Part><PartNumber>1</PartNumber><ETag>a</ETag></Part>"
         "</CompleteMultipartUpload>",
         "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>a</ETag></Part>",
         /* what XML can do and S3 never needs */
-        "<!DOCTYPE a [<!ENTITY b 'c'>]><CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>&b;</ETag>"
-        "</Part></CompleteMultipartUpload>",
-        "<!DOCTYPE a SYSTEM 'file:///etc/passwd'><CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>a"
-        "</ETag></Part></CompleteMultipartUpload>",
+        "<!DOCTYPE a [<!ENTITY b 'c'>]>"
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>&b;</ETag></Part>"
+        "</CompleteMultipartUpload>",
+        "<!DOCTYPE a SYSTEM 'file:///etc/passwd'>"
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>a</ETag></Part>"
+        "</CompleteMultipartUpload>",
         "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>a<b><c/></b></ETag></Part>"
         "</CompleteMultipartUpload>",
     };
@@ -74,17 +80,22 @@ static void keys_to_delete_keep_their_bytes(void **state)
 {
     (void)state;
     struct xml_delete delete;
-    assert_int_equal(xml_read_delete(BYTES("<Delete><Quiet>true</Quiet><Object><Key> a &lt;b&gt;&#xd; </Key></Object>"
-                                           "<Object><Key>c</Key><VersionId>null</VersionId></Object></Delete>"),
-                                     &delete),
-                     ERR_OK);
+    assert_int_equal(
+        xml_read_delete(
+            BYTES("<Delete><Quiet>true</Quiet><Object><Key> a &lt;b&gt;&#xd; </Key></Object>"
+                  "<Object><Key>c</Key><VersionId>null</VersionId></Object></Delete>"),
+            &delete),
+        ERR_OK);
     assert_true(delete.is_quiet);
     assert_int_equal(delete.count, 2);
     assert_true(bytes_equal(delete.keys[0].key, BYTES(" a <b>\r ")));
     assert_true(bytes_equal(delete.keys[1].version, BYTES("null")));
     xml_delete_free(&delete);
-    assert_int_equal(xml_read_delete(BYTES("<Delete><Object><Key></Key></Object></Delete>"), &delete), ERR_BAD_SYNTAX);
-    assert_int_equal(xml_read_delete(BYTES("<Delete><Quiet>true</Quiet></Delete>"), &delete), ERR_BAD_SYNTAX);
+    assert_int_equal(
+        xml_read_delete(BYTES("<Delete><Object><Key></Key></Object></Delete>"), &delete),
+        ERR_BAD_SYNTAX);
+    assert_int_equal(xml_read_delete(BYTES("<Delete><Quiet>true</Quiet></Delete>"), &delete),
+                     ERR_BAD_SYNTAX);
     /* never another key than the one meant */
     static const char *const ambiguous[] = {
         "<Delete><Object><Key>a</Key></Object><Quiet><Key>b</Key></Quiet></Delete>",
@@ -131,10 +142,11 @@ static void a_region_may_be_named_for_a_bucket(void **state)
     char region[32];
     assert_int_equal(xml_read_create_bucket(BYTES(" "), region), ERR_OK);
     assert_string_equal(region, "");
-    assert_int_equal(xml_read_create_bucket(BYTES("<CreateBucketConfiguration><LocationConstraint>eu-west-1"
-                                                  "</LocationConstraint></CreateBucketConfiguration>"),
-                                            region),
-                     ERR_OK);
+    assert_int_equal(
+        xml_read_create_bucket(BYTES("<CreateBucketConfiguration><LocationConstraint>eu-west-1"
+                                     "</LocationConstraint></CreateBucketConfiguration>"),
+                               region),
+        ERR_OK);
     assert_string_equal(region, "eu-west-1");
     assert_int_equal(xml_read_create_bucket(BYTES("<Other/>"), region), ERR_BAD_SYNTAX);
 }
@@ -149,9 +161,12 @@ static void times_are_written_and_read(void **state)
         const char *iso, *http, *basic;
     } rows[] = {
         {0, "1970-01-01T00:00:00.123Z", "Thu, 01 Jan 1970 00:00:00 GMT", "19700101T000000Z"},
-        {951782400, "2000-02-29T00:00:00.123Z", "Tue, 29 Feb 2000 00:00:00 GMT", "20000229T000000Z"},
-        {1369353600, "2013-05-24T00:00:00.123Z", "Fri, 24 May 2013 00:00:00 GMT", "20130524T000000Z"},
-        {4102444799, "2099-12-31T23:59:59.123Z", "Thu, 31 Dec 2099 23:59:59 GMT", "20991231T235959Z"},
+        {951782400, "2000-02-29T00:00:00.123Z", "Tue, 29 Feb 2000 00:00:00 GMT",
+         "20000229T000000Z"},
+        {1369353600, "2013-05-24T00:00:00.123Z", "Fri, 24 May 2013 00:00:00 GMT",
+         "20130524T000000Z"},
+        {4102444799, "2099-12-31T23:59:59.123Z", "Thu, 31 Dec 2099 23:59:59 GMT",
+         "20991231T235959Z"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         char iso[S3_TIME_ISO_BYTES], http[S3_TIME_HTTP_BYTES], basic[S3_TIME_BASIC_BYTES];
@@ -174,18 +189,26 @@ static void times_are_written_and_read(void **state)
 static void all_forms_of_http_dates_mean_the_same(void **state)
 {
     (void)state;
-    static const char *const forms[] = {"Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT",
-                                        "Sun Nov  6 08:49:37 1994", "Sun, 06 Nov 1994 08:49:37 +0000",
-                                        "Sun, 06 Nov 1994 08:49:37 -0000"};
+    static const char *const forms[] = {
+        "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT",
+        "Sun Nov  6 08:49:37 1994", "Sun, 06 Nov 1994 08:49:37 +0000",
+        "Sun, 06 Nov 1994 08:49:37 -0000"};
     for (size_t i = 0; i < COUNT_OF(forms); i++) {
         uint64_t seconds;
         assert_int_equal(s3_time_parse_http(bytes_of_string(forms[i]), &seconds), ERR_OK);
         assert_int_equal(seconds, 784111777);
     }
-    static const char *const bad[] = {"", "now", "Sun, 31 Feb 1994 08:49:37 GMT x", "Sun, 06 Foo 1994 08:49:37 GMT",
-                                      "Sun, 06 Nov 1994 25:49:37 GMT", "Wed, 29 Feb 2023 00:00:00 GMT",
-                                      "Thu, 29 Feb 1900 00:00:00 GMT", "Wed, 31 Apr 2024 00:00:00 GMT", "Sun, 06 Nov 1994 08:49:37",
-                                      "Sun, 06 Nov 1994 08:49:37 +0100", "Sun, 06 Nov 1994 08:49:37 EST"};
+    static const char *const bad[] = {"",
+                                      "now",
+                                      "Sun, 31 Feb 1994 08:49:37 GMT x",
+                                      "Sun, 06 Foo 1994 08:49:37 GMT",
+                                      "Sun, 06 Nov 1994 25:49:37 GMT",
+                                      "Wed, 29 Feb 2023 00:00:00 GMT",
+                                      "Thu, 29 Feb 1900 00:00:00 GMT",
+                                      "Wed, 31 Apr 2024 00:00:00 GMT",
+                                      "Sun, 06 Nov 1994 08:49:37",
+                                      "Sun, 06 Nov 1994 08:49:37 +0100",
+                                      "Sun, 06 Nov 1994 08:49:37 EST"};
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         uint64_t seconds;
         assert_int_equal(s3_time_parse_http(bytes_of_string(bad[i]), &seconds), ERR_BAD_SYNTAX);
@@ -196,7 +219,8 @@ static void all_forms_of_http_dates_mean_the_same(void **state)
 
 static struct checksum sum_of(enum digest_kind kind, const char *text)
 {
-    struct checksum sum = {.algorithm = S3_CHECKSUM_ALGORITHM(kind), .size = (uint8_t)digest_size_bytes(kind)};
+    struct checksum sum = {.algorithm = S3_CHECKSUM_ALGORITHM(kind),
+                           .size = (uint8_t)digest_size_bytes(kind)};
     struct digest digest;
     assert_int_equal(digest_init(&digest, kind), ERR_OK);
     digest_update(&digest, text, strlen(text));
@@ -209,10 +233,12 @@ static void full_object_crcs_are_combined_from_parts(void **state)
     (void)state;
     static const enum digest_kind kinds[] = {DIGEST_CRC32, DIGEST_CRC32C, DIGEST_CRC64NVME};
     for (size_t i = 0; i < COUNT_OF(kinds); i++) {
-        struct checksum a = sum_of(kinds[i], "hello "), b = sum_of(kinds[i], "wide "), c = sum_of(kinds[i], "world");
+        struct checksum a = sum_of(kinds[i], "hello "), b = sum_of(kinds[i], "wide "),
+                        c = sum_of(kinds[i], "world");
         struct checksum all = sum_of(kinds[i], "hello wide world"), got;
         struct s3_checksum_whole whole;
-        s3_checksum_whole_init(&whole, &(struct checksum){.algorithm = a.algorithm, .type = S3_CHECKSUM_FULL_OBJECT});
+        s3_checksum_whole_init(
+            &whole, &(struct checksum){.algorithm = a.algorithm, .type = S3_CHECKSUM_FULL_OBJECT});
         s3_checksum_whole_add(&whole, &a, 6);
         s3_checksum_whole_add(&whole, &b, 5);
         s3_checksum_whole_add(&whole, &c, 5);
@@ -226,7 +252,8 @@ static void composite_is_the_digest_of_digests(void **state)
     (void)state;
     struct checksum a = sum_of(DIGEST_SHA256, "one"), b = sum_of(DIGEST_SHA256, "two"), got;
     struct s3_checksum_whole whole;
-    s3_checksum_whole_init(&whole, &(struct checksum){.algorithm = a.algorithm, .type = S3_CHECKSUM_COMPOSITE});
+    s3_checksum_whole_init(
+        &whole, &(struct checksum){.algorithm = a.algorithm, .type = S3_CHECKSUM_COMPOSITE});
     s3_checksum_whole_add(&whole, &a, 3);
     s3_checksum_whole_add(&whole, &b, 3);
     s3_checksum_whole_final(&whole, &got);
@@ -240,19 +267,25 @@ static void composite_is_the_digest_of_digests(void **state)
 static void types_fit_algorithms_as_s3_says(void **state)
 {
     (void)state;
-    assert_true(s3_checksum_type_fits(S3_CHECKSUM_ALGORITHM(DIGEST_CRC32), S3_CHECKSUM_FULL_OBJECT));
-    assert_false(s3_checksum_type_fits(S3_CHECKSUM_ALGORITHM(DIGEST_SHA256), S3_CHECKSUM_FULL_OBJECT));
-    assert_false(s3_checksum_type_fits(S3_CHECKSUM_ALGORITHM(DIGEST_CRC64NVME), S3_CHECKSUM_COMPOSITE));
-    assert_int_equal(s3_checksum_type_default(S3_CHECKSUM_ALGORITHM(DIGEST_CRC64NVME)), S3_CHECKSUM_FULL_OBJECT);
-    assert_int_equal(s3_checksum_type_default(S3_CHECKSUM_ALGORITHM(DIGEST_CRC32)), S3_CHECKSUM_COMPOSITE);
+    assert_true(
+        s3_checksum_type_fits(S3_CHECKSUM_ALGORITHM(DIGEST_CRC32), S3_CHECKSUM_FULL_OBJECT));
+    assert_false(
+        s3_checksum_type_fits(S3_CHECKSUM_ALGORITHM(DIGEST_SHA256), S3_CHECKSUM_FULL_OBJECT));
+    assert_false(
+        s3_checksum_type_fits(S3_CHECKSUM_ALGORITHM(DIGEST_CRC64NVME), S3_CHECKSUM_COMPOSITE));
+    assert_int_equal(s3_checksum_type_default(S3_CHECKSUM_ALGORITHM(DIGEST_CRC64NVME)),
+                     S3_CHECKSUM_FULL_OBJECT);
+    assert_int_equal(s3_checksum_type_default(S3_CHECKSUM_ALGORITHM(DIGEST_CRC32)),
+                     S3_CHECKSUM_COMPOSITE);
 }
 
 static void headers_promise_one_checksum_or_none(void **state)
 {
     (void)state;
-    struct s3_header headers[] = {{BYTES("x-amz-checksum-crc32"), BYTES("AAAAAA==")},
-                                  {BYTES("X-Amz-Checksum-SHA1"), BYTES("AAAAAAAAAAAAAAAAAAAAAAAAAAA=")},
-                                  {BYTES("x-amz-checksum-type"), BYTES("COMPOSITE")}};
+    struct s3_header headers[] = {
+        {BYTES("x-amz-checksum-crc32"), BYTES("AAAAAA==")},
+        {BYTES("X-Amz-Checksum-SHA1"), BYTES("AAAAAAAAAAAAAAAAAAAAAAAAAAA=")},
+        {BYTES("x-amz-checksum-type"), BYTES("COMPOSITE")}};
     struct checksum checksum;
     assert_true(s3_checksum_from_headers(&(struct s3_headers){headers, 1}, &checksum));
     assert_int_equal(checksum.algorithm, S3_CHECKSUM_ALGORITHM(DIGEST_CRC32));
@@ -282,11 +315,14 @@ static void headers_come_back_as_stored(void **state)
     };
     uint8_t attrs[META_BYTES_MAX];
     size_t size;
-    assert_int_equal(s3_meta_encode(&(struct s3_headers){headers, COUNT_OF(headers)}, attrs, &size), S3_E(None));
+    assert_int_equal(s3_meta_encode(&(struct s3_headers){headers, COUNT_OF(headers)}, attrs, &size),
+                     S3_E(None));
     struct text_buf out = {0};
     assert_int_equal(s3_meta_each(bytes_of(attrs, size), collect, &out), ERR_OK);
-    assert_string_equal(out.data, "Content-Type=image/png;Content-Encoding=deflate, gzip;x-amz-storage-class=STANDARD_IA;"
-                                  "x-amz-meta-color=blue;");
+    assert_string_equal(
+        out.data,
+        "Content-Type=image/png;Content-Encoding=deflate, gzip;x-amz-storage-class=STANDARD_IA;"
+        "x-amz-meta-color=blue;");
     text_free(&out);
     assert_true(bytes_equal(s3_meta_storage_class(bytes_of(attrs, size)), BYTES("STANDARD_IA")));
 
@@ -313,9 +349,11 @@ static void metadata_has_its_limit(void **state)
     struct s3_header header = {BYTES("x-amz-meta-k"), bytes_of(value, 2047)};
     assert_int_equal(s3_meta_encode(&(struct s3_headers){&header, 1}, attrs, &size), S3_E(None));
     header.value.size = 2048;
-    assert_int_equal(s3_meta_encode(&(struct s3_headers){&header, 1}, attrs, &size), S3_E(MetadataTooLarge));
+    assert_int_equal(s3_meta_encode(&(struct s3_headers){&header, 1}, attrs, &size),
+                     S3_E(MetadataTooLarge));
     header = (struct s3_header){BYTES("x-amz-storage-class"), BYTES("COLD")};
-    assert_int_equal(s3_meta_encode(&(struct s3_headers){&header, 1}, attrs, &size), S3_E(InvalidStorageClass));
+    assert_int_equal(s3_meta_encode(&(struct s3_headers){&header, 1}, attrs, &size),
+                     S3_E(InvalidStorageClass));
 }
 
 /* ---- errors ---- */
@@ -335,12 +373,15 @@ static void the_error_document_is_s3s(void **state)
 {
     (void)state;
     struct text_buf out = {0};
-    s3_error_write(&out, S3_E(NoSuchKey), &(struct s3_error_detail){.resource = BYTES("/b/<k>"), .request_id = BYTES("7"),
-                                                                    .extras = {{"Key", BYTES("<k>")}}});
-    assert_string_equal(out.data,
-                        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>NoSuchKey</Code><Message>The specified key "
-                        "does not exist.</Message><Key>&lt;k&gt;</Key><Resource>/b/&lt;k&gt;</Resource>"
-                        "<RequestId>7</RequestId><HostId>sluice</HostId></Error>");
+    s3_error_write(&out, S3_E(NoSuchKey),
+                   &(struct s3_error_detail){.resource = BYTES("/b/<k>"),
+                                             .request_id = BYTES("7"),
+                                             .extras = {{"Key", BYTES("<k>")}}});
+    assert_string_equal(out.data, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+                                  "<Error><Code>NoSuchKey</Code>"
+                                  "<Message>The specified key does not exist.</Message>"
+                                  "<Key>&lt;k&gt;</Key><Resource>/b/&lt;k&gt;</Resource>"
+                                  "<RequestId>7</RequestId><HostId>sluice</HostId></Error>");
     text_free(&out);
 }
 
@@ -348,7 +389,8 @@ static void the_error_document_is_s3s(void **state)
 
 static char judged[POST_MESSAGE_BYTES]; /* what judge() was told */
 
-static enum s3_error judge(const char *json, const struct post_field *fields, size_t count, struct post_limits *limits)
+static enum s3_error judge(const char *json, const struct post_field *fields, size_t count,
+                           struct post_limits *limits)
 {
     char base64[2048];
     base64_encode(json, strlen(json), base64);
@@ -372,20 +414,34 @@ static void policies_judge_every_field(void **state)
         enum s3_error error;
         const char *message; /* NULL: none */
     } rows[] = {
-        {UNTIL "[{\"bucket\":\"photos\"},[\"starts-with\",\"$key\",\"user/\"],{\"acl\":\"private\"}]}", S3_E(None)},
+        {UNTIL
+         "[{\"bucket\":\"photos\"},[\"starts-with\",\"$key\",\"user/\"],{\"acl\":\"private\"}]}",
+         S3_E(None)},
         {UNTIL "[[\"eq\",\"$key\",\"user/a.png\"],[\"eq\",\"$acl\",\"private\"]]}", S3_E(None)},
         {UNTIL "[[\"starts-with\",\"$key\",\"\"],[\"starts-with\",\"$acl\",\"\"]]}", S3_E(None)},
-        {UNTIL "[[\"starts-with\",\"$key\",\"user/\"]]}", S3_E(AccessDenied), "Invalid according to Policy: Extra input fields: acl"},
-        {UNTIL "[{\"bucket\":\"other\"},[\"starts-with\",\"$key\",\"\"],[\"starts-with\",\"$acl\",\"\"]]}",
-         S3_E(AccessDenied), "Invalid according to Policy: Policy Condition failed: [\"eq\", \"$bucket\", \"other\"]"},
-        {UNTIL "[[\"eq\",\"$key\",\"user/b.png\"],[\"eq\",\"$acl\",\"private\"]]}", S3_E(AccessDenied),
-         "Invalid according to Policy: Policy Condition failed: [\"eq\", \"$key\", \"user/b.png\"]"},
+        {UNTIL "[[\"starts-with\",\"$key\",\"user/\"]]}", S3_E(AccessDenied),
+         "Invalid according to Policy: Extra input fields: acl"},
+        {UNTIL "[{\"bucket\":\"other\"},[\"starts-with\",\"$key\",\"\"],"
+               "[\"starts-with\",\"$acl\",\"\"]]}",
+         S3_E(AccessDenied),
+         "Invalid according to Policy: Policy Condition failed: "
+         "[\"eq\", \"$bucket\", \"other\"]"},
+        {UNTIL "[[\"eq\",\"$key\",\"user/b.png\"],[\"eq\",\"$acl\",\"private\"]]}",
+         S3_E(AccessDenied),
+         "Invalid according to Policy: Policy Condition failed: "
+         "[\"eq\", \"$key\", \"user/b.png\"]"},
         {UNTIL "[[\"starts-with\",\"$key\",\"x/\"]]}", S3_E(AccessDenied),
-         "Invalid according to Policy: Policy Condition failed: [\"starts-with\", \"$key\", \"x/\"]"},
-        {UNTIL "[[\"eq\",\"$key\",\"" LONG LONG LONG LONG LONG "\"]]}", S3_E(AccessDenied), "Invalid according to Policy"},
-        {UNTIL "[[\"eq\",\"$missing\",\"x\"],[\"starts-with\",\"$key\",\"\"],[\"starts-with\",\"$acl\",\"\"]]}",
-         S3_E(AccessDenied), "Invalid according to Policy: Policy Condition failed: [\"eq\", \"$missing\", \"x\"]"},
-        {"{\"expiration\":\"1970-01-01T00:16:40Z\",\"conditions\":[]}", S3_E(AccessDenied), "Invalid according to Policy: Policy expired."},
+         "Invalid according to Policy: Policy Condition failed: "
+         "[\"starts-with\", \"$key\", \"x/\"]"},
+        {UNTIL "[[\"eq\",\"$key\",\"" LONG LONG LONG LONG LONG "\"]]}", S3_E(AccessDenied),
+         "Invalid according to Policy"},
+        {UNTIL "[[\"eq\",\"$missing\",\"x\"],[\"starts-with\",\"$key\",\"\"],"
+               "[\"starts-with\",\"$acl\",\"\"]]}",
+         S3_E(AccessDenied),
+         "Invalid according to Policy: Policy Condition failed: "
+         "[\"eq\", \"$missing\", \"x\"]"},
+        {"{\"expiration\":\"1970-01-01T00:16:40Z\",\"conditions\":[]}", S3_E(AccessDenied),
+         "Invalid according to Policy: Policy expired."},
         {"{\"expiration\":\"soon\",\"conditions\":[]}", S3_E(InvalidPolicyDocument)},
         {"{\"conditions\":[]}", S3_E(InvalidPolicyDocument)},
         {UNTIL "{}}", S3_E(InvalidPolicyDocument)},
@@ -407,7 +463,9 @@ static void policies_bound_the_file(void **state)
     (void)state;
     const struct post_field key = {BYTES("key"), BYTES("k")};
     struct post_limits limits;
-    assert_int_equal(judge(UNTIL "[[\"starts-with\",\"$key\",\"\"],[\"content-length-range\",10,20]]}", &key, 1, &limits),
+    assert_int_equal(judge(UNTIL
+                           "[[\"starts-with\",\"$key\",\"\"],[\"content-length-range\",10,20]]}",
+                           &key, 1, &limits),
                      S3_E(None));
     assert_int_equal(limits.size_min, 10);
     assert_int_equal(limits.size_max, 20);

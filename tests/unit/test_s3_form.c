@@ -312,8 +312,8 @@ static void receipts_name_each_way_the_copies_came(void **state)
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         char text[RECEIPT_TEXT_BYTES];
-        assert_true(bytes_equal(s3_receipt_text(&rows[i].receipt, text),
-                                bytes_of_string(rows[i].text)));
+        assert_true(
+            bytes_equal(s3_receipt_text(&rows[i].receipt, text), bytes_of_string(rows[i].text)));
     }
 }
 

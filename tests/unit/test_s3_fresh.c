@@ -14,8 +14,8 @@ static struct {
     _Atomic bool is_behind;
     _Atomic unsigned asked;
     _Atomic enum err answer;
-    void (*_Atomic meanwhile)(
-        struct node *n); /* what they do before they answer; on a thread of its own */
+    /* What they do before they answer; on a thread of its own. */
+    void (*_Atomic meanwhile)(struct node *n);
     struct node *node;
     group_setting_changed_fn *keys_changed, *buckets_changed;
     void *keys_context, *buckets_context;

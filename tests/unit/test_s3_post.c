@@ -123,8 +123,8 @@ static void a_file_that_looks_like_a_form_is_a_file(void **state)
 {
     struct node *n = *state;
     struct text_buf file = {0};
-    while (file.size <
-           3 * SLOT_LARGE_BYTES) { /* all of the delimiter but its last byte, and pieces of it */
+    /* All of the delimiter but its last byte, and pieces of it. */
+    while (file.size < 3 * SLOT_LARGE_BYTES) {
         text_put(&file, bytes_slice(BYTES("\r\n--" BOUNDARY), 0, strlen(BOUNDARY) + 3));
         text_put_string(&file, "x\r\n-\r\r\n--");
     }

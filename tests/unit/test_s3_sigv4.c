@@ -1,5 +1,6 @@
-/* Signatures against the examples Amazon publishes ("Signature Calculations for the Authorization Header", "... Transferring Payload in Multiple
- * Chunks", "Authenticating Requests: Using Query Parameters"), and what must be refused. */
+/* Signatures against the examples Amazon publishes ("Signature Calculations for the Authorization
+ * Header", "... Transferring Payload in Multiple Chunks", "Authenticating Requests: Using Query
+ * Parameters"), and what must be refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,9 +17,10 @@
 #include "base/digest.h"
 
 #define SECRET BYTES("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
-#define EMPTY "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-#define NOW 1369353600u /* 2013-05-24 00:00:00 */
-#define CREDENTIAL "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,"
+#define EMPTY  "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+#define NOW    1369353600u /* 2013-05-24 00:00:00 */
+#define CREDENTIAL                                                                                 \
+    "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,"
 #define HOST "examplebucket.s3.amazonaws.com"
 
 struct example {
@@ -28,52 +30,73 @@ struct example {
 };
 
 static const struct example examples[] = {
-    {"get object", "GET", "/test.txt", "",
+    {"get object",
+     "GET",
+     "/test.txt",
+     "",
      {{"Host", HOST},
-      {"Authorization", CREDENTIAL "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date,Signature="
-                        "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"},
+      {"Authorization",
+       CREDENTIAL "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date,Signature="
+                  "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"},
       {"Range", "bytes=0-9"},
       {"x-amz-content-sha256", EMPTY},
       {"x-amz-date", "20130524T000000Z"}},
      SIGV4_PAYLOAD_SHA256},
-    {"put object", "PUT", "/test%24file.text", "",
+    {"put object",
+     "PUT",
+     "/test%24file.text",
+     "",
      {{"Host", HOST},
       {"Date", "Fri, 24 May 2013 00:00:00 GMT"},
-      {"Authorization",
-       CREDENTIAL "SignedHeaders=date;host;x-amz-content-sha256;x-amz-date;x-amz-storage-class,Signature="
-                  "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd"},
+      {"Authorization", CREDENTIAL
+       "SignedHeaders=date;host;x-amz-content-sha256;x-amz-date;x-amz-storage-class,Signature="
+       "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd"},
       {"x-amz-date", "20130524T000000Z"},
       {"x-amz-storage-class", "REDUCED_REDUNDANCY"},
       {"x-amz-content-sha256", "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072"}},
      SIGV4_PAYLOAD_SHA256},
-    {"bucket lifecycle", "GET", "/", "lifecycle",
+    {"bucket lifecycle",
+     "GET",
+     "/",
+     "lifecycle",
      {{"Host", HOST},
-      {"Authorization", CREDENTIAL "SignedHeaders=host;x-amz-content-sha256;x-amz-date,Signature="
-                                   "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"},
+      {"Authorization",
+       CREDENTIAL "SignedHeaders=host;x-amz-content-sha256;x-amz-date,Signature="
+                  "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"},
       {"x-amz-date", "20130524T000000Z"},
       {"x-amz-content-sha256", EMPTY}},
      SIGV4_PAYLOAD_SHA256},
-    {"list objects", "GET", "/", "max-keys=2&prefix=J",
+    {"list objects",
+     "GET",
+     "/",
+     "max-keys=2&prefix=J",
      {{"Host", HOST},
-      {"Authorization", CREDENTIAL "SignedHeaders=host;x-amz-content-sha256;x-amz-date,Signature="
-                                   "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"},
+      {"Authorization",
+       CREDENTIAL "SignedHeaders=host;x-amz-content-sha256;x-amz-date,Signature="
+                  "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"},
       {"x-amz-date", "20130524T000000Z"},
       {"x-amz-content-sha256", EMPTY}},
      SIGV4_PAYLOAD_SHA256},
-    {"presigned get", "GET", "/test.txt",
-     "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2F"
-     "aws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host&X-Amz-Signature="
-     "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404",
+    {"presigned get",
+     "GET",
+     "/test.txt",
+     "X-Amz-Algorithm=AWS4-HMAC-SHA256"
+     "&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request"
+     "&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host"
+     "&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404",
      {{"Host", HOST}},
      SIGV4_PAYLOAD_UNSIGNED},
-    {"chunks", "PUT", "/examplebucket/chunkObject.txt", "",
+    {"chunks",
+     "PUT",
+     "/examplebucket/chunkObject.txt",
+     "",
      {{"Host", "s3.amazonaws.com"},
       {"x-amz-date", "20130524T000000Z"},
       {"x-amz-storage-class", "REDUCED_REDUNDANCY"},
-      {"Authorization",
-       CREDENTIAL "SignedHeaders=content-encoding;content-length;host;x-amz-content-sha256;x-amz-date;"
-                  "x-amz-decoded-content-length;x-amz-storage-class,Signature="
-                  "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9"},
+      {"Authorization", CREDENTIAL
+       "SignedHeaders=content-encoding;content-length;host;x-amz-content-sha256;x-amz-date;"
+       "x-amz-decoded-content-length;x-amz-storage-class,Signature="
+       "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9"},
       {"x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"},
       {"Content-Encoding", "aws-chunked"},
       {"x-amz-decoded-content-length", "66560"},
@@ -134,13 +157,16 @@ static void a_change_anywhere_breaks_the_signature(void **state)
         build(&examples[i], &built);
         built.request.path = BYTES("/other.txt");
         assert_int_equal(sigv4_parse(&built.request, &sigv4), S3_E(None));
-        assert_int_equal(sigv4_verify(&built.request, &sigv4, SECRET, NULL), S3_E(SignatureDoesNotMatch));
+        assert_int_equal(sigv4_verify(&built.request, &sigv4, SECRET, NULL),
+                         S3_E(SignatureDoesNotMatch));
         build(&examples[i], &built);
         built.request.method = BYTES("DELETE");
-        assert_int_equal(sigv4_verify(&built.request, &sigv4, SECRET, NULL), S3_E(SignatureDoesNotMatch));
+        assert_int_equal(sigv4_verify(&built.request, &sigv4, SECRET, NULL),
+                         S3_E(SignatureDoesNotMatch));
         build(&examples[i], &built);
         built.headers[0].value = BYTES("elsewhere.example.com");
-        assert_int_equal(sigv4_verify(&built.request, &sigv4, SECRET, NULL), S3_E(SignatureDoesNotMatch));
+        assert_int_equal(sigv4_verify(&built.request, &sigv4, SECRET, NULL),
+                         S3_E(SignatureDoesNotMatch));
     }
 }
 
@@ -267,7 +293,8 @@ static void a_cached_key_is_found_by_its_own_name_alone(void **state)
 /* ---- presigned URLs that are asked for again ---- */
 
 /* Whether it verified without a hash: the signing key was left as it was. */
-static bool verifies_from_memory(const struct built *built, struct bytes secret, struct sigv4_cache *cache)
+static bool verifies_from_memory(const struct built *built, struct bytes secret,
+                                 struct sigv4_cache *cache)
 {
     struct sigv4 sigv4;
     static const struct hmac_key untouched = {.inner = {1, 2, 3}};
@@ -277,7 +304,8 @@ static bool verifies_from_memory(const struct built *built, struct bytes secret,
     return memcmp(&sigv4.signing_key, &untouched, sizeof untouched) == 0;
 }
 
-static enum s3_error verify_with(const struct built *built, struct bytes secret, struct sigv4_cache *cache)
+static enum s3_error verify_with(const struct built *built, struct bytes secret,
+                                 struct sigv4_cache *cache)
 {
     struct sigv4 sigv4;
     assert_int_equal(sigv4_parse(&built->request, &sigv4), S3_E(None));
@@ -334,8 +362,10 @@ static void a_remembered_url_is_compared_whole(void **state)
     build(presigned_example(), &built);
     assert_int_equal(verify_with(&built, SECRET, cache), S3_E(None));
 
-    assert_int_equal(verify_with(&built, BYTES("another secret"), cache), S3_E(SignatureDoesNotMatch));
-    for (size_t i = 0; i < strlen(presigned_example()->query); i++) { /* any one character of the query */
+    assert_int_equal(verify_with(&built, BYTES("another secret"), cache),
+                     S3_E(SignatureDoesNotMatch));
+    /* Any one character of the query. */
+    for (size_t i = 0; i < strlen(presigned_example()->query); i++) {
         char query[512];
         struct sigv4 sigv4;
         build(presigned_example(), &built);
@@ -345,7 +375,8 @@ static void a_remembered_url_is_compared_whole(void **state)
             continue;
         built.request.query_text = bytes_of_string(query);
         if (sigv4_parse(&built.request, &sigv4) == S3_E(None) && !sigv4.is_anonymous)
-            assert_int_equal(sigv4_verify(&built.request, &sigv4, SECRET, cache), S3_E(SignatureDoesNotMatch));
+            assert_int_equal(sigv4_verify(&built.request, &sigv4, SECRET, cache),
+                             S3_E(SignatureDoesNotMatch));
     }
     static const struct {
         struct bytes method, path, host;
@@ -375,9 +406,10 @@ static void a_remembered_url_is_compared_whole(void **state)
     free(cache);
 }
 
-#define PRESIGNED_QUERY                                                                                        \
-    "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2F" \
-    "aws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host"
+#define PRESIGNED_QUERY                                                                            \
+    "X-Amz-Algorithm=AWS4-HMAC-SHA256"                                                             \
+    "&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request"            \
+    "&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host"
 
 static void what_cannot_be_remembered_is_checked_each_time(void **state)
 {
@@ -464,20 +496,24 @@ static void malformed_headers_are_refused(void **state)
         {"AWS4-HMAC-SHA256", S3_E(AuthorizationHeaderMalformed)},
         {"AWS4-HMAC-SHA256 Credential=A/20130524/us-east-1/s3,SignedHeaders=host,Signature=" EMPTY,
          S3_E(AuthorizationHeaderMalformed)},
-        {"AWS4-HMAC-SHA256 Credential=A/20130524/us-east-1/sqs/aws4_request,SignedHeaders=host,Signature=" EMPTY,
+        {"AWS4-HMAC-SHA256 Credential=A/20130524/us-east-1/sqs/aws4_request,"
+         "SignedHeaders=host,Signature=" EMPTY,
          S3_E(AuthorizationHeaderMalformed)},
-        {"AWS4-HMAC-SHA256 Credential=A/20130525/us-east-1/s3/aws4_request,SignedHeaders=host,Signature=" EMPTY,
+        {"AWS4-HMAC-SHA256 Credential=A/20130525/us-east-1/s3/aws4_request,"
+         "SignedHeaders=host,Signature=" EMPTY,
          S3_E(AuthorizationHeaderMalformed)},
         {CREDENTIAL "SignedHeaders=host,Signature=1234", S3_E(AuthorizationHeaderMalformed)},
         {CREDENTIAL "Signature=" EMPTY, S3_E(AuthorizationHeaderMalformed)},
         /* what is there must be signed */
         {CREDENTIAL "SignedHeaders=host,Signature=" EMPTY, S3_E(AccessDenied)},
-        {CREDENTIAL "SignedHeaders=x-amz-content-sha256;x-amz-date,Signature=" EMPTY, S3_E(AccessDenied)},
+        {CREDENTIAL "SignedHeaders=x-amz-content-sha256;x-amz-date,Signature=" EMPTY,
+         S3_E(AccessDenied)},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++)
         assert_int_equal(parse_with("Authorization", rows[i].value, NOW), rows[i].error);
     assert_int_equal(parse_with("x-amz-content-sha256", "sha", NOW), S3_E(InvalidArgument));
-    assert_int_equal(parse_with("x-amz-date", "yesterday", NOW), S3_E(AuthorizationHeaderMalformed));
+    assert_int_equal(parse_with("x-amz-date", "yesterday", NOW),
+                     S3_E(AuthorizationHeaderMalformed));
 }
 
 static void presigned_urls_expire(void **state)
@@ -504,16 +540,22 @@ static void no_signature_is_anonymous(void **state)
     assert_true(sigv4.is_anonymous);
 }
 
-/* A client that leaves bytes unencoded in the path signs either what it sends or S3's canonical form. */
+/* A client that leaves bytes unencoded in the path signs either what it sends or S3's canonical
+ * form. */
 static void a_path_sent_unencoded_verifies_either_way(void **state)
 {
     (void)state;
-    const struct example odd = {"", "GET", "/b/a(1)+b", "",
-                                {{"Host", HOST},
-                                 {"Authorization", CREDENTIAL "SignedHeaders=host;x-amz-content-sha256;x-amz-date,Signature=" EMPTY},
-                                 {"x-amz-date", "20130524T000000Z"},
-                                 {"x-amz-content-sha256", EMPTY}},
-                                0};
+    const struct example odd = {
+        "",
+        "GET",
+        "/b/a(1)+b",
+        "",
+        {{"Host", HOST},
+         {"Authorization",
+          CREDENTIAL "SignedHeaders=host;x-amz-content-sha256;x-amz-date,Signature=" EMPTY},
+         {"x-amz-date", "20130524T000000Z"},
+         {"x-amz-content-sha256", EMPTY}},
+        0};
     static const char *const signed_paths[] = {"/b/a(1)+b", "/b/a%281%29%2Bb"};
     for (size_t i = 0; i < COUNT_OF(signed_paths); i++) {
         struct built built;
@@ -524,12 +566,14 @@ static void a_path_sent_unencoded_verifies_either_way(void **state)
         uint8_t key[32], hash[32], mac[32];
         char hex[65], text[1024], canonical[1024];
         struct buf c = BUF_ON(canonical), t = BUF_ON(text);
-        buf_printf(&c, "GET\n%s\n\nhost:" HOST "\nx-amz-content-sha256:" EMPTY
-                       "\nx-amz-date:20130524T000000Z\n\nhost;x-amz-content-sha256;x-amz-date\n" EMPTY,
+        buf_printf(&c,
+                   "GET\n%s\n\nhost:" HOST "\nx-amz-content-sha256:" EMPTY
+                   "\nx-amz-date:20130524T000000Z\n\nhost;x-amz-content-sha256;x-amz-date\n" EMPTY,
                    signed_paths[i]);
         sha256(c.data, c.size, hash);
         hex_encode(hash, 32, hex);
-        buf_printf(&t, "AWS4-HMAC-SHA256\n20130524T000000Z\n20130524/us-east-1/s3/aws4_request\n%s", hex);
+        buf_printf(&t, "AWS4-HMAC-SHA256\n20130524T000000Z\n20130524/us-east-1/s3/aws4_request\n%s",
+                   hex);
         char first[64];
         struct buf f = BUF_ON(first);
         buf_put_string(&f, "AWS4");
@@ -551,11 +595,15 @@ static void a_missing_payload_hash_means_no_body(void **state)
     static const char empty[] = EMPTY;
     struct built without;
     struct sigv4 sigv4;
-    const struct example plain = {"", "GET", "/b/k", "",
-                                  {{"Host", HOST},
-                                   {"Authorization", CREDENTIAL "SignedHeaders=host;x-amz-date,Signature=" EMPTY},
-                                   {"x-amz-date", "20130524T000000Z"}},
-                                  0};
+    const struct example plain = {
+        "",
+        "GET",
+        "/b/k",
+        "",
+        {{"Host", HOST},
+         {"Authorization", CREDENTIAL "SignedHeaders=host;x-amz-date,Signature=" EMPTY},
+         {"x-amz-date", "20130524T000000Z"}},
+        0};
     build(&plain, &without);
     assert_int_equal(sigv4_parse(&without.request, &sigv4), S3_E(None));
     assert_int_equal(sigv4.payload, SIGV4_PAYLOAD_SHA256);

@@ -43,8 +43,9 @@ static void targets_split_into_bucket_and_key(void **state)
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         char text[KEY_BYTES_MAX + 1];
         struct s3_target target;
-        enum s3_target_fault fault = s3_target_parse(bytes_of_string(rows[i].path), bytes_of_string(rows[i].host),
-                                                     domains, COUNT_OF(domains), text, &target);
+        enum s3_target_fault fault =
+            s3_target_parse(bytes_of_string(rows[i].path), bytes_of_string(rows[i].host), domains,
+                            COUNT_OF(domains), text, &target);
         if (fault != rows[i].fault)
             fail_msg("%s: fault %d", rows[i].path, (int)fault);
         if (fault != S3_TARGET_OK)
@@ -63,10 +64,8 @@ static void the_longest_domain_is_the_nodes_name(void **state)
     static const struct {
         const char *host, *bucket, *key;
     } rows[] = {
-        {"s3.example.com", "x", "y"},
-        {"S3.Example.com:9000", "x", "y"},
-        {"b.s3.example.com", "b", "x/y"},
-        {"b.example.com", "b", "x/y"},
+        {"s3.example.com", "x", "y"},     {"S3.Example.com:9000", "x", "y"},
+        {"b.s3.example.com", "b", "x/y"}, {"b.example.com", "b", "x/y"},
         {"example.com", "x", "y"},
     };
     for (size_t order = 0; order < COUNT_OF(orders); order++)
@@ -89,7 +88,8 @@ static void a_key_has_at_most_1024_bytes(void **state)
     memcpy(path, "/b/", 3);
     memset(path + 3, 'k', 1026);
     struct s3_target target;
-    assert_int_equal(s3_target_parse(bytes_of(path, 3 + 1024), BYTES("h"), NULL, 0, text, &target), S3_TARGET_OK);
+    assert_int_equal(s3_target_parse(bytes_of(path, 3 + 1024), BYTES("h"), NULL, 0, text, &target),
+                     S3_TARGET_OK);
     assert_int_equal(s3_target_parse(bytes_of(path, 3 + 1025), BYTES("h"), NULL, 0, text, &target),
                      S3_TARGET_KEY_TOO_LONG);
 }
@@ -98,8 +98,10 @@ static void bucket_names_follow_the_rules(void **state)
 {
     (void)state;
     static const char *const good[] = {"abc", "my-bucket", "my.bucket.1", "0ab", "a--b"};
-    static const char *const bad[] = {"ab", "Abc", "a_b", "-abc", "abc-", ".abc", "abc.", "a..b", "a.-b", "a-.b", "192.168.5.4",
-                                      "xn--abc", "sthree-abc", "abc-s3alias", "abc--ol-s3", "a b", ""};
+    static const char *const bad[] = {
+        "ab",         "Abc",  "a_b",  "-abc",        "abc-",    ".abc",       "abc.",
+        "a..b",       "a.-b", "a-.b", "192.168.5.4", "xn--abc", "sthree-abc", "abc-s3alias",
+        "abc--ol-s3", "a b",  ""};
     for (size_t i = 0; i < COUNT_OF(good); i++)
         assert_true(s3_bucket_name_is_valid(bytes_of_string(good[i])));
     for (size_t i = 0; i < COUNT_OF(bad); i++)
@@ -118,8 +120,10 @@ static void queries_are_lists(void **state)
     struct bytes value;
     assert_int_equal(s3_query_parse(BYTES("uploads&prefix=a%2Fb+c&empty=&&x=1=2"), &query), ERR_OK);
     assert_int_equal(query.count, 4);
-    assert_true(s3_query_find(&query, BYTES("uploads"), &value) && value.size == 0 && value.data != NULL);
-    assert_true(s3_query_find(&query, BYTES("prefix"), &value) && bytes_equal(value, BYTES("a/b c")));
+    assert_true(s3_query_find(&query, BYTES("uploads"), &value) && value.size == 0 &&
+                value.data != NULL);
+    assert_true(s3_query_find(&query, BYTES("prefix"), &value) &&
+                bytes_equal(value, BYTES("a/b c")));
     assert_true(s3_query_find(&query, BYTES("empty"), &value) && value.size == 0);
     assert_true(s3_query_find(&query, BYTES("x"), &value) && bytes_equal(value, BYTES("1=2")));
     assert_false(s3_query_find(&query, BYTES("Prefix"), &value));

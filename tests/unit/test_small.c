@@ -115,12 +115,14 @@ static void a_line_cannot_be_forged(void **state)
     free(many);
 }
 
-/* A log reader takes a line as a whole or not at all: no half escape at the cut, no byte that is not UTF-8. */
+/* A log reader takes a line as a whole or not at all: no half escape at the cut, no byte that is
+ * not UTF-8. */
 static void json_lines_are_json_whatever_is_logged(void **state)
 {
     (void)state;
     char text[4096], message[1000];
-    for (size_t size = 300; size < 380; size++) { /* six bytes each: the cut falls anywhere in an escape */
+    /* Six bytes each: the cut falls anywhere in an escape. */
+    for (size_t size = 300; size < 380; size++) {
         memset(message, '\x01', size);
         message[size] = '\0';
         logged(LOG_JSON, message, text, sizeof text);
@@ -132,7 +134,10 @@ static void json_lines_are_json_whatever_is_logged(void **state)
     }
     logged(LOG_JSON, "key=a\xff\xc3", text, sizeof text);
     assert_non_null(strstr(text, "\"message\":\"key=a\\u00ff\\u00c3\"}\n"));
-    logged(LOG_TEXT, "key=\xc2\x9b" "31m", text, sizeof text);
+    logged(LOG_TEXT,
+           "key=\xc2\x9b"
+           "31m",
+           text, sizeof text);
     assert_non_null(strstr(text, "key=\\x9b31m\n"));
     logged(LOG_JSON, "key=\xc3\xa9", text, sizeof text);
     assert_non_null(strstr(text, "\"message\":\"key=\xc3\xa9\"}\n"));
@@ -149,10 +154,15 @@ static void a_site_is_limited_a_second(void **state)
     assert_in_range(allowed, 1, 10); /* five, or ten across a second's border */
 }
 
-static struct metric requests = {.name = "test_requests_total", .labels = "method=\"GET\"", .help = "Requests."};
-static struct metric more_requests = {.name = "test_requests_total", .labels = "method=\"PUT\"", .help = "Requests."};
-static struct metric latency = {.name = "test_seconds", .help = "Time.", .kind = METRIC_HISTOGRAM,
-                                .bucket_first = 1000, .unit_per_one = 1000000000};
+static struct metric requests = {
+    .name = "test_requests_total", .labels = "method=\"GET\"", .help = "Requests."};
+static struct metric more_requests = {
+    .name = "test_requests_total", .labels = "method=\"PUT\"", .help = "Requests."};
+static struct metric latency = {.name = "test_seconds",
+                                .help = "Time.",
+                                .kind = METRIC_HISTOGRAM,
+                                .bucket_first = 1000,
+                                .unit_per_one = 1000000000};
 
 static void metrics_are_written_as_prometheus_reads_them(void **state)
 {
@@ -168,11 +178,13 @@ static void metrics_are_written_as_prometheus_reads_them(void **state)
     metric_observe(&latency, UINT64_MAX / 4);
     struct text_buf out = {0};
     metric_write_all(&out);
-    assert_non_null(strstr(out.data, "# HELP test_requests_total Requests.\n# TYPE test_requests_total counter\n"
-                                     "test_requests_total{method=\"GET\"} 3\n"
-                                     "test_requests_total{method=\"PUT\"} 1\n"));
+    assert_non_null(strstr(
+        out.data, "# HELP test_requests_total Requests.\n# TYPE test_requests_total counter\n"
+                  "test_requests_total{method=\"GET\"} 3\n"
+                  "test_requests_total{method=\"PUT\"} 1\n"));
     assert_non_null(strstr(out.data, "# TYPE test_seconds histogram\n"));
-    assert_non_null(strstr(out.data, "test_seconds_bucket{le=\"1e-06\"} 1\ntest_seconds_bucket{le=\"2e-06\"} 2\n"));
+    assert_non_null(strstr(
+        out.data, "test_seconds_bucket{le=\"1e-06\"} 1\ntest_seconds_bucket{le=\"2e-06\"} 2\n"));
     assert_non_null(strstr(out.data, "test_seconds_bucket{le=\"+Inf\"} 3\n"));
     assert_non_null(strstr(out.data, "test_seconds_count 3\n"));
     text_free(&out);

@@ -509,8 +509,8 @@ static void a_disk_filled_by_others_goes_read_only_and_comes_back(void **state)
     assert_int_equal(fixture_delete(&f, "k"), ERR_OK);
     for (unsigned i = 0; i < 5; i++)
         volume_step(f.volume);
-    assert_int_equal(fixture_status(&f).state,
-                     VOLUME_READ_ONLY); /* the ballast alone does not make it well */
+    /* The ballast alone does not make it well. */
+    assert_int_equal(fixture_status(&f).state, VOLUME_READ_ONLY);
     assert_int_equal(f.disk->ops->remove(f.disk, "/other"), ERR_OK);
     for (unsigned i = 0; i < 3; i++) {
         clock_manual_advance(&f.clock, 2 * NS_PER_SECOND);

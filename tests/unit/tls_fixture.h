@@ -87,8 +87,8 @@ static SSL *client_ssl(int fd)
         client_tls.context = SSL_CTX_new(TLS_client_method());
         SSL_CTX_set_mode(client_tls.context, SSL_MODE_AUTO_RETRY);
         SSL_CTX_set_options(client_tls.context, SSL_OP_IGNORE_UNEXPECTED_EOF);
-        SSL_CTX_set_security_level(client_tls.context,
-                                   0); /* what is refused is refused by the server */
+        /* What is refused is refused by the server. */
+        SSL_CTX_set_security_level(client_tls.context, 0);
     }
     SSL *ssl = SSL_new(client_tls.context);
     assert_non_null(ssl);

@@ -345,8 +345,8 @@ static void who_sends_more_than_its_credit_is_cut_off(void **state)
         }
         AWAIT(pair, from->downs == downs + 1 && to->downs == downs + 1);
         assert_int_equal(from->written, from->posted);
-        if (conformance.choice ==
-            TRANSPORT_FORCE_TCP) { /* verbs: RNR is found first, by the sender */
+        /* Verbs: RNR is found first, by the sender. */
+        if (conformance.choice == TRANSPORT_FORCE_TCP) {
             assert_int_equal(to->why, END_PROTOCOL);
             assert_non_null(strstr(to->sentence, "more on its"));
         }

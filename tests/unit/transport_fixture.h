@@ -64,7 +64,8 @@ struct node {
     uint64_t sum_at_down;      /* of the landing area */
     struct node_write *writes; /* WRITES_MAX */
     unsigned posted, written, written_failed;
-    const char *handler_saw; /* what a handler found wrong: cmocka's jump must not leave a loop's turn */
+    /* What a handler found wrong: cmocka's jump must not leave a loop's turn. */
+    const char *handler_saw;
 };
 
 struct pair {

@@ -171,9 +171,8 @@ static inline void fixture_cut_power(struct fixture *f)
     kv_sim_crash(f->kv);
 }
 
-/* ---- bytes: byte i of what was made from a seed is told from its neighbours and other seeds ----
- */
-
+/* ---- bytes ---- */
+/* Byte i of what was made from a seed is told from its neighbours and other seeds. */
 static inline uint8_t fixture_byte(uint64_t seed, uint64_t i)
 {
     uint64_t x = (i / 8 + seed * 0x9e3779b97f4a7c15ull) * 0xd6e8feb86659fd93ull;
