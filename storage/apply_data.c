@@ -342,19 +342,13 @@ static enum err delete_shards(struct apply *apply, struct data_id id, uint32_t s
     return ERR_OK;
 }
 
+/* Its last reference went. `head`: of data that is not inline. */
 static enum err delete_data(struct apply *apply, const struct stored_piece *piece,
-                            enum drop_kind kind, bool is_shared, uint32_t *budget)
+                            const struct data_head *head, bool is_shared)
 {
     struct data_id id = piece->piece.data;
-    struct data_head head = {0};
-    enum err e = piece->is_inline ? ERR_OK : get_head(apply, id, &head);
-    if (e)
-        return e == ERR_NO_SUCH_OBJECT ? ERR_CORRUPT : e;
-    if (head.extents > *budget || head.shards > DIRECT_SHARDS_MAX ||
-        !has_no_readers(apply, id, kind, is_shared, head.shards))
-        return defer(apply, id, head.shards);
-    *budget -= head.extents;
-    e = piece->is_inline ? apply__inline_delete(apply, id) : delete_shards(apply, id, head.shards);
+    enum err e =
+        piece->is_inline ? apply__inline_delete(apply, id) : delete_shards(apply, id, head->shards);
     return e || !is_shared ? e : apply__references_delete(apply, id);
 }
 
@@ -369,14 +363,27 @@ enum err apply__data_drop(struct apply *apply, const struct stored_piece *piece,
                           enum drop_kind kind, uint32_t *budget)
 {
     struct data_id id = piece->piece.data;
+    struct data_head head = {0};
     uint64_t references;
-    bool is_shared;
+    bool is_shared, is_last;
     enum err e = get_references(apply, id, &references, &is_shared);
+    is_last = e == ERR_OK && references == 1;
+    if (is_last && !piece->is_inline)
+        e = get_head(apply, id, &head);
     if (e)
-        return e;
-    if (references == 0)
+        return is_last && e == ERR_NO_SUCH_OBJECT ? ERR_CORRUPT : e;
+    bool fits = head.extents <= *budget && head.shards <= DIRECT_SHARDS_MAX;
+    bool is_free = is_last && fits && has_no_readers(apply, id, kind, is_shared, head.shards);
+    switch (retain_drop(references, fits, is_free)) {
+    case RETAIN_DROP_NONE:
         return ERR_CORRUPT; /* a name still refers to what no name should */
-    if (references > 1)
+    case RETAIN_DROP_ONE:
         return set_references(apply, id, references - 1);
-    return delete_data(apply, piece, kind, is_shared, budget);
+    case RETAIN_DROP_LATER:
+        return defer(apply, id, head.shards);
+    case RETAIN_DROP_NOW:
+        break;
+    }
+    *budget -= head.extents;
+    return delete_data(apply, piece, &head, is_shared);
 }

@@ -56,6 +56,15 @@ static enum err drop_data(struct apply *apply, const struct log_data *data)
 
 /* ---- appending ---- */
 
+static enum err judge_way(struct log_append *append, enum retain_way way)
+{
+    if (way == RETAIN_LATER)
+        return err_note(&append->trail, ERR_BUSY, "data of that id is being deleted");
+    if (way == RETAIN_DOUBLE)
+        return err_note(&append->trail, ERR_FILE_EXISTS, "data of that id is here");
+    return ERR_OK;
+}
+
 /* The body's bytes become data that the row refers to. */
 static enum err name_body(struct apply *apply, struct log_append *append)
 {
@@ -67,12 +76,10 @@ static enum err name_body(struct apply *apply, struct log_append *append)
     body__layout(append->body, &layout);
     if (layout.size > 0)
         e = apply__data_state(apply, layout.id, &state);
+    if (e == ERR_OK)
+        e = judge_way(append, retain_way(state, true));
     if (e)
         return e;
-    if (state == DATA_GOING)
-        return err_note(&append->trail, ERR_BUSY, "data of that id is being deleted");
-    if (state == DATA_HERE)
-        return err_note(&append->trail, ERR_FILE_EXISTS, "data of that id is here");
     e = apply__data_add(apply, append->body, layout.size, &piece, &count);
     if (e == ERR_OK && count > 0)
         append->data =
@@ -93,10 +100,12 @@ static enum err name_absent(struct apply *apply, struct log_append *append)
     enum err e = apply__data_state(apply, absent->id, &state);
     if (e)
         return e;
-    if (state == DATA_GOING)
-        return err_note(&append->trail, ERR_BUSY, "data of that id is being deleted");
-    e = state == DATA_HERE ? apply__data_refer(apply, &all, &stored)
-                           : apply__absent_add(apply, absent->id, absent->size);
+    enum retain_way way = retain_way(state, false);
+    e = judge_way(append, way);
+    if (e)
+        return e;
+    e = way == RETAIN_REFER ? apply__data_refer(apply, &all, &stored)
+                            : apply__absent_add(apply, absent->id, absent->size);
     if (e == ERR_OK)
         append->data = (struct log_data){
             .id = absent->id, .size = absent->size, .is_inline = stored.is_inline};
@@ -161,8 +170,7 @@ static enum err apply_row(struct apply *apply, struct mutation *m, const struct 
         outcome = apply_mutation(apply, m);
         if (!mutation_is_outcome(outcome))
             return outcome;
-        is_taken = outcome == ERR_OK && m->takes_reference &&
-                   (m->kind == MUTATION_OBJECT_PUT || m->kind == MUTATION_PART_PUT);
+        is_taken = retain_takes(outcome, m->takes_reference, m->kind);
     }
     enum err e = is_taken ? ERR_OK : drop_data(apply, &row->data);
     if (e) {

@@ -26,6 +26,7 @@
 #include "storage/apply.h"
 #include "storage/keys.h"
 #include "storage/records.h"
+#include "storage/retain.h"
 #include "storage/view.h"
 
 /* Released within a mutation's own batch; more goes through KV_GC. */
@@ -66,11 +67,6 @@ enum err apply__data_refer(struct apply *apply, const struct piece *piece,
 /* Piece i of the mutation: refers to it, or takes over the reference that the log holds. */
 enum err apply__piece_refer(struct apply *apply, const struct mutation *m, size_t i,
                             struct stored_piece *ret_piece) MUST_USE;
-enum data_state {
-    DATA_NONE,
-    DATA_HERE,  /* somebody refers to it */
-    DATA_GOING, /* waits for gc */
-};
 enum err apply__data_state(struct apply *apply, struct data_id id,
                            enum data_state *ret_state) MUST_USE;
 /* Data counted as if it were here. */

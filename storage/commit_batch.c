@@ -8,6 +8,7 @@
 #include "storage/body_priv.h"
 #include "storage/keeper.h"
 #include "storage/keys.h"
+#include "storage/retain.h"
 #include "storage/volume_priv.h"
 
 #define TICK_NS NS_PER_SECOND /* how often a busy committer lets the keeper look at the disk */
@@ -105,7 +106,7 @@ static void gather(struct volume *volume, struct commit_round *round)
 static void add_gc(struct volume *volume, struct commit_round *round)
 {
     struct commit *commit = &volume->commit;
-    if (commit->copy.phase != COPY_NONE || !atomic_exchange(&commit->gc_wanted, false) ||
+    if (!retain_may_collect(commit->copy.phase) || !atomic_exchange(&commit->gc_wanted, false) ||
         commit->gc_is_broken)
         return;
     round->has_gc = true;
@@ -121,15 +122,12 @@ static void add_gc(struct volume *volume, struct commit_round *round)
 /* Rows below it are to be deleted, as far as is known now: those applied before this batch. */
 static uint64_t trim_upper(struct commit *commit, const struct log_range *log)
 {
-    uint64_t wanted = atomic_load(&commit->trim_below);
-    if (wanted > log->applied)
-        wanted = log->applied; /* the last one stays: it tells the term */
-    return wanted > log->first ? wanted : log->first;
+    return retain_trim_upper(atomic_load(&commit->trim_below), log);
 }
 
 static bool has_trim(struct commit *commit)
 {
-    return !commit->trim_is_broken && commit->copy.phase == COPY_NONE &&
+    return !commit->trim_is_broken && retain_may_collect(commit->copy.phase) &&
            commit->log_rows_from < trim_upper(commit, &commit->log);
 }
 
@@ -137,7 +135,7 @@ static void add_trim(struct volume *volume, struct commit_round *round)
 {
     struct commit *commit = &volume->commit;
     uint64_t upper = trim_upper(commit, &round->before.log);
-    if (!volume->has_log || commit->trim_is_broken || commit->copy.phase != COPY_NONE ||
+    if (!volume->has_log || commit->trim_is_broken || !retain_may_collect(commit->copy.phase) ||
         commit->log_rows_from >= upper)
         return;
     round->has_trim = true;
@@ -388,7 +386,7 @@ bool commit__has_work(struct volume *volume)
         return true;
     if (commit->is_blocked || volume->is_damaged || volume->read_only)
         return false;
-    bool may_collect = commit->copy.phase == COPY_NONE;
+    bool may_collect = retain_may_collect(commit->copy.phase);
     return (may_collect && atomic_load(&commit->gc_wanted)) || atomic_load(&commit->flush_wanted) ||
            (volume->has_log && has_trim(commit));
 }

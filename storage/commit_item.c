@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "storage/body_priv.h"
+#include "storage/retain.h"
 #include "storage/volume_priv.h"
 
 /* ---- four kinds ---- */
@@ -279,23 +280,8 @@ static enum err save_state(struct volume *volume, struct log_save *save)
 
 static enum err judge_turn(const struct commit *commit, struct copy_step *step)
 {
-    enum copy_phase phase = commit->copy.phase;
-    bool is_due = false;
-    switch (step->kind) {
-    case COPY_STEP_BEGIN:
-        is_due = true;
-        break;
-    case COPY_STEP_ROWS:
-        is_due = phase == COPY_ROWS;
-        break;
-    case COPY_STEP_NAMED:
-        is_due = phase == COPY_ROWS && step->term > 0 && step->psn >= commit->log.applied;
-        break;
-    case COPY_STEP_DATA:
-    case COPY_STEP_END:
-        is_due = phase == COPY_DATA;
-        break;
-    }
+    bool is_due = retain_step_is_due(step->kind, step->psn, step->term, commit->copy.phase,
+                                     commit->log.applied);
     return is_due ? ERR_OK
                   : err_note(&step->trail, ERR_INVALID, "step %d of a copy is not due", step->kind);
 }

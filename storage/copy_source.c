@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "storage/records.h"
+#include "storage/retain.h"
 #include "storage/volume_priv.h"
 
 #define ROWS_SEEN_MAX 16384u /* in one run, whether they are sent or not */
@@ -224,7 +225,7 @@ static enum err count_references(struct reading *reading, struct data_id id, uin
     uint64_t of_log = held != NULL ? held->count : 0;
     if (count > 0 && of_log > count)
         return ERR_CORRUPT;
-    *ret_count = count > 0 ? count - of_log : 0;
+    *ret_count = retain_copied(count, of_log);
     *ret_is_stored = value.size > 0;
     return ERR_OK;
 }
