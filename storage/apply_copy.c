@@ -100,16 +100,18 @@ static enum err delete_row(struct merge *merge, struct bytes key, struct bytes b
     return e ? e : note_change(merge, key, before, (struct bytes){0});
 }
 
-/* Whether the data here is the source's: ids are never used twice, so what has its size is it. What
- * waits for deletion here was let go of by a record before the copy's: the source has it no
- * more. */
-static enum err judge_kept(struct bytes here, struct bytes there, bool *ret_is_kept)
+/* Whether the data here is the source's. */
+static enum err judge_kept(struct apply *apply, struct data_id id, struct bytes here,
+                           struct bytes there, bool *ret_is_kept)
 {
     struct data_record mine, wanted;
+    enum data_state state = DATA_NONE;
     enum err e = record_data_get(here, 0, &mine);
     if (e == ERR_OK)
         e = record_data_get(there, 0, &wanted);
-    *ret_is_kept = e == ERR_OK && !mine.is_absent && mine.size == wanted.size;
+    if (e == ERR_OK)
+        e = apply__data_state(apply, id, &state);
+    *ret_is_kept = e == ERR_OK && retain_keeps(state, mine.is_absent, mine.size, wanted.size);
     return e;
 }
 
@@ -128,7 +130,7 @@ static enum err merge_data(struct merge *merge, struct bytes key, struct bytes h
     if (shard > 0 && data_id_equal(merge->kept, id))
         return ERR_OK;
     if (shard == 0 && there.size > 0)
-        e = judge_kept(here, there, &is_kept);
+        e = judge_kept(merge->apply, id, here, there, &is_kept);
     if (e == ERR_OK && is_kept)
         merge->kept = id;
     if (e || is_kept)

@@ -92,6 +92,18 @@ static inline bool retain_step_is_due(enum copy_step_kind kind, uint64_t psn, ui
     return false;
 }
 
+/*
+ * Whether data here stays where it lies when the source has data of that id; else it is deleted,
+ * and counted as absent until it is fetched. Ids are never used twice, so what has its size is it,
+ * but for what waits for gc: of that some may be gone. The source may have it all the same, for a
+ * record that was cut off here can have been committed.
+ */
+static inline bool retain_keeps(enum data_state state, bool is_absent, uint64_t size,
+                                uint64_t size_there)
+{
+    return state == DATA_HERE && !is_absent && size == size_there;
+}
+
 /* The source: of `references` to some data, those that a copy takes along; none: not the data.
  * Those of the log come again with its records. */
 static inline uint64_t retain_copied(uint64_t references, uint64_t of_log)

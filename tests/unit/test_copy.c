@@ -1,6 +1,7 @@
 /* Steps of a copy (storage/copy.h) that a run of two small volumes does not come to. */
 #include "log_fixture.h"
 
+#include "storage/apply_priv.h"
 #include "storage/copy.h"
 #include "storage/volume_priv.h"
 
@@ -179,12 +180,90 @@ static void what_waits_for_deletion_stays_while_names_are_copied(void **state)
     fixture_fini(&f);
 }
 
+/* ---- data that gc has begun with ---- */
+
+static struct bytes row_of_absent(uint8_t *out, struct data_id id, uint64_t size)
+{
+    struct kv_key key;
+    key_data(&key, id, 0);
+    put_le16(out, key.size);
+    put_le32(out + 2, ABSENT_RECORD_BYTES);
+    memcpy(out + COPY_ROW_HEAD_BYTES, key.data, key.size);
+    record_absent_put(out + COPY_ROW_HEAD_BYTES + key.size, size);
+    return bytes_of(out, COPY_ROW_HEAD_BYTES + key.size + ABSENT_RECORD_BYTES);
+}
+
+/* As a step of gc leaves it whose budget ends there: the last shard has gone, the first not. */
+static void collect_one_shard(struct fixture *f, struct data_id id)
+{
+    struct effects effects = {0};
+    struct apply apply = {.kv = f->kv, .effects = &effects};
+    uint32_t extents = 0;
+    struct kv_key key;
+    key_gc_id(&key, GC_DATA, id);
+    assert_int_equal(kv_batch_open(&apply.batch), ERR_OK);
+    assert_int_equal(apply__shard_delete(&apply, id, 1, &extents), ERR_OK);
+    assert_true(extents > 0);
+    assert_int_equal(apply__gc_put(&apply, &key, &(struct gc_record){.shards = 2, .next_shard = 1}),
+                     ERR_OK);
+    assert_int_equal(f->kv->ops->write(f->kv, apply.batch, true, &f->trail), ERR_OK);
+    kv_batch_close(apply.batch);
+    effects_fini(&effects);
+}
+
+/*
+ * A node cuts a record off which the group has committed, because the terms that tell so are
+ * forgotten; gc begins with its data, and then the node is filled by a copy whose names refer to
+ * it. What is left is not the data.
+ */
+static void what_gc_has_begun_with_is_fetched_anew(void **state)
+{
+    (void)state;
+    enum { SIZE = DATA_SHARD_BYTES + 4096 };
+    struct fixture f;
+    struct body *body = NULL;
+    struct object *object;
+    uint8_t rows[256];
+    struct log_data absent;
+    struct data_id after;
+    size_t count = 0;
+    bool is_end = false;
+    log_up(&f, 8 * (uint64_t)DATA_SHARD_BYTES, DATA_SHARD_BYTES);
+    assert_int_equal(log_make_bucket(&f), ERR_OK);
+    assert_int_equal(fixture_body(&f, SIZE, true, 1, &body), ERR_OK);
+    struct data_id id = body_data_id(body);
+    assert_int_equal(log_append_body(&f, 2, body), ERR_OK);
+    assert_int_equal(volume_data_lookup(f.volume, id, &object), ERR_OK);
+    assert_int_equal(log_save(&f, BYTES("s"), 1), ERR_OK); /* deferred, for it is being read */
+    assert_int_equal(rows_in(&f, KV_GC), 1);
+    give(&f, &(struct copy_step){.kind = COPY_STEP_BEGIN, .state = BYTES("s")});
+    object_put(object);
+    collect_one_shard(&f, id);
+    for (unsigned i = 0; i < COPY_FAMILIES; i++) {
+        struct copy_run run = {.family = copy_families[i]};
+        if (run.family == KV_DATA)
+            run.rows = row_of_absent(rows, id, SIZE);
+        give(&f, &(struct copy_step){.kind = COPY_STEP_ROWS, .run = run});
+    }
+    give(&f, &(struct copy_step){.kind = COPY_STEP_NAMED, .psn = 5, .term = 7});
+    assert_int_equal(
+        volume_copy_absent(f.volume, (struct data_id){0}, &absent, 1, &count, &after, &is_end),
+        ERR_OK);
+    assert_int_equal(count, 1);
+    assert_true(data_id_equal(absent.id, id));
+    assert_int_equal(absent.size, SIZE);
+    assert_int_equal(rows_in(&f, KV_EXTENT), 0);
+    assert_int_equal(rows_in(&f, KV_DATA), 1); /* nor is a count of none left */
+    fixture_fini(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_has_gone_is_not_walked_over_for_each_batch),
         cmocka_unit_test(a_full_disk_takes_what_only_deletes),
         cmocka_unit_test(what_waits_for_deletion_stays_while_names_are_copied),
+        cmocka_unit_test(what_gc_has_begun_with_is_fetched_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
