@@ -119,8 +119,8 @@ struct proposal {
     uint64_t deadline_ns;
     struct data_id body; /* incoming holds it until the outcome; none: there is none, or a peer's */
     uint64_t body_bytes; /* of memory */
-    bool is_waiting; /* in cluster->waiting */
-    bool is_sent;    /* to another node; its outcome comes from there, or is unknown */
+    bool is_waiting;     /* in cluster->waiting */
+    bool is_sent;        /* to another node; its outcome comes from there, or is unknown */
     uint8_t sent_to;
 };
 
