@@ -142,10 +142,11 @@ void cluster__copy_serve_down(struct peer *peer)
 
 /* ---- the log is kept ---- */
 
+/* Also when it is less than before: names that began again with another primary may be of an
+ * earlier record. */
 void cluster__hold_log(struct peer *peer, uint64_t psn)
 {
-    if (psn > peer->hold.psn || peer->hold.until_ns == 0)
-        peer->hold.psn = psn;
+    peer->hold.psn = psn;
     peer->hold.until_ns = cluster__now(peer->cluster) + CLUSTER_HOLD_NS;
 }
 
