@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "replication/data_way.h"
 
 /*
  * This node is filled by a copy, for the primary's log does not reach back to where it is
@@ -582,11 +583,18 @@ void cluster__too_old(struct cluster *cluster, const struct peer *peer,
     const struct pg *pg = &cluster->pg;
     if (!cluster->has_config || cluster->is_stopped || copy->is_on)
         return;
-    bool is_ours = pg->role == PG_FOLLOWER && pg->swap_state == PG_SWAP_IDLE && !pg->is_damaged &&
-                   peer->index == pg->d.config.primary && old->epoch == pg->d.config.epoch &&
-                   pg->d.synced_term == pg->d.config.term;
-    if (!is_ours || pg_mask_has(pg->d.config.in_sync, cluster->self) ||
-        old->first <= pg->d.log.last + 1)
+    bool is_follower = pg->role == PG_FOLLOWER && pg->swap_state == PG_SWAP_IDLE &&
+                       !pg->is_damaged && peer->index == pg->d.config.primary &&
+                       pg->d.synced_term == pg->d.config.term;
+    struct data_way_too_old said = {
+        .is_follower = is_follower,
+        .is_in_sync = pg_mask_has(pg->d.config.in_sync, cluster->self),
+        .epoch = old->epoch,
+        .own_epoch = pg->d.config.epoch,
+        .first = old->first,
+        .own_last = pg->d.log.last,
+    };
+    if (!data_way_needs_copy(&said))
         return;
     LOG(LOG_WARN, "replication",
         "this node ends at record %llu and the primary's log begins at %llu: "

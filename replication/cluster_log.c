@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "replication/data_way.h"
 
 /* The log's way to the disk, and what is committed in it into the index. */
 
@@ -399,17 +400,19 @@ static void want_data(struct cluster *cluster, struct entry *entry)
 /* Whether the record can be given to the volume now. Puts its body into the append. */
 static bool has_data(struct cluster *cluster, struct entry *entry)
 {
-    if (data_id_is_none(entry->data.id) || entry->is_gone)
-        return true;
-    if (entry->inline_bytes != NULL)
+    bool needs_body = !data_id_is_none(entry->data.id) && !entry->is_gone;
+    if (needs_body && entry->inline_bytes != NULL)
         return make_inline(cluster, entry);
-    switch (incoming_state(cluster->incoming, &entry->data)) {
-    case INCOMING_COMPLETE:
-        entry->body = incoming_take(cluster->incoming, entry->data.id);
+    enum incoming_state state =
+        needs_body ? incoming_state(cluster->incoming, &entry->data) : INCOMING_NONE;
+    switch (data_way_of_record(needs_body, state)) {
+    case DATA_WAY_READY:
+        if (state == INCOMING_COMPLETE)
+            entry->body = incoming_take(cluster->incoming, entry->data.id);
         return true;
-    case INCOMING_ARRIVING:
+    case DATA_WAY_COMING:
         return false;
-    case INCOMING_NONE:
+    case DATA_WAY_MISSING:
         want_data(cluster, entry);
         return false;
     }
@@ -558,11 +561,8 @@ static void trim(struct cluster *cluster)
     /* So that who restarts need not read all of the log for its terms. */
     cluster->saved = cluster->pg.d;
     cluster__save(cluster, cluster->last_psn);
-    if (cluster->applied <= kept)
-        return;
-    uint64_t below = cluster->applied - kept;
     uint64_t held = cluster__held_log(cluster, cluster__now(cluster));
-    volume_log_trim(cluster->volume, below <= held ? below : held + 1);
+    volume_log_trim(cluster->volume, data_way_trim_below(cluster->applied, kept, held));
 }
 
 /*

@@ -6,6 +6,7 @@
 #include "base/digest.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "replication/data_way.h"
 #include "storage/data.h"
 
 #define BUCKETS 1024u /* a power of two: two bodies each when there are most */
@@ -427,8 +428,9 @@ void incoming_drop(struct incoming *incoming, struct data_id id)
 static bool is_awaited(const struct entry *entry)
 {
     const struct incoming_options *options = &entry->incoming->options;
-    return entry->is_complete && options->is_named != NULL &&
-           options->is_named(options->context, entry->id);
+    bool is_named = entry->is_complete && options->is_named != NULL &&
+                    options->is_named(options->context, entry->id);
+    return data_way_is_awaited(entry->is_complete, is_named);
 }
 
 void incoming_let_go(struct incoming *incoming, struct data_id id)

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/digest.h"
 #include "base/log.h"
+#include "replication/data_way.h"
 #include "storage/data.h"
 
 /*
@@ -335,7 +336,7 @@ static void looked_again(struct work *work)
     if (serve->is_over) {
         serve_end(serve);
     } else if (is_gone) {
-        answer(serve, serve->psn <= serve->applied ? MESSAGE_PULL_GONE : MESSAGE_PULL_NOT_YET);
+        answer(serve, data_way_answer(false, serve->psn, serve->applied));
         serve_abort(serve);
     } else {
         serve_failed(serve, ERR_CORRUPT, "its records");
@@ -376,15 +377,14 @@ static void looked_up(struct work *work)
     if (serve->is_over) {
         serve_end(serve);
     } else if (serve->work_err == ERR_NO_SUCH_OBJECT) {
-        /* Who has applied the record and has not its data will never have it again. */
-        answer(serve, serve->psn <= serve->applied ? MESSAGE_PULL_GONE : MESSAGE_PULL_NOT_YET);
+        answer(serve, data_way_answer(false, serve->psn, serve->applied));
         serve_end(serve);
     } else if (serve->work_err) {
         serve_failed(serve, serve->work_err, "looking it up");
     } else {
         read_plan_open(&serve->plan, serve->object, 0, object_info(serve->object)->size);
         serve->has_plan = true;
-        answer(serve, MESSAGE_PULL_COMING);
+        answer(serve, data_way_answer(true, serve->psn, serve->applied));
         serve_go(serve);
     }
 }

@@ -41,7 +41,31 @@
     X(Q_SAME_BALLOT, "a restarted proposer uses ballots of its life before")                       \
     X(Q_REBASE, "a swap tried again is put behind whatever stands by then")
 
-#define SEEDED_BUGS(X) PG_BUGS(X) QUORUM_BUGS(X)
+/* data_way.h, and the rules beside it that the model of data has from the driver and the volume */
+#define DATA_BUGS(X)                                                                               \
+    X(D_LOG_WITHOUT_DATA, "a record is logged and acknowledged without its data")                  \
+    X(D_GONE_UNAPPLIED, "a node that has not applied the record says that its data is gone")       \
+    X(D_GONE_LATE, "whether the record was applied is looked at after its data was looked for")    \
+    X(D_DROP_NAMED, "an idle body is dropped although a record waits with it")                     \
+    X(D_DROP_NUMBERED, "a change that has a number is given up together with its body")            \
+    X(D_TRIM_HELD, "the log is trimmed behind what a copy was promised")                           \
+    X(D_TOO_OLD_STALE, "a node in sync begins a copy by an old word")                              \
+    X(D_TRIM_UNAPPLIED, "rows are trimmed before they are applied")                                \
+    X(D_FREE_AT_APPEND, "what a record lets go of goes when it is logged")                         \
+    X(D_FREE_UNSYNCED, "space is used again before its deletion is on the disk")                   \
+    X(D_FREE_READ, "space is used again while it is sent to a peer")                               \
+    X(D_CUT_KEEPS_DATA, "a record that is cut off leaves its data behind")                         \
+    X(D_REFUSED_KEEPS_DATA, "a record that is refused when applied leaves its data behind")        \
+    X(D_COPY_UNCOUNTED, "an object that is a copy does not count as a reference")                  \
+    X(D_GONE_UNCOUNTED, "data that is gone is not counted as if it were here")                     \
+    X(D_COPY_ABSENT, "a copy ends before the data that its names refer to is here")                \
+    X(D_COPY_FORGOTTEN, "a restarted node forgets that it is being copied")                        \
+    X(D_COPY_COLLECTS, "deferred deletion goes on while names are copied")                         \
+    X(D_COPY_MIXED, "rows of two snapshots are taken for one")                                     \
+    X(D_COPY_LOG_COUNTED, "references of the source's log are copied")                             \
+    X(D_COPY_SAYS_GONE, "a node that is being copied says that data is gone")
+
+#define SEEDED_BUGS(X) PG_BUGS(X) QUORUM_BUGS(X) DATA_BUGS(X)
 
 #ifdef WITH_SEEDED_BUGS
 enum seeded_bug {
@@ -51,6 +75,7 @@ enum seeded_bug {
 #undef X
         BUG_COUNT,
     PG_BUG_LAST = BUG_DISK_KEEPS_ACKS,
+    QUORUM_BUG_LAST = BUG_Q_REBASE,
 };
 extern enum seeded_bug seeded_bug;
 #define HAS_BUG(name) (seeded_bug == BUG_##name)

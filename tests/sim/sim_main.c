@@ -95,7 +95,7 @@ static uint64_t first_seed(enum seeded_bug bug, uint64_t first)
 static int find_bugs(uint64_t first, double seconds)
 {
     int missed = 0;
-    for (int bug = 1; bug < BUG_COUNT; bug++) {
+    for (int bug = 1; bug <= QUORUM_BUG_LAST; bug++) {
         struct found found;
         seeded_bug = (enum seeded_bug)bug;
         register_choice = bug > PG_BUG_LAST ? SIM_REGISTER_ONLY : SIM_MAGIC;
@@ -232,9 +232,9 @@ int main(int argc, char **argv)
             register_choice = (enum sim_register)reg;
         } else if (strcmp(argv[i - 1], "--bug") == 0) {
             int bug = 1;
-            while (bug < BUG_COUNT && strcmp(bug_names[bug], value) != 0)
+            while (bug <= QUORUM_BUG_LAST && strcmp(bug_names[bug], value) != 0)
                 bug++;
-            if (bug == BUG_COUNT)
+            if (bug > QUORUM_BUG_LAST)
                 return usage();
             seeded_bug = (enum seeded_bug)bug;
         } else {
