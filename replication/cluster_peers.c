@@ -288,7 +288,7 @@ static void ctl(void *context, struct link *link, const uint8_t *data, size_t si
         pull_answered(cluster->pull, link, &message.pull_answer);
         break;
     case MESSAGE_DROP:
-        incoming_drop(cluster->incoming, message.drop);
+        incoming_disown(cluster->incoming, message.drop);
         break;
     case MESSAGE_FETCH:
         repair_asked(cluster->repair, link, &message.fetch);

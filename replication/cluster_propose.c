@@ -67,7 +67,7 @@ static void drop_data(struct cluster *cluster, const struct log_data *data)
 {
     if (data_id_is_none(data->id) || data->is_inline)
         return;
-    incoming_drop(cluster->incoming, data->id);
+    incoming_disown(cluster->incoming, data->id);
     cluster__drop_at_peers(cluster, data->id);
 }
 

@@ -47,6 +47,8 @@ struct incoming {
     uint32_t writes;
     uint32_t let_go_count; /* peers', and what was held: those that are bounded */
     struct incoming_counts counts;
+    struct data_id disowned[INCOMING_DISOWNED_KNOWN]; /* a ring */
+    unsigned disown_count;
 };
 
 static uint64_t now_ns(const struct incoming *incoming)
@@ -228,6 +230,14 @@ static enum err judge_head(const struct link_chunk_head *head)
     return !is_last && (head->last || head->size % SUM_CHUNK_BYTES != 0) ? ERR_INVALID : ERR_OK;
 }
 
+static bool is_disowned(const struct incoming *incoming, struct data_id id)
+{
+    for (unsigned i = 0; i < INCOMING_DISOWNED_KNOWN; i++)
+        if (data_id_equal(incoming->disowned[i], id))
+            return true;
+    return false;
+}
+
 static enum err begin(struct incoming *incoming, struct link *link,
                       const struct link_chunk_head *head, struct entry **ret_entry)
 {
@@ -235,6 +245,8 @@ static enum err begin(struct incoming *incoming, struct link *link,
     bool is_known = head->data_size != UINT64_MAX;
     uint64_t bytes = is_known ? head->data_size : head->size;
     uint64_t there = incoming->counts.bytes;
+    if (is_disowned(incoming, head->data))
+        return ERR_CANCELLED;
     if (incoming->let_go_count >= options->count_max || there >= options->bytes_max ||
         bytes > options->bytes_max - there)
         return ERR_BUSY;
@@ -421,6 +433,12 @@ void incoming_drop(struct incoming *incoming, struct data_id id)
         return;
     incoming->counts.dropped++;
     discard(entry, ERR_CANCELLED);
+}
+
+void incoming_disown(struct incoming *incoming, struct data_id id)
+{
+    incoming_drop(incoming, id);
+    incoming->disowned[incoming->disown_count++ % INCOMING_DISOWNED_KNOWN] = id;
 }
 
 /* Other nodes may lack it for the same reason that keeps its record waiting here: a disk that is

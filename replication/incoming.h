@@ -92,6 +92,10 @@ struct body *incoming_take(struct incoming *incoming, struct data_id id);
 
 /* ---- what will not be needed ---- */
 void incoming_drop(struct incoming *incoming, struct data_id id); /* none: does nothing */
+/* Nobody ever names it: nor does it begin to arrive, for its chunks may come behind who says so.
+ * That is known of the last so many. */
+#define INCOMING_DISOWNED_KNOWN 256u
+void incoming_disown(struct incoming *incoming, struct data_id id);
 void incoming_link_down(struct incoming *incoming, struct link *link);
 
 struct incoming_counts {

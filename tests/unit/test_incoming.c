@@ -448,6 +448,27 @@ static void peers_are_bounded_and_gateways_here_are_not(void **state)
     world_down(&w);
 }
 
+/* The word that nobody will name a body comes before the body does. */
+static void what_nobody_names_does_not_begin(void **state)
+{
+    struct world w;
+    struct data_id id = ID;
+    world_up(&w);
+    incoming_disown(w.incoming, ID);
+    send_chunk(&w, PEER, ID, MIB(2), 0, SLOT_LARGE_BYTES);
+    send_chunk(&w, PEER, ID, MIB(2), SLOT_LARGE_BYTES, SLOT_LARGE_BYTES);
+    turn(&w);
+    assert_int_equal(w.err[0], ERR_CANCELLED);
+    assert_int_equal(w.err[1], ERR_CANCELLED);
+    assert_int_equal(state_of(&w, ID, MIB(2)), INCOMING_NONE);
+    for (id.counter = 1000; id.counter < 1000 + INCOMING_DISOWNED_KNOWN; id.counter++)
+        incoming_disown(w.incoming, id); /* no more are remembered */
+    send_chunk(&w, PEER, ID, 10, 0, 10);
+    turn(&w);
+    assert_int_equal(w.err[2], ERR_OK);
+    world_down(&w);
+}
+
 /* What a gateway holds is bounded by who holds it; what nobody holds, with what peers have sent. */
 static void what_is_let_go_is_bounded(void **state)
 {
@@ -531,6 +552,7 @@ int main(void)
         cmocka_unit_test(what_a_record_names_is_kept_until_it_is_taken),
         cmocka_unit_test(a_body_of_another_size_than_its_record_says_is_none),
         cmocka_unit_test(peers_are_bounded_and_gateways_here_are_not),
+        cmocka_unit_test(what_nobody_names_does_not_begin),
         cmocka_unit_test(what_is_let_go_is_bounded),
         cmocka_unit_test(every_disk_error_is_told_and_leaves_nothing),
     };
