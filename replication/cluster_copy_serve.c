@@ -15,16 +15,35 @@
 
 #define SERVE_IDLE_NS (20 * NS_PER_SECOND)
 
+static void run_closed(struct work *work)
+{
+    struct peer *peer = CONTAINER_OF(work, struct peer, serve.work);
+    copy_source_close(TAKE(peer->serve.old));
+}
+
+static void is_closed(struct work *work)
+{
+    struct copy_serve *serve = &CONTAINER_OF(work, struct peer, serve.work)->serve;
+    serve->is_running = serve->is_over = false;
+}
+
+/* Letting go of a snapshot may wait for the index, so that is the pool's. */
 static void serve_end(struct peer *peer)
 {
-    if (peer->serve.is_running) {
-        peer->serve.is_over = true; /* when the run is read */
+    struct copy_serve *serve = &peer->serve;
+    if (serve->is_running) {
+        serve->is_over = true; /* when the run is read */
         return;
     }
-    copy_source_close(TAKE(peer->serve.source));
-    free(TAKE(peer->serve.rows));
-    peer->serve.id = 0;
-    peer->serve.is_over = false;
+    free(TAKE(serve->rows));
+    serve->id = 0;
+    serve->is_over = false;
+    if (serve->source == NULL)
+        return;
+    serve->old = TAKE(serve->source);
+    serve->is_running = true;
+    serve->work = (struct work){.run = run_closed, .done = is_closed, .loop = peer->cluster->loop};
+    work_submit(peer->cluster->work_pool, &serve->work);
 }
 
 static void say_lost(struct peer *peer, uint64_t id)
@@ -41,6 +60,7 @@ static void read_run(struct work *work)
     struct copy_serve *serve = &peer->serve;
     serve->err = ERR_OK;
     err_trail_reset(&serve->trail);
+    copy_source_close(TAKE(serve->old));
     if (serve->source == NULL)
         serve->err = copy_source_open(peer->cluster->volume, &serve->source, &serve->trail);
     if (serve->err == ERR_OK)
@@ -87,20 +107,33 @@ static void run_is_read(struct work *work)
     send_run(peer);
 }
 
+/* A snapshot has no largest age: what began again would take as long once more. What it costs is
+ * space, of what is replaced and deleted meanwhile, so it is for when there is space. */
+static bool has_space(const struct cluster *cluster)
+{
+    struct volume_status status;
+    volume_status(cluster->volume, &status);
+    return status.state == VOLUME_OK;
+}
+
 /* Who is in sync is not to be emptied, and who is asked must know what is committed. */
 static bool may_serve(const struct cluster *cluster, const struct peer *peer)
 {
-    return cluster->has_config && !cluster->is_stopped && cluster->pg.role == PG_OPEN &&
-           !pg_mask_has(cluster->pg.d.config.in_sync, peer->index) &&
+    return has_space(cluster) && cluster->has_config && !cluster->is_stopped &&
+           cluster->pg.role == PG_OPEN && !pg_mask_has(cluster->pg.d.config.in_sync, peer->index) &&
            !pg_mask_has(cluster->pg.armed, peer->index);
 }
 
 static bool begin(struct cluster *cluster, struct peer *peer, const struct message_copy_ask *ask)
 {
-    serve_end(peer);
-    peer->serve.rows = malloc(COPY_ROWS_BYTES_MAX);
+    peer->serve.old = TAKE(peer->serve.source); /* of a copy that it has given up */
     if (peer->serve.rows == NULL)
+        peer->serve.rows = malloc(COPY_ROWS_BYTES_MAX);
+    if (peer->serve.rows == NULL) {
+        peer->serve.source = TAKE(peer->serve.old);
+        serve_end(peer);
         return false;
+    }
     peer->serve.id = ask->id;
     /* What it had acknowledged it has no more: its log is matched anew when it comes back. */
     pg_peer_disk_changed(&cluster->pg, peer->index);
@@ -116,6 +149,8 @@ void cluster__copy_asked(struct cluster *cluster, struct peer *peer, struct byte
         link_fence(peer->link, "a question for rows that is none");
         return;
     }
+    if (serve->is_running && serve->id == 0)
+        say_lost(peer, ask.id); /* the one before is still being closed */
     if (serve->is_running)
         return; /* asked again, or by a life before: it comes again */
     bool is_first = ask.family == cluster__copy_first_family() && ask.after.size == 0;
@@ -154,10 +189,8 @@ void cluster__hold_log(struct peer *peer, uint64_t psn)
 uint64_t cluster__held_log(const struct cluster *cluster, uint64_t now_ns)
 {
     uint64_t psn = UINT64_MAX;
-    struct volume_status status;
-    volume_status(cluster->volume, &status);
-    if (status.state != VOLUME_OK)
-        return psn; /* space is short: who lags is copied again */
+    if (!has_space(cluster))
+        return psn; /* who lags is copied again */
     for (unsigned i = 0; i < cluster->node_count; i++) {
         const struct peer *peer = &cluster->peers[i];
         if (peer->hold.until_ns > now_ns && peer->hold.psn < psn)
@@ -172,6 +205,17 @@ void cluster__copy_state_told(struct peer *peer, const struct message_copy_state
     peer->copy_told_ns = cluster__now(peer->cluster);
     if (state->psn > 0)
         cluster__hold_log(peer, state->psn);
+}
+
+static void give_up(struct peer *peer)
+{
+    if (!peer->serve.is_over)
+        LOG(LOG_WARN, "replication",
+            "the copy for node %u is given up, for it keeps what is deleted and space is short "
+            "here: "
+            "it begins again when there is space",
+            peer->node);
+    serve_end(peer);
 }
 
 /* From the copy's end until it is in sync it catches up by what was kept. */
@@ -190,6 +234,8 @@ void cluster__copy_serve_tick(struct cluster *cluster)
 {
     for (unsigned i = 0; i < cluster->node_count; i++) {
         struct peer *peer = &cluster->peers[i];
+        if (peer->serve.id != 0 && !has_space(cluster))
+            give_up(peer);
         if (peer->serve.id != 0 && cluster__now(cluster) > peer->serve.asked_ns + SERVE_IDLE_NS)
             serve_end(peer);
         follow(cluster, peer, cluster__now(cluster));
@@ -206,6 +252,8 @@ bool cluster__copy_serve_is_idle(const struct cluster *cluster)
 
 void cluster__copy_serve_fini(struct cluster *cluster)
 {
-    for (unsigned i = 0; i < cluster->node_count; i++)
-        serve_end(&cluster->peers[i]);
+    for (unsigned i = 0; i < cluster->node_count; i++) {
+        copy_source_close(TAKE(cluster->peers[i].serve.source));
+        free(TAKE(cluster->peers[i].serve.rows));
+    }
 }

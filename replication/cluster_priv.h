@@ -127,6 +127,7 @@ struct proposal {
 /* A copy of this node's index for a peer: cluster_copy_serve.c. */
 struct copy_serve {
     uint64_t id;                /* 0: none */
+    struct copy_source *old;    /* owned: to be closed by the pool */
     struct copy_source *source; /* owned; the pool's while is_running, as are the next ones */
     uint8_t *rows;              /* owned: COPY_ROWS_BYTES_MAX */
     enum kv_family family;
