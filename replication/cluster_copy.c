@@ -203,6 +203,21 @@ static void tell_settings(struct cluster *cluster, const struct copy_step *step)
     }
 }
 
+/* For the run at hand: what was done of it is found done. */
+static void ask_again(struct copy_target *copy)
+{
+    copy->asked_ns = 0;
+    copy->stage = COPY_ASK;
+}
+
+static void give_named(struct cluster *cluster)
+{
+    struct copy_target *copy = &cluster->copy;
+    copy->stage = COPY_NAMED;
+    give_step(cluster,
+              &(struct copy_step){.kind = COPY_STEP_NAMED, .psn = copy->psn, .term = copy->term});
+}
+
 static void run_applied(struct cluster *cluster, const struct copy_step *step)
 {
     struct copy_target *copy = &cluster->copy;
@@ -223,9 +238,7 @@ static void run_applied(struct cluster *cluster, const struct copy_step *step)
     copy->after.size = 0;
     if (copy->family < COPY_FAMILIES)
         return;
-    copy->stage = COPY_NAMED;
-    give_step(cluster,
-              &(struct copy_step){.kind = COPY_STEP_NAMED, .psn = copy->psn, .term = copy->term});
+    give_named(cluster);
 }
 
 /* ---- the data ---- */
@@ -474,9 +487,13 @@ static void step_refused(struct cluster *cluster, struct copy_step *step)
     LOG_LIMITED(LOG_WARN, "replication", "the copy waits: %s",
                 err_trail_text(&step->trail, step->err));
     copy->due_ns = cluster__now(cluster) + AGAIN_NS;
+    /* Space or memory is short: the same step again. What is wrong with rows is so with all. */
+    bool is_same = step->err != ERR_CORRUPT && step->err != ERR_INVALID;
     if (copy->stage == COPY_END)
         copy->stage = COPY_FILL;
-    else if (copy->stage != COPY_BEGIN)
+    else if (copy->stage == COPY_ROWS_GIVEN && is_same)
+        ask_again(copy);
+    else if (copy->stage == COPY_ROWS_GIVEN || (copy->stage == COPY_NAMED && !is_same))
         rows_again(cluster);
 }
 
@@ -562,8 +579,10 @@ void cluster__copy_turn(struct cluster *cluster)
     case COPY_FILL:
         fill_all(cluster);
         break;
-    case COPY_ROWS_GIVEN:
     case COPY_NAMED:
+        give_named(cluster); /* it was refused */
+        break;
+    case COPY_ROWS_GIVEN:
     case COPY_END:
         break; /* the volume's turn */
     }

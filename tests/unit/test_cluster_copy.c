@@ -1,8 +1,11 @@
 /* Three nodes with a log of a few records: who was away, or lost its disk, is filled by a copy. */
 #include "tests/unit/cluster_fixture.h"
 
+#include <sys/prctl.h>
+
 #include "storage/apply.h"
 #include "storage/copy.h"
+#include "storage/volume_priv.h"
 
 #define LOG_RECORDS 32u
 #define OBJECTS     70u
@@ -12,7 +15,9 @@
 
 static struct {
     atomic_uint left[COPY_STEP_END + 1], refused;
-    atomic_uint began, data; /* steps that were taken */
+    atomic_uint objects_left; /* of runs of names of objects, besides */
+    atomic_uint began, data;  /* steps that were taken */
+    atomic_bool stays_full;
 } faults;
 
 enum err __real_apply_copy(struct apply *apply, struct copy_step *step,
@@ -22,7 +27,8 @@ enum err __wrap_apply_copy(struct apply *apply, struct copy_step *step,
 enum err __wrap_apply_copy(struct apply *apply, struct copy_step *step,
                            const struct copy_mark *mark, const struct log_range *log)
 {
-    atomic_uint *left = &faults.left[step->kind];
+    bool is_of_objects = step->kind == COPY_STEP_ROWS && step->run.family == KV_OBJECT;
+    atomic_uint *left = is_of_objects ? &faults.objects_left : &faults.left[step->kind];
     if (atomic_load(left) > 0) {
         atomic_fetch_sub(left, 1);
         atomic_fetch_add(&faults.refused, 1);
@@ -33,9 +39,48 @@ enum err __wrap_apply_copy(struct apply *apply, struct copy_step *step,
     return __real_apply_copy(apply, step, mark, log);
 }
 
+/* ---- snapshots ---- */
+
+static struct {
+    atomic_uint opened, closed, closed_on_loop;
+} snapshots;
+
+enum err __real_copy_source_open(struct volume *volume, struct copy_source **ret_source,
+                                 struct err_trail *trail);
+enum err __wrap_copy_source_open(struct volume *volume, struct copy_source **ret_source,
+                                 struct err_trail *trail);
+enum err __wrap_copy_source_open(struct volume *volume, struct copy_source **ret_source,
+                                 struct err_trail *trail)
+{
+    enum err e = __real_copy_source_open(volume, ret_source, trail);
+    atomic_fetch_add(&snapshots.opened, e == ERR_OK);
+    return e;
+}
+
+void __real_copy_source_close(struct copy_source *source);
+void __wrap_copy_source_close(struct copy_source *source);
+void __wrap_copy_source_close(struct copy_source *source)
+{
+    char name[16] = "";
+    (void)prctl(PR_GET_NAME, name);
+    atomic_fetch_add(&snapshots.closed, source != NULL);
+    atomic_fetch_add(&snapshots.closed_on_loop, source != NULL && strcmp(name, "group") == 0);
+    __real_copy_source_close(source);
+}
+
+/* A disk that is full stays so until the test says otherwise. */
+void __real_volume__leave_read_only(struct volume *volume);
+void __wrap_volume__leave_read_only(struct volume *volume);
+void __wrap_volume__leave_read_only(struct volume *volume)
+{
+    if (!atomic_load(&faults.stays_full))
+        __real_volume__leave_read_only(volume);
+}
+
 static int setup(void **state)
 {
     memset(&faults, 0, sizeof faults);
+    memset(&snapshots, 0, sizeof snapshots);
     return fixture_setup_as(state, 2, LOG_RECORDS);
 }
 
@@ -124,9 +169,42 @@ static void a_step_that_is_refused_is_tried_again(void **state)
     struct bucket_id bucket = outgrow(f, 2);
     for (int kind = COPY_STEP_BEGIN; kind <= COPY_STEP_END; kind++)
         atomic_store(&faults.left[kind], 1 + (kind == COPY_STEP_DATA));
+    atomic_store(&faults.objects_left, 1);
     fixture_open_node(f, 2);
     expect_filled(f, 2, bucket);
-    assert_int_equal(atomic_load(&faults.refused), COPY_STEP_END + 2);
+    assert_int_equal(atomic_load(&faults.refused), COPY_STEP_END + 3);
+    assert_int_equal(atomic_load(&snapshots.opened), 1); /* no other step was */
+}
+
+static void wait_snapshots(atomic_uint *count, unsigned least)
+{
+    for (unsigned tries = 0; atomic_load(count) < least; tries++) {
+        assert_true(tries < TRIES);
+        usleep(10000);
+    }
+}
+
+/* A snapshot keeps what is deleted. */
+static void a_primary_that_is_full_gives_the_copy_up(void **state)
+{
+    struct cluster_fixture *f = *state;
+    struct bucket_id bucket = outgrow(f, 2);
+    struct volume *volume = f->nodes[fixture_primary(f)].volume;
+    atomic_store(&faults.objects_left, 1u << 30);
+    fixture_open_node(f, 2);
+    wait_snapshots(&faults.refused, 1);
+    assert_int_equal(atomic_load(&snapshots.closed), 0);
+    atomic_store(&faults.stays_full, true);
+    volume__enter_read_only(volume, "the test has filled the disk");
+    uint64_t began_ns = clock_mono_ns(clock_system());
+    wait_snapshots(&snapshots.closed, 1);
+    assert_true(clock_mono_ns(clock_system()) - began_ns < 15 * NS_PER_SECOND); /* not as idle */
+    usleep(500000); /* time enough to ask again */
+    assert_int_equal(atomic_load(&snapshots.opened), 1);
+    atomic_store(&faults.stays_full, false);
+    atomic_store(&faults.objects_left, 0);
+    expect_filled(f, 2, bucket);
+    assert_int_equal(atomic_load(&snapshots.opened), 2);
 }
 
 static bool is_copying(struct cluster_fixture *f, unsigned node, enum copy_phase phase)
@@ -174,6 +252,8 @@ static void closed_in_the_middle_it_goes_on(void **state)
         fixture_close_node(f, 2);
         atomic_store(&faults.left[table[i].stuck], 0);
     }
+    wait_snapshots(&snapshots.closed, 1);
+    assert_int_equal(atomic_load(&snapshots.closed_on_loop), 0); /* it may wait for the disk */
     fixture_open_node(f, 2);
     expect_filled(f, 2, bucket);
 }
@@ -203,6 +283,8 @@ int main(void)
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(a_new_disk_is_filled_by_a_copy, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_step_that_is_refused_is_tried_again, setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_primary_that_is_full_gives_the_copy_up, setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(closed_in_the_middle_it_goes_on, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(the_primary_goes_in_the_middle, setup, fixture_teardown),
