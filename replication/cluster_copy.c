@@ -58,8 +58,7 @@ static void tell(struct cluster *cluster, bool is_over)
     size_t size = message_copy_state_encode(&state, bytes);
     for (unsigned i = 0; i < cluster->node_count; i++)
         cluster__ctl(&cluster->peers[i], bytes, size); /* lost: said again */
-    cluster->peers[cluster->self].copy = state;
-    cluster->peers[cluster->self].copy_told_ns = cluster__now(cluster);
+    cluster__copy_state_told(&cluster->peers[cluster->self], &state);
 }
 
 /* ---- steps of the volume ---- */

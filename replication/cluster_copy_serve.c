@@ -201,9 +201,12 @@ uint64_t cluster__held_log(const struct cluster *cluster, uint64_t now_ns)
 
 void cluster__copy_state_told(struct peer *peer, const struct message_copy_state *state)
 {
+    bool is_data = state->bytes_in_all > 0;
     peer->copy = *state;
     peer->copy_told_ns = cluster__now(peer->cluster);
-    if (state->psn > 0)
+    copy_pace_note(&peer->copy_pace, peer->copy_told_ns, is_data,
+                   is_data ? state->bytes : state->rows);
+    if (state->psn > 0 && peer->index != peer->cluster->self)
         cluster__hold_log(peer, state->psn);
 }
 

@@ -22,6 +22,7 @@
 #include "base/list.h"
 #include "replication/cluster.h"
 #include "replication/cluster_state.h"
+#include "replication/copy_pace.h"
 #include "replication/group_priv.h"
 #include "replication/incoming.h"
 #include "replication/link.h"
@@ -230,6 +231,7 @@ struct peer {
     struct copy_serve serve;
     struct message_copy_state copy; /* as it said last, at copy_told_ns; 0: never */
     uint64_t copy_told_ns;
+    struct copy_pace copy_pace;
     struct {
         uint64_t psn, until_ns; /* the log behind psn is kept for it until then */
     } hold;

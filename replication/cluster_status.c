@@ -110,6 +110,10 @@ static void describe_peer(struct cluster *cluster, unsigned index, struct group_
         status->copied_rows_in_all = peer->copy.rows_in_all;
         status->copied_bytes = peer->copy.bytes;
         status->copied_bytes_in_all = peer->copy.bytes_in_all;
+        status->copied_per_second = copy_pace_per_second(&peer->copy_pace);
+        status->copied_left_ns = copy_pace_left_ns(&peer->copy_pace, peer->copy.bytes_in_all > 0
+                                                                         ? peer->copy.bytes_in_all
+                                                                         : peer->copy.rows_in_all);
     }
     if (peer->heard_ns != 0)
         status->heard_ns = cluster__now(cluster) - peer->heard_ns;

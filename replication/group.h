@@ -114,6 +114,8 @@ struct group_peer_status {
      * about, 0: not known yet. Rows of the index come first, then bytes of data that it lacks. */
     bool is_copied;
     uint64_t copied_rows, copied_rows_in_all, copied_bytes, copied_bytes_in_all;
+    uint64_t copied_per_second; /* rows, or bytes, whichever come; 0: not known yet */
+    uint64_t copied_left_ns;    /* until all of those are there; UINT64_MAX: not known */
     /* Of records and the data they bring; UINT64_MAX, too: more than can be told at once. */
     uint64_t lag_bytes;
 };

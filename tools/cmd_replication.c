@@ -51,23 +51,31 @@ static bool is_true(const json_t *object, const char *name)
     return json_is_true(json_object_get(object, name));
 }
 
-/* Of a node that is being filled by a copy: how far. */
-static bool copy_progress(const json_t *node, char out[80])
+#define COPY_TEXT 160u
+
+/* Of a node that is being filled by a copy: how far, how quickly, and for how long. */
+static bool copy_progress(const json_t *node, char out[COPY_TEXT])
 {
     const json_t *copy = json_object_get(node, "copy");
     uint64_t bytes = json_number(copy, "bytes"), bytes_in_all = json_number(copy, "bytes_in_all");
-    char done[32], all[32];
+    uint64_t per_second = json_number(copy, "per_second");
+    char done[32], all[32], rate[32], left[32];
     if (!json_is_object(copy))
         return false;
+    ago(json_object_get(copy, "seconds_left"), left);
     if (bytes_in_all > 0) {
         human(bytes, done);
         human(bytes_in_all, all);
-        snprintf(out, 80, "data %s of %s", done, all);
+        human(per_second, rate);
     } else {
         print_count(json_number(copy, "rows"), done);
         print_count(json_number(copy, "rows_in_all"), all);
-        snprintf(out, 80, "rows %s of ~%s", done, all);
+        print_count(per_second, rate);
     }
+    int size =
+        snprintf(out, COPY_TEXT, bytes_in_all > 0 ? "data %s of %s" : "rows %s of ~%s", done, all);
+    if (per_second > 0)
+        snprintf(out + size, COPY_TEXT - (size_t)size, ", %s/s, %s left", rate, left);
     return true;
 }
 
@@ -113,7 +121,7 @@ static void print_peer_table(const json_t *peers)
     json_t *peer;
     json_array_foreach((json_t *)peers, i, peer)
     {
-        char since[32], heard[32], carrier[128], copy[80];
+        char since[32], heard[32], carrier[128], copy[COPY_TEXT];
         bool is_copied = copy_progress(peer, copy);
         ago(json_object_get(peer, "since_seconds"), since);
         ago(json_object_get(peer, "heard_seconds"), heard);
@@ -172,7 +180,7 @@ static void print_peers(const json_t *reply)
 
 /* ---- replication status ---- */
 
-static const char *copy_word(const json_t *node, char out[80])
+static const char *copy_word(const json_t *node, char out[COPY_TEXT])
 {
     if (copy_progress(node, out))
         return out;
@@ -190,7 +198,7 @@ static void print_nodes(const json_t *nodes)
     json_t *node;
     json_array_foreach((json_t *)nodes, i, node)
     {
-        char acked[32], lag[32], lag_bytes[32] = "-", lag_time[32], copy[80];
+        char acked[32], lag[32], lag_bytes[32] = "-", lag_time[32], copy[COPY_TEXT];
         known(json_object_get(node, "acked_psn"), acked);
         known(json_object_get(node, "lag_records"), lag);
         ago(json_object_get(node, "lag_seconds"), lag_time);
@@ -352,7 +360,9 @@ const struct command cmd_replication = {
         "               primary, not yet serving), primary, stopped\n"
         "  copy         in sync; joining (caught up, about to be in sync); behind; "
         "rows, data: how\n"
-        "               much of the index, and then of the data, of a copy is there\n"
+        "               much of the index, and then of the data, of a copy is there; how much "
+        "comes\n"
+        "               in a second, and how long the rest of it takes at that\n"
         "  acked        the last change on its disk;  lag: what it lacks, in changes, bytes and "
         "time\n"
         "\n"

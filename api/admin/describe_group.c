@@ -56,9 +56,11 @@ static json_t *describe_copy(const struct group_peer_status *peer)
 {
     if (!peer->is_copied)
         return json_null();
-    return json_pack("{s:o, s:o, s:o, s:o}", "rows", json_u64(peer->copied_rows), "rows_in_all",
-                     json_u64(peer->copied_rows_in_all), "bytes", json_u64(peer->copied_bytes),
-                     "bytes_in_all", json_u64(peer->copied_bytes_in_all));
+    return json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:o}", "rows", json_u64(peer->copied_rows), "rows_in_all",
+        json_u64(peer->copied_rows_in_all), "bytes", json_u64(peer->copied_bytes), "bytes_in_all",
+        json_u64(peer->copied_bytes_in_all), "per_second", json_u64(peer->copied_per_second),
+        "seconds_left", json_seconds(peer->copied_left_ns));
 }
 
 static json_t *describe_node(const struct group_peer_status *peer)
