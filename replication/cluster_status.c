@@ -284,10 +284,10 @@ uint64_t cluster_memory_bytes(unsigned peers)
 {
     uint64_t run = MESSAGE_COPY_RUN_BYTES + 2 * KV_KEY_BYTES_MAX + COPY_ROWS_BYTES_MAX;
     uint64_t of_peer = LINK_QUEUE_BYTES_MAX + LINK_MESSAGE_BYTES_MAX + CLUSTER_LOAD_BYTES_MAX +
-                       LOG_RECORD_BYTES_MAX + COPY_ROWS_BYTES_MAX;
+                       LOG_RECORD_BYTES_MAX + COPY_ROWS_BYTES_MAX + COPY_SOURCE_BYTES_MAX;
     return sizeof(struct cluster) + CLUSTER_PROPOSALS_MAX * sizeof(struct proposal) +
            CLUSTER_PROPOSAL_BYTES_MAX + CLUSTER_WINDOW_BYTES_MAX + INCOMING_MEMORY_BYTES + run +
-           peers * of_peer;
+           COPY_STEP_BYTES_MAX + peers * of_peer;
 }
 
 void cluster_status(struct cluster *cluster, struct group_status *ret_status)

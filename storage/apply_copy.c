@@ -15,6 +15,13 @@
 
 #define COPY_CHANGES_MAX 1024u /* rows deleted, and extents let go of */
 
+#define OBJECT_ROW_BYTES_MIN 64u
+_Static_assert(2 * ((COPY_ROWS_BYTES_MAX / OBJECT_ROW_BYTES_MIN + COPY_CHANGES_MAX) *
+                        sizeof(struct published_name) +
+                    COPY_ROWS_BYTES_MAX + COPY_CHANGES_MAX * KV_KEY_BYTES_MAX) <=
+                   COPY_STEP_BYTES_MAX,
+               "the batch, and a name to be forgotten for each row; both grow by doubling");
+
 struct merge {
     struct apply *apply;
     struct copy_step *step;

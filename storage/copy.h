@@ -48,6 +48,9 @@ struct copy_run {
 };
 #define COPY_ROW_HEAD_BYTES 6u
 #define COPY_ROWS_BYTES_MAX KIB(256)
+/* Of memory at most: a source, for what rows of the log hold; a step, until it is on the disk. */
+#define COPY_SOURCE_BYTES_MAX MIB(4)
+#define COPY_STEP_BYTES_MAX   MIB(16)
 /* Whether the run is one: keys of their family, in order and in its bounds, and records that
  * decode. */
 enum err copy_run_judge(const struct copy_run *run) MUST_USE;

@@ -24,6 +24,10 @@ struct copy_source {
     size_t held_count;
 };
 
+_Static_assert(2 * HELD_MAX * sizeof(struct held) + sizeof(struct copy_source) <=
+                   COPY_SOURCE_BYTES_MAX,
+               "it may be there twice while it grows");
+
 /* ---- reading the snapshot ---- */
 
 static enum err walk_open(const struct copy_source *source, enum kv_family family, bool is_scan,
