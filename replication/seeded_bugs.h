@@ -61,9 +61,9 @@
     X(D_COPY_ABSENT, "a copy ends before the data that its names refer to is here")                \
     X(D_COPY_FORGOTTEN, "a restarted node forgets that it is being copied")                        \
     X(D_COPY_COLLECTS, "deferred deletion goes on while names are copied")                         \
+    X(D_COPY_KEEPS_GOING, "a copy keeps data that gc has begun with")                              \
     X(D_COPY_MIXED, "rows of two snapshots are taken for one")                                     \
-    X(D_COPY_LOG_COUNTED, "references of the source's log are copied")                             \
-    X(D_COPY_SAYS_GONE, "a node that is being copied says that data is gone")
+    X(D_COPY_LOG_COUNTED, "references of the source's log are copied")
 
 #define SEEDED_BUGS(X) PG_BUGS(X) QUORUM_BUGS(X) DATA_BUGS(X)
 
