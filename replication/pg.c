@@ -94,19 +94,30 @@ static void take_config(struct pg *pg, const struct pg_config *config)
     pg->disk_changed &= config->in_sync;
 }
 
+/* The register's record names us, and we do not lead by it: that needs a new term. */
+static void lead_later(struct pg *pg, uint64_t now_ns)
+{
+    pg->is_starting = true;
+    pg->ask_due_ns = now_ns;
+}
+
 /* The record in the register is the one we asked for. */
 static void adopt(struct pg *pg, uint64_t now_ns)
 {
-    bool same_term = pg__is_primary(pg) && pg->wanted.term == pg->d.config.term;
+    bool is_new_term = pg->wanted.term != pg->d.config.term;
     pg->swap_state = PG_SWAP_IDLE;
     pg->armed = 0;
-    pg->is_starting = false;
     take_config(pg, &pg->wanted);
-    if (same_term) { /* the in-sync set has changed, nothing else */
+    if (pg__is_primary(pg)) { /* the in-sync set has changed, nothing else */
+        CHECK(!is_new_term);
         pg__save(pg);
         pg__commit(pg);
-    } else {
+    } else if ((is_new_term && pg__may_lead(pg)) || HAS_BUG(RESIGN_ADOPTS)) {
+        pg->is_starting = false;
         pg__lead(pg, now_ns);
+    } else { /* we have resigned meanwhile, and perhaps stand again */
+        lead_later(pg, now_ns);
+        pg__save(pg);
     }
 }
 
@@ -125,10 +136,8 @@ static void learn(struct pg *pg, uint64_t now_ns, const struct pg_config *config
         pg->swap_state = PG_SWAP_IDLE;
     /* A record that names us and that we did not ask for is of a life before: it needs a new term.
      */
-    if (config->primary == pg->options.self) {
-        pg->is_starting = true;
-        pg->ask_due_ns = now_ns;
-    }
+    if (config->primary == pg->options.self)
+        lead_later(pg, now_ns);
     take_config(pg, config);
     if (is_called_in_sync(pg))
         pg->ask_due_ns = now_ns;
@@ -272,9 +281,27 @@ void pg_lead_anew(struct pg *pg, uint64_t now_ns)
 {
     if (!pg__is_primary(pg) || pg->swap_state != PG_SWAP_IDLE)
         return;
-    pg->is_starting = true;
-    pg->ask_due_ns = now_ns;
+    lead_later(pg, now_ns);
     step_down(pg);
+}
+
+void pg_resign(struct pg *pg, uint64_t now_ns)
+{
+    if (pg->has_resigned || HAS_BUG(NO_RESIGN))
+        return;
+    pg->has_resigned = true;
+    if (!pg__is_primary(pg) || HAS_BUG(RESIGN_ACKS))
+        return;
+    lead_later(pg, now_ns);
+    step_down(pg);
+}
+
+void pg_stand(struct pg *pg, uint64_t now_ns)
+{
+    if (!pg->has_resigned)
+        return;
+    pg->has_resigned = false;
+    pg->ask_due_ns = now_ns;
 }
 
 void pg_persisted(struct pg *pg, uint64_t now_ns, uint64_t version, uint64_t psn)

@@ -13,7 +13,7 @@
  *              take-over, or restart as primary          barrier committed
  *     FOLLOWER -----------------------------> OPENING -----------------------> OPEN
  *         ^                                      |                               |
- *         +------------ a newer configuration names another primary -------------+
+ *         +--- a newer configuration names another primary, or it has resigned --+
  *
  *   epoch   grows by one with each change of the configuration; older messages are refused
  *   term    the epoch at which the primary took the group; a new term makes replicas match logs
@@ -141,11 +141,12 @@ struct pg {
     struct pg_options options;
     struct pg_durable d;
     enum pg_role role;
-    bool is_starting; /* this process has not led yet: a primary restarted must take a new term */
-    bool is_damaged;  /* our log lacks what was committed: takes no part any more */
-    bool is_new_disk; /* of the options, until pg_disk_known() */
-    uint64_t durable; /* our own log is on the disk up to here */
-    uint64_t applied; /* the driver's word */
+    bool is_starting;  /* this process has not led yet: a primary restarted must take a new term */
+    bool is_damaged;   /* our log lacks what was committed: takes no part any more */
+    bool is_new_disk;  /* of the options, until pg_disk_known() */
+    bool has_resigned; /* neither leads nor takes over, until pg_stand() */
+    uint64_t durable;  /* our own log is on the disk up to here */
+    uint64_t applied;  /* the driver's word */
     uint64_t version, saved_version; /* of save() */
     uint64_t barrier;                /* first record of our term */
     uint8_t armed;                   /* mask: at most one */
@@ -170,6 +171,16 @@ void pg_tick(struct pg *pg, uint64_t now_ns); /* every few ms; cheap when nothin
  * comes at once. Does nothing unless it is primary and no swap is under way: say it again.
  */
 void pg_lead_anew(struct pg *pg, uint64_t now_ns);
+
+/*
+ * This node's disk takes no records at all, not even the barrier of a new term: it leads no more.
+ * lost() comes at once, and no promise is asked for, so another one in sync takes over when those
+ * that were given are over. It follows as it can, and neither takes over nor leads, also by a swap
+ * that is under way, until its disk takes records again and pg_stand() is called. Then, if nobody
+ * has taken over, it takes a new term as after a restart. No harm when said twice.
+ */
+void pg_resign(struct pg *pg, uint64_t now_ns);
+void pg_stand(struct pg *pg, uint64_t now_ns);
 
 /* ---- clients' wishes ---- */
 /* Gives the record the next psn and sends it on its way. ERR_WOULD_BLOCK: not the open primary.

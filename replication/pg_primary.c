@@ -26,7 +26,9 @@ static void open_group(struct pg *pg)
 
 void pg__commit(struct pg *pg)
 {
-    uint64_t commit = HAS_BUG(COMMIT_UNPERSISTED) ? pg->d.log.last : pg->durable;
+    bool waits_for_self =
+        !HAS_BUG(COMMIT_UNPERSISTED) && !(HAS_BUG(RESIGN_ACKS) && pg->has_resigned);
+    uint64_t commit = waits_for_self ? pg->durable : pg->d.log.last;
     uint8_t waited_for = pg->d.config.in_sync | (HAS_BUG(NO_ARM) ? 0 : pg->armed);
     for (unsigned i = 0; i < pg->options.node_count; i++) {
         if (!is_other(pg, i) || !pg_mask_has(waited_for, i))

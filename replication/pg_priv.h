@@ -12,7 +12,7 @@ static inline bool pg__is_primary(const struct pg *pg)
 }
 static inline bool pg__may_lead(const struct pg *pg)
 {
-    return !pg->is_damaged && (!pg->is_new_disk || HAS_BUG(NEW_DISK_LEADS));
+    return !pg->is_damaged && !pg->has_resigned && (!pg->is_new_disk || HAS_BUG(NEW_DISK_LEADS));
 }
 static inline uint8_t pg__bit(unsigned node)
 {

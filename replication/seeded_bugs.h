@@ -23,7 +23,10 @@
     X(TELL_UNAPPLIED, "a primary tells that records are committed before it shows them itself")    \
     X(READ_UNAPPLIED, "a new primary reads before its term's first record is applied")             \
     X(NEW_DISK_LEADS, "a node whose disk was replaced leads as if nothing had happened")           \
-    X(DISK_KEEPS_ACKS, "what a replaced disk had acknowledged still counts")
+    X(DISK_KEEPS_ACKS, "what a replaced disk had acknowledged still counts")                       \
+    X(NO_RESIGN, "a primary whose disk takes nothing keeps its place")                             \
+    X(RESIGN_ACKS, "a primary that has resigned acknowledges what all others have")                \
+    X(RESIGN_ADOPTS, "a primary that has resigned leads on in its term when its swap comes true")
 
 /* register_quorum.h */
 #define QUORUM_BUGS(X)                                                                             \
@@ -74,7 +77,7 @@ enum seeded_bug {
     SEEDED_BUGS(X)
 #undef X
         BUG_COUNT,
-    PG_BUG_LAST = BUG_DISK_KEEPS_ACKS,
+    PG_BUG_LAST = BUG_RESIGN_ADOPTS,
     QUORUM_BUG_LAST = BUG_Q_REBASE,
 };
 extern enum seeded_bug seeded_bug;

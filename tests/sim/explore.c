@@ -19,6 +19,9 @@ _Static_assert(SLOTS >= 2 * STATES_MAX, "a set that is never full");
 static const struct ex_limits walk_limits = {
     .proposals = 4, .crashes = 2, .copies = 2, .doubts = 1};
 #define MORE 1u
+/* One start in so many has resignations in its walk and behind it, which take other steps' place.
+ */
+#define RESIGN_EVERY 5u
 
 struct way {
     struct ex_action actions[DEPTH_MAX];
@@ -89,11 +92,13 @@ static void walk(struct search *search, uint64_t seed)
     struct rand_seeded seeded;
     rand_seeded_init(&seeded, seed);
     unsigned length = (unsigned)rand_below(&seeded.rand, WALK_MAX + 1);
+    search->limits = walk_limits;
+    search->limits.resigns = seed % RESIGN_EVERY == RESIGN_EVERY - 1;
     world_init(&search->start);
     search->walk_length = 0;
     while (search->walk_length < length && search->start.violation[0] == '\0') {
         struct ex_action actions[EX_ACTIONS];
-        unsigned count = world_actions(&search->start, &walk_limits, actions);
+        unsigned count = world_actions(&search->start, &search->limits, actions);
         if (count == 0)
             break;
         struct ex_action action = draw(&seeded.rand, actions, count);
@@ -143,6 +148,7 @@ static bool search_from(struct search *search, struct explored *explored)
         .crashes = start->crashes + MORE,
         .copies = start->copies + MORE,
         .doubts = start->doubts + MORE,
+        .resigns = search->limits.resigns > 0 ? start->resigns + MORE : 0,
     };
     memset(search->seen, 0, sizeof search->seen);
     search->queue[0] = (struct way){.length = 0};

@@ -70,7 +70,7 @@ struct world {
     struct ex_message messages[EX_MESSAGES]; /* oldest first */
     unsigned message_count;
     struct pg_config present;
-    unsigned proposals, crashes, copies, doubts; /* so far */
+    unsigned proposals, crashes, copies, doubts, resigns; /* so far */
     uint64_t committed[EX_RECORDS + 1], committed_to, acked_to, read_to;
     char violation[160];
 };
@@ -86,6 +86,8 @@ enum ex_action_kind {
     EX_CRASH,      /* and restart; what the disk had not done is lost, */
     EX_CRASH_LATE, /* or just done */
     EX_DOUBT,      /* the node gives up waiting for its swap's answer */
+    EX_RESIGN,     /* the node is told that its disk takes nothing, */
+    EX_STAND,      /* and that it does again */
 };
 
 struct ex_action {
@@ -94,7 +96,7 @@ struct ex_action {
 
 /* How often things may happen on one way. */
 struct ex_limits {
-    unsigned proposals, crashes, copies, doubts;
+    unsigned proposals, crashes, copies, doubts, resigns;
 };
 
 void world_init(struct world *world);

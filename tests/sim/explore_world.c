@@ -336,6 +336,10 @@ unsigned world_actions(const struct world *world, const struct ex_limits *limits
         }
         if (node->pg.swap_state == PG_SWAP_SENT && world->doubts < limits->doubts)
             ADD(EX_DOUBT, i);
+        if (node->pg.has_resigned)
+            ADD(EX_STAND, i);
+        else if (world->resigns < limits->resigns)
+            ADD(EX_RESIGN, i);
     }
     ADD(EX_PASS_LITTLE, 0);
     ADD(EX_PASS_LONG, 0);
@@ -434,6 +438,13 @@ void world_act(struct world *world, struct ex_action action)
         world->doubts++;
         pg_swapped(&node->pg, world->now_ns, PG_SWAP_UNKNOWN, &world->present);
         break;
+    case EX_RESIGN:
+        world->resigns++;
+        pg_resign(&node->pg, world->now_ns);
+        break;
+    case EX_STAND:
+        pg_stand(&node->pg, world->now_ns);
+        break;
     }
     check(world);
 }
@@ -493,7 +504,8 @@ static uint64_t hash_pg(const struct world *world, const struct ex_node *node)
 {
     struct hash hash = {.count = 0};
     const struct pg *pg = &node->pg;
-    add(&hash, (uint64_t)pg->role << 8 | pg->is_starting | pg->is_damaged << 1);
+    add(&hash,
+        (uint64_t)pg->role << 8 | pg->is_starting | pg->is_damaged << 1 | pg->has_resigned << 2);
     add_durable(&hash, &pg->d);
     add(&hash, pg->durable << 48 | pg->applied << 32 | pg->barrier << 16 | pg->armed);
     add(&hash, pg->version - pg->saved_version);
@@ -566,8 +578,8 @@ uint64_t world_hash(const struct world *world)
         add(&hash, hash_disk(&world->nodes[i]));
     }
     add_config(&hash, &world->present);
-    add(&hash, (uint64_t)world->proposals << 24 | world->crashes << 16 | world->copies << 8 |
-                   world->doubts);
+    add(&hash, (uint64_t)world->resigns << 32 | world->proposals << 24 | world->crashes << 16 |
+                   world->copies << 8 | world->doubts);
     add(&hash, world->committed_to << 32 | world->acked_to << 16 | world->read_to);
     return hash_end(&hash);
 }
@@ -603,6 +615,8 @@ void world_tell(const struct world *world, struct ex_action action, char *out, s
         [EX_CRASH] = "crashes and loses what was not synced",
         [EX_CRASH_LATE] = "crashes, all synced",
         [EX_DOUBT] = "waits no longer for its swap",
+        [EX_RESIGN] = "resigns",
+        [EX_STAND] = "stands again",
     };
     if (action.kind == EX_DELIVER || action.kind == EX_DELIVER_COPY)
         tell_message(&world->messages[action.number], action.kind == EX_DELIVER_COPY, out, size);

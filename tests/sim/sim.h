@@ -43,6 +43,7 @@ enum sim_event_kind {
     SIM_FAULT,
     SIM_CRASH, /* of this node */
     SIM_RESTART,
+    SIM_DISK_TAKES, /* again, what it was asked */
     SIM_HEAL,
 };
 
@@ -91,7 +92,8 @@ struct sim_disk {
     uint64_t quorum_version;
     bool has_left_votes; /* of the disk before, that may still be counted */
     uint8_t number;
-    struct sim_write queue[SIM_DISK_QUEUE]; /* a ring: done..asked */
+    uint64_t refuses_from_ns, refuses_until_ns; /* UINT64_MAX: for ever */
+    struct sim_write queue[SIM_DISK_QUEUE];     /* a ring: done..asked */
     uint64_t asked, done;
     uint64_t busy_until_ns;
 };
@@ -126,7 +128,8 @@ struct sim_options {
     unsigned node_count;
     uint64_t duration_ns; /* with faults; then all is healed and must come together */
     enum sim_register reg;
-    bool is_told; /* print every event */
+    bool breaks_disks; /* some take nothing for a while, or ever again */
+    bool is_told;      /* print every event */
 };
 
 /* Who had it on the disk, in any life of that disk. */
@@ -169,7 +172,7 @@ struct sim {
     record_id committed[SIM_RECORDS_MAX + 1]; /* by psn, once anybody has said so */
     uint64_t committed_to, acked_to, read_to;
     uint64_t shown_to; /* highest psn applied by whom it was committed */
-    uint64_t acks, reads, unknown, crashes, lost_disks, swaps, events;
+    uint64_t acks, reads, unknown, crashes, lost_disks, broken_disks, resigned, swaps, events;
     char violation[300]; /* "": none */
 };
 
@@ -186,6 +189,8 @@ struct sim_event *sim_event_new(struct sim *sim, enum sim_event_kind kind, uint8
 unsigned sim_net_send(struct sim_node *from, uint8_t to, enum sim_event_kind kind,
                       struct sim_event *ret_events[2]);
 void sim_disk_ask(struct sim_node *node, const struct sim_write *write);
+bool sim_disk_refuses(
+    const struct sim_node *node); /* what it is asked: it is done later, or never */
 uint64_t sim_local_ns(const struct sim_node *node); /* what its clock says */
 void sim_node_start(struct sim_node *node);
 void sim_node_join(struct sim_node *node); /* with node->known: now it takes part */
@@ -222,6 +227,7 @@ void sim_quorum_check_end(struct sim *sim);
 /* sim_faults.c */
 void sim_fault(struct sim *sim);
 void sim_crash(struct sim *sim, struct sim_node *node);
+void sim_disk_takes(struct sim *sim, struct sim_node *node);
 void sim_heal(struct sim *sim);
 
 /* sim_check.c */

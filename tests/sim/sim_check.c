@@ -5,8 +5,8 @@
  * member of every later in-sync set; I2 one record a psn is ever committed; I3 a replica shows
  * nothing that no primary has shown; I4 a read never returns less than what was acknowledged or
  * read before it began; I6 a lease is covered by a promise; I12 in the end all replicas hold the
- * same, and all are in sync. All clients work on one register that the log orders, so I2 and I4
- * together are linearizability.
+ * same, and all are in sync whose disks are not broken. All clients work on one register that the
+ * log orders, so I2 and I4 together are linearizability.
  */
 
 void sim_check_committed(struct sim_node *node, uint64_t psn)
@@ -93,6 +93,25 @@ void sim_check_leases(struct sim *sim)
 
 #define LAG_MAX 64u /* records still on their way */
 
+static uint8_t broken_disks(const struct sim *sim)
+{
+    uint8_t mask = 0;
+    for (unsigned i = 0; i < sim->options.node_count; i++)
+        if (sim_disk_refuses(&sim->nodes[i]))
+            mask |= pg__bit(i);
+    return mask;
+}
+
+/* Who may lead: what is committed is on its disk, and that takes more. */
+static bool may_anybody_lead(const struct sim *sim, uint8_t broken)
+{
+    for (unsigned i = 0; i < sim->options.node_count; i++)
+        if (pg_mask_has(sim->present.config.in_sync & ~broken, i) &&
+            sim->present.disks[i] == sim->nodes[i].disk.number)
+            return true;
+    return false;
+}
+
 void sim_check_end(struct sim *sim)
 {
     if (sim->options.reg != SIM_MAGIC)
@@ -100,13 +119,21 @@ void sim_check_end(struct sim *sim)
     if (sim->options.reg == SIM_REGISTER_ONLY)
         return;
     const struct sim_node *primary = &sim->nodes[sim->present.config.primary];
-    uint8_t all = (uint8_t)((1u << sim->options.node_count) - 1);
-    if (primary->pg.role != PG_OPEN)
+    uint8_t broken = broken_disks(sim);
+    uint8_t all = (uint8_t)(((1u << sim->options.node_count) - 1) & ~broken);
+    if (broken && !may_anybody_lead(sim, broken))
+        return; /* for it was alone in sync: its disk is waited for */
+    if (pg_mask_has(broken, primary->index))
+        sim_violated(sim, "the end: node %u is primary, and its disk takes nothing",
+                     primary->index);
+    else if (primary->pg.role != PG_OPEN)
         sim_violated(sim, "the end: node %u is primary and not open", primary->index);
     else if (sim->present.config.in_sync != all)
         sim_violated(sim, "I12: in sync are %x of %x in the end", sim->present.config.in_sync, all);
     for (unsigned i = 0; i < sim->options.node_count; i++) {
         const struct sim_node *node = &sim->nodes[i];
+        if (pg_mask_has(broken, i))
+            continue;
         if (node->is_joining || sim->present.disks[i] != node->disk.number)
             sim_violated(sim, "I12: node %u is not known by its disk in the end", i);
         if (node->pg.d.log.last + LAG_MAX < primary->pg.d.log.last)

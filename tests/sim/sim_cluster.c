@@ -212,9 +212,16 @@ static void disk_append(void *context, uint64_t psn, uint64_t term, const void *
         node, &(struct sim_write){.kind = SIM_WRITE_APPEND, .psn = psn, .record = node->log[psn]});
 }
 
+bool sim_disk_refuses(const struct sim_node *node)
+{
+    return node->disk.refuses_until_ns > node->sim->now_ns;
+}
+
 static void disk_persisted(struct sim_node *node, uint64_t number)
 {
     struct sim_disk *disk = &node->disk;
+    if (sim_disk_refuses(node))
+        return; /* all of it comes when it takes again */
     while (disk->done < number)
         disk_do(node, &disk->queue[disk->done++ % SIM_DISK_QUEUE]);
     if (!node->is_joining)
@@ -391,7 +398,8 @@ void sim_node_crash(struct sim_node *node)
 {
     struct sim *sim = node->sim;
     struct sim_disk *disk = &node->disk;
-    uint64_t kept = disk->done + sim_between(sim, 0, disk->asked - disk->done);
+    uint64_t under_way = sim_disk_refuses(node) ? 0 : disk->asked - disk->done;
+    uint64_t kept = disk->done + sim_between(sim, 0, under_way);
     while (disk->done < kept)
         disk_do(node, &disk->queue[disk->done++ % SIM_DISK_QUEUE]);
     disk->asked = disk->done;
@@ -417,6 +425,20 @@ void sim_node_lose_disk(struct sim_node *node)
 
 /* ---- the run ---- */
 
+#define NOTICED_NS (300 * NS_PER_MS) /* of refusals: then the driver says so */
+
+static void watch_disk(struct sim_node *node)
+{
+    const struct sim_disk *disk = &node->disk;
+    bool is_refusing = sim_disk_refuses(node);
+    bool was_primary = pg__is_primary(&node->pg);
+    if (is_refusing && node->sim->now_ns >= disk->refuses_from_ns + NOTICED_NS)
+        pg_resign(&node->pg, sim_local_ns(node));
+    else if (!is_refusing)
+        pg_stand(&node->pg, sim_local_ns(node));
+    node->sim->resigned += was_primary && !pg__is_primary(&node->pg);
+}
+
 static void to_node(struct sim *sim, struct sim_node *node, const struct sim_event *event)
 {
     uint64_t now_ns = sim_local_ns(node);
@@ -424,10 +446,12 @@ static void to_node(struct sim *sim, struct sim_node *node, const struct sim_eve
     case SIM_TICK:
         if (sim->options.reg != SIM_MAGIC)
             quorum_tick(&node->quorum, now_ns);
-        if (!node->is_joining)
+        if (!node->is_joining) {
+            watch_disk(node);
             pg_tick(&node->pg, now_ns);
-        else if (sim->options.reg != SIM_REGISTER_ONLY && sim_chance(sim, 20))
+        } else if (sim->options.reg != SIM_REGISTER_ONLY && sim_chance(sim, 20)) {
             sim_register_read(node);
+        }
         sim_event_new(sim, SIM_TICK, node->index, TICK_NS)->life = node->life;
         break;
     case SIM_DELIVER:
@@ -453,6 +477,7 @@ static void to_node(struct sim *sim, struct sim_node *node, const struct sim_eve
     case SIM_FAULT:
     case SIM_CRASH:
     case SIM_RESTART:
+    case SIM_DISK_TAKES:
     case SIM_HEAL:
         CHECK(!"an event for a node");
     }
@@ -480,6 +505,9 @@ static void happen(struct sim *sim, struct sim_event *event)
     case SIM_CRASH:
         if (!sim->is_healing)
             sim_crash(sim, node);
+        return;
+    case SIM_DISK_TAKES:
+        sim_disk_takes(sim, node);
         return;
     case SIM_HEAL:
         sim_heal(sim);

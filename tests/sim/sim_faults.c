@@ -39,6 +39,41 @@ static bool lead_anew(struct sim_node *node)
     return true;
 }
 
+/* The disk takes nothing for a while, or ever again. One at a time: the others must be able to go
+ * on.
+ */
+static bool refuse(struct sim *sim, struct sim_node *node)
+{
+    for (unsigned i = 0; i < sim->options.node_count; i++)
+        if (sim_disk_refuses(&sim->nodes[i]))
+            return false;
+    bool is_for_ever = sim_chance(sim, 20);
+    uint64_t for_ns = sim_between(sim, 20 * NS_PER_MS, 3000 * NS_PER_MS);
+    node->disk.refuses_from_ns = sim->now_ns;
+    node->disk.refuses_until_ns = is_for_ever ? UINT64_MAX : sim->now_ns + for_ns;
+    if (!is_for_ever)
+        sim_event_new(sim, SIM_DISK_TAKES, node->index, for_ns);
+    sim->broken_disks++;
+    SIM_TELL(sim, "node %u's disk takes nothing %s", node->index,
+             is_for_ever ? "any more" : "for a while");
+    return true;
+}
+
+/* Unless it was replaced, or has begun to refuse anew. */
+void sim_disk_takes(struct sim *sim, struct sim_node *node)
+{
+    struct sim_disk *disk = &node->disk;
+    if (disk->refuses_until_ns == 0 || sim_disk_refuses(node))
+        return;
+    disk->refuses_until_ns = 0;
+    SIM_TELL(sim, "node %u's disk takes what it is asked", node->index);
+    if (!node->is_up)
+        return;
+    struct sim_event *event = sim_event_new(sim, SIM_PERSISTED, node->index, 1);
+    event->life = node->life;
+    event->number = disk->asked;
+}
+
 static void stand_still(struct sim *sim, struct sim_node *node)
 {
     uint64_t for_ns = sim_between(sim, 50 * NS_PER_MS, 3000 * NS_PER_MS);
@@ -78,7 +113,7 @@ void sim_fault(struct sim *sim)
     /* Half of the time it is the primary's turn: that is where the protocol works. */
     if (sim_chance(sim, 40))
         node = &sim->nodes[sim->present.config.primary];
-    switch (sim_between(sim, 0, 9)) {
+    switch (sim_between(sim, 0, sim->options.breaks_disks ? 10 : 9)) {
     case 0:
     case 1:
         sim_crash(sim, node);
@@ -100,12 +135,24 @@ void sim_fault(struct sim *sim)
     case 7:
         sim->register_is_down = true;
         break;
+    case 10:
+        if (!refuse(sim, node))
+            mend(sim);
+        break;
     default:
         mend(sim);
         break;
     }
     const struct pace *pace = pace_of(sim);
     sim_event_new(sim, SIM_FAULT, 0, sim_between(sim, pace->fault_min_ns, pace->fault_max_ns));
+}
+
+/* The others can go on without it: a majority for the register, and enough copies. */
+static bool may_stay_broken(const struct sim_node *node)
+{
+    const struct sim *sim = node->sim;
+    return node->disk.refuses_until_ns == UINT64_MAX && sim->options.node_count >= 3 &&
+           sim->options.reg != SIM_REGISTER_ONLY;
 }
 
 void sim_heal(struct sim *sim)
@@ -117,6 +164,10 @@ void sim_heal(struct sim *sim)
     for (unsigned i = 0; i < sim->options.node_count; i++) {
         struct sim_node *node = &sim->nodes[i];
         node->paused_until_ns = 0;
+        if (sim_disk_refuses(node) && !may_stay_broken(node)) {
+            node->disk.refuses_until_ns = sim->now_ns;
+            sim_disk_takes(sim, node);
+        }
         if (!node->is_up)
             sim_node_start(node);
     }

@@ -19,7 +19,7 @@ enum seeded_bug seeded_bug;
 
 struct found {
     uint64_t seed, runs, group_runs, register_reads, register_unknown, acks, reads, unknown,
-        crashes, lost_disks, swaps, events;
+        crashes, lost_disks, broken_disks, resigned, swaps, events;
     char violation[300];
 };
 
@@ -42,6 +42,7 @@ static struct sim_options options_of(uint64_t seed, bool is_told)
         .duration_ns = 20 * NS_PER_SECOND,
         .reg = register_choice != IN_TURN ? register_choice
                                           : (enum sim_register)(seed / COUNT_OF(counts) % IN_TURN),
+        .breaks_disks = seed / (2 * COUNT_OF(counts) * IN_TURN) % 2 == 0,
         .is_told = is_told,
     };
 }
@@ -58,6 +59,7 @@ static bool run_seeds(uint64_t first, double seconds, struct found *ret_found)
         found.runs++;
         found.acks += sim.acks, found.reads += sim.reads, found.unknown += sim.unknown;
         found.crashes += sim.crashes, found.lost_disks += sim.lost_disks;
+        found.broken_disks += sim.broken_disks, found.resigned += sim.resigned;
         found.group_runs += options.reg != SIM_REGISTER_ONLY;
         found.register_reads += sim.chosen.reads, found.register_unknown += sim.chosen.unknown;
         found.swaps += sim.swaps, found.events += sim.events;
@@ -118,10 +120,11 @@ static int run_clean(uint64_t first, double seconds)
     printf("%sok - %llu runs from seed %llu hold every invariant\n", is_violated ? "not " : "",
            (unsigned long long)found.runs, (unsigned long long)first);
     printf("    acknowledged %llu, read %llu, outcome unknown %llu; crashes %llu, disks lost %llu, "
-           "configurations %llu, events %llu\n",
+           "broken %llu, resigned %llu, configurations %llu, events %llu\n",
            (unsigned long long)found.acks, (unsigned long long)found.reads,
            (unsigned long long)found.unknown, (unsigned long long)found.crashes,
-           (unsigned long long)found.lost_disks, (unsigned long long)found.swaps,
+           (unsigned long long)found.lost_disks, (unsigned long long)found.broken_disks,
+           (unsigned long long)found.resigned, (unsigned long long)found.swaps,
            (unsigned long long)found.events);
     if (found.register_reads > 0)
         printf("    the register among the nodes: reads %llu, swaps of unknown outcome %llu\n",
@@ -172,6 +175,7 @@ static int explore_bugs(double seconds)
         {BUG_FORGET_PROMISE, 1},     {BUG_NO_ARM, 30},      {BUG_NO_BARRIER, 40},
         {BUG_LEARNER_TAKES, 1},      {BUG_NO_RECLAIM, 301}, {BUG_ACK_EARLY, 1},
         {BUG_COMMIT_UNPERSISTED, 5}, {BUG_NO_MATCH, 250},   {BUG_PROMISE_WHILE_TAKING, 173},
+        {BUG_RESIGN_ACKS, 59},
     };
     int missed = 0;
     for (size_t i = 0; i < COUNT_OF(bugs); i++) {

@@ -349,7 +349,7 @@ void sim_quorum_check_end(struct sim *sim)
 {
     for (unsigned i = 0; i < sim->options.node_count; i++) {
         const struct sim_node *node = &sim->nodes[i];
-        if (node->quorum.durable.is_blank)
+        if (node->quorum.durable.is_blank && !sim_disk_refuses(node))
             sim_violated(sim, "the end: node %u does not vote", i);
         else if (sim->options.reg == SIM_REGISTER_ONLY &&
                  node->answered_ns + ANSWER_LIMIT_NS < sim->now_ns)

@@ -17,7 +17,7 @@
 static struct world {
     struct pg pg;
     uint64_t now_ns;
-    unsigned swaps, losses, opens, config_reads;
+    unsigned swaps, losses, opens, config_reads, beacons;
     struct pg_config wanted;
     uint64_t saved_last; /* of the log, as saved */
     uint64_t appended;   /* the last psn */
@@ -25,7 +25,8 @@ static struct world {
 
 static void op_send(void *context, uint8_t to, const struct pg_message *message)
 {
-    (void)context, (void)to, (void)message;
+    (void)context, (void)to;
+    world.beacons += message->type == PG_BEACON;
 }
 static void op_send_records(void *context, uint8_t to, uint64_t from_psn, uint64_t to_psn)
 {
@@ -118,6 +119,12 @@ static void swap_is_done(void)
     pg_swapped(&world.pg, world.now_ns, PG_SWAP_DONE, &present);
 }
 
+static void register_says(void)
+{
+    struct pg_config present = world.pg.d.config;
+    pg_config_read(&world.pg, world.now_ns, &present);
+}
+
 static void other_says(enum pg_message_type type, uint64_t durable, uint64_t last)
 {
     pg_receive(&world.pg, world.now_ns, OTHER,
@@ -133,8 +140,7 @@ static void lead(void)
 {
     start(SELF, &(struct pg_log){0});
     tick_for(10 * NS_PER_MS);
-    struct pg_config present = world.pg.d.config;
-    pg_config_read(&world.pg, world.now_ns, &present);
+    register_says();
     assert_int_equal(world.swaps, 1);
     swap_is_done();
     assert_int_equal(world.appended, 1);
@@ -230,8 +236,7 @@ static void who_leads_anew_begins_behind_what_is_on_its_disk(void **state)
     assert_int_equal(pg_propose(&world.pg, world.now_ns, "another", &psn), ERR_WOULD_BLOCK);
     tick_for(10 * NS_PER_MS);
     assert_int_equal(world.config_reads, 2);
-    struct pg_config present = world.pg.d.config;
-    pg_config_read(&world.pg, world.now_ns, &present);
+    register_says();
     pg_lead_anew(&world.pg, world.now_ns); /* it is on its way */
     swap_is_done();
     assert_int_equal(world.losses, 1);
@@ -259,6 +264,74 @@ static void nobody_leads_anew_while_a_swap_is_under_way(void **state)
     assert_int_equal(world.losses, 1);
 }
 
+/* Its disk takes nothing: a new term would not come to it either. */
+static void who_resigns_leaves_the_group_to_others_until_it_stands(void **state)
+{
+    (void)state;
+    lead();
+    uint64_t psn, term = world.pg.d.config.term;
+    unsigned beacons = world.beacons;
+    assert_int_equal(pg_propose(&world.pg, world.now_ns, "a change", &psn), ERR_OK);
+    pg_resign(&world.pg, world.now_ns);
+    pg_resign(&world.pg, world.now_ns);
+    assert_int_equal(world.losses, 1);
+    other_says(PG_ACK, psn, psn);
+    persist(psn);
+    assert_int_equal(world.pg.d.commit, 1);
+    other_says(PG_BEACON_ACK, 0, 0);
+    assert_false(pg_may_read(&world.pg, world.now_ns));
+    for (unsigned i = 0; i < 50; i++) {
+        tick_for(100 * NS_PER_MS);
+        register_says();
+    }
+    assert_int_equal(world.swaps, 1);
+    assert_int_equal(world.beacons, beacons);
+    pg_stand(&world.pg, world.now_ns);
+    tick_for(10 * NS_PER_MS);
+    register_says();
+    assert_int_equal(world.swaps, 2);
+    swap_is_done();
+    assert_int_equal(world.pg.role, PG_OPENING);
+    assert_true(world.pg.d.config.term > term);
+}
+
+/* The swap keeps the term, in which others may have what is not on this disk. */
+static void who_resigned_with_a_swap_under_way_takes_a_new_term(void **state)
+{
+    (void)state;
+    lead();
+    tick_for(2 * pg_times_default.silence_ns); /* the other is silent */
+    assert_int_equal(world.swaps, 2);
+    uint64_t term = world.pg.d.config.term;
+    pg_resign(&world.pg, world.now_ns);
+    pg_stand(&world.pg, world.now_ns);
+    swap_is_done();
+    assert_int_equal(world.pg.role, PG_FOLLOWER);
+    assert_int_equal(world.pg.d.config.in_sync, 1u << SELF);
+    tick_for(10 * NS_PER_MS);
+    register_says();
+    assert_int_equal(world.swaps, 3);
+    swap_is_done();
+    assert_int_equal(world.pg.role, PG_OPENING);
+    assert_true(world.pg.d.config.term > term);
+}
+
+static void who_has_resigned_does_not_take_over(void **state)
+{
+    (void)state;
+    start(OTHER, &(struct pg_log){0});
+    pg_resign(&world.pg, world.now_ns);
+    tick_for(3 * NS_PER_SECOND); /* the primary is silent */
+    assert_int_equal(world.swaps, 0);
+    pg_stand(&world.pg, world.now_ns);
+    tick_for(NS_PER_SECOND);
+    assert_int_equal(world.swaps, 1);
+    pg_resign(&world.pg, world.now_ns);
+    swap_is_done();
+    assert_int_equal(world.pg.role, PG_FOLLOWER);
+    assert_int_equal(world.appended, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -267,6 +340,9 @@ int main(void)
         cmocka_unit_test(who_takes_over_keeps_what_is_on_its_disk),
         cmocka_unit_test(who_leads_anew_begins_behind_what_is_on_its_disk),
         cmocka_unit_test(nobody_leads_anew_while_a_swap_is_under_way),
+        cmocka_unit_test(who_resigns_leaves_the_group_to_others_until_it_stands),
+        cmocka_unit_test(who_resigned_with_a_swap_under_way_takes_a_new_term),
+        cmocka_unit_test(who_has_resigned_does_not_take_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
