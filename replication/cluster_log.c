@@ -241,11 +241,17 @@ static void note_stuck(struct cluster *cluster, const struct entry *entry)
     cluster->stuck_since_ns = cluster__now(cluster);
 }
 
-/* When all that was given has come back, what was refused is given again, in order. */
+/*
+ * When all that was given has come back, what was refused is given again, in order. A record behind
+ * a save may have been taken all the same: what the log has now stays.
+ */
 static void take_back(struct cluster *cluster)
 {
     if (!list_is_empty(&cluster->in_log) || list_is_empty(&cluster->refused))
         return;
+    LIST_EACH (&cluster->refused, node)
+        if (entry_of(node) == NULL && save_of(node)->log_save.last < cluster->done_psn)
+            save_of(node)->log_save.last = cluster->done_psn;
     list_splice_back(&cluster->refused, &cluster->to_log);
     list_splice_back(&cluster->to_log, &cluster->refused);
     cluster->log_due_ns = cluster__now(cluster) + APPLY_AGAIN_NS;
@@ -299,6 +305,29 @@ static void appended(struct log_append *append)
     cluster->done_psn = entry->psn;
     cluster->persisted_is_due = true;
     cluster__turn_soon(cluster);
+    take_back(cluster);
+}
+
+static bool has_save(struct list *list)
+{
+    LIST_EACH (list, node)
+        if (entry_of(node) == NULL)
+            return true;
+    return false;
+}
+
+static void save_refused(struct cluster *cluster, struct save *save)
+{
+    /* One behind it has all of it, and newer: this one may be of what was cut since, which no
+     * volume takes. */
+    bool is_old = has_save(&cluster->in_log) || has_save(&cluster->to_log);
+    if (!is_old) {
+        refused(cluster, &save->item, save->log_save.err, &save->log_save.trail);
+        return;
+    }
+    free(save);
+    cluster->log_due_ns = cluster->past_due_ns = cluster__now(cluster) + APPLY_AGAIN_NS;
+    take_back(cluster);
 }
 
 static void saved(struct log_save *log_save)
@@ -307,7 +336,7 @@ static void saved(struct log_save *log_save)
     struct cluster *cluster = save->cluster;
     take_answered(cluster, &save->item);
     if (log_save->err) {
-        refused(cluster, &save->item, log_save->err, &log_save->trail);
+        save_refused(cluster, save);
         return;
     }
     cluster->has_durable_pg = save->has_pg;
@@ -317,6 +346,7 @@ static void saved(struct log_save *log_save)
     cluster->persisted_is_due = true;
     cluster__turn_soon(cluster);
     free(save);
+    take_back(cluster);
 }
 
 /* ---- a record's data ---- */
@@ -461,7 +491,8 @@ static void save_past_head(struct cluster *cluster)
 {
     if (cluster->is_stopped || cluster->copy.is_on || list_is_empty(&cluster->to_log) ||
         !list_is_empty(&cluster->in_log) || !list_is_empty(&cluster->refused) ||
-        cluster->quorum_version <= cluster->done_quorum_version)
+        cluster->quorum_version <= cluster->done_quorum_version ||
+        cluster__now(cluster) < cluster->past_due_ns)
         return;
     const struct entry *head = entry_of(list_first(&cluster->to_log));
     struct save *save = head != NULL ? save_new(cluster) : NULL;

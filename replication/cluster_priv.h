@@ -302,6 +302,7 @@ struct cluster {
     /* log_items that the volume did not take: again, in order, from log_due_ns on. */
     struct list refused;
     uint64_t log_due_ns;
+    uint64_t past_due_ns; /* a save past the head of the line, likewise */
     uint64_t stuck_psn, stuck_since_ns; /* the record at the head of the line when it last stood */
     uint64_t last_psn;                  /* of the log, with what is in to_log */
     uint64_t commit;                    /* to be applied up to here */

@@ -44,6 +44,7 @@ void *__wrap_calloc(size_t count, size_t size)
 static struct append_fault {
     _Atomic(const struct loop *) loop; /* the node's */
     atomic_uint left;
+    atomic_uint saves_left;
     enum err err;
     bool fills_disk; /* the first one meets a volume that is full from then on */
 } append_faults[NODES];
@@ -66,11 +67,31 @@ enum err __wrap_apply_log_append(struct apply *apply, struct log_append *append)
     return __real_apply_log_append(apply, append);
 }
 
+enum err __real_apply_log_save(struct apply *apply, struct log_save *save, uint64_t last);
+enum err __wrap_apply_log_save(struct apply *apply, struct log_save *save, uint64_t last);
+enum err __wrap_apply_log_save(struct apply *apply, struct log_save *save, uint64_t last)
+{
+    for (unsigned i = 0; i < NODES; i++) {
+        struct append_fault *fault = &append_faults[i];
+        if (atomic_load(&fault->loop) != save->loop || atomic_load(&fault->saves_left) == 0)
+            continue;
+        atomic_fetch_sub(&fault->saves_left, 1);
+        return ERR_NO_MEMORY;
+    }
+    return __real_apply_log_save(apply, save, last);
+}
+
 static void refuse_appends(struct cluster_fixture *f, unsigned index, enum err e, unsigned count)
 {
     append_faults[index].err = e;
     atomic_store(&append_faults[index].loop, f->nodes[index].group_loop);
     atomic_store(&append_faults[index].left, count);
+}
+
+static void refuse_saves(struct cluster_fixture *f, unsigned index, unsigned count)
+{
+    atomic_store(&append_faults[index].loop, f->nodes[index].group_loop);
+    atomic_store(&append_faults[index].saves_left, count);
 }
 
 /* A disk that is full stays so until the test says otherwise. */
@@ -290,6 +311,48 @@ static void a_refused_append_is_tried_again(void **state)
         assert_int_equal(atomic_load(&append_faults[whose].left), 0);
     }
     assert_int_equal(fixture_primary(f), primary);
+}
+
+#define SMALL_LOG 256u /* records: the state is saved with every 16th */
+
+static int setup_small_log(void **state)
+{
+    no_faults();
+    return fixture_setup_as(state, 3, SMALL_LOG);
+}
+
+/* What was in line behind it comes to the disk first, and stays there. */
+static void a_refused_save_does_not_stop_the_log_nor_cut_it(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    unsigned primary = fixture_primary(f);
+    struct cluster_node *through = &f->nodes[primary];
+    struct fixture_put puts[8] = {0};
+    for (unsigned n = 0; n < 600 + COUNT_OF(puts); n++) {
+        struct fixture_put *put = &puts[n % COUNT_OF(puts)];
+        while (n >= COUNT_OF(puts) && !put->is_done)
+            loop_run_once(through->loop, NS_PER_SECOND);
+        assert_int_equal(put->m.err, ERR_OK);
+        if (n >= 600)
+            continue;
+        if (n % 20 == 0)
+            refuse_saves(f, n / 20 % NODES, 1 + n / 60 % 2);
+        *put = (struct fixture_put){.m = {.kind = MUTATION_OBJECT_DELETE,
+                                          .bucket = bucket,
+                                          .key = BYTES("none"),
+                                          .loop = through->loop,
+                                          .done = fixture_put_done}};
+        group_propose(through->group, &put->m);
+    }
+    expect_stored(f, primary, bucket, "after", 300);
+    for (unsigned i = 0; i < NODES; i++) {
+        fixture_close_node(f, i);
+        fixture_open_node(f, i);
+    }
+    fixture_wait_in_sync(f, 3);
+    expect_stored(f, primary, bucket, "again", 300);
 }
 
 /* Until the primary says that `count` are in sync. */
@@ -549,6 +612,8 @@ static const struct CMUnitTest tests[] = {
                                     fixture_teardown),
     cmocka_unit_test_setup_teardown(what_a_full_primary_refuses_is_kept_by_nobody, setup,
                                     fixture_teardown),
+    cmocka_unit_test_setup_teardown(a_refused_save_does_not_stop_the_log_nor_cut_it,
+                                    setup_small_log, fixture_teardown),
     cmocka_unit_test_setup_teardown(what_waits_is_bounded_in_bytes, setup, fixture_teardown),
     cmocka_unit_test_setup_teardown(who_is_refused_for_its_body_is_told_so, setup,
                                     fixture_teardown),
