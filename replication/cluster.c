@@ -83,8 +83,8 @@ static void op_lost(void *context)
     struct cluster *cluster = context;
     atomic_store(&cluster->read_until_ns, 0);
     if (cluster->pg.d.config.primary == cluster->self)
-        LOG(LOG_WARN, "replication", "primary of term %llu no longer: record %llu is not kept",
-            (unsigned long long)cluster->pg.d.config.term, (unsigned long long)cluster->stuck_psn);
+        LOG(LOG_WARN, "replication", "primary of term %llu no longer",
+            (unsigned long long)cluster->pg.d.config.term);
     else
         LOG(LOG_WARN, "replication", "no longer primary: node %u is, epoch %llu",
             cluster->peers[cluster->pg.d.config.primary].node,

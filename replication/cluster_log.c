@@ -130,9 +130,16 @@ void cluster__append(struct cluster *cluster, uint64_t psn, uint64_t term, struc
     list_push_back(&cluster->to_log, &entry->item.link);
 }
 
+/* It leaves the line. */
+static void went(struct cluster *cluster, const struct log_item *item)
+{
+    if (cluster->stuck == item)
+        cluster->stuck = NULL;
+}
+
 /* Records behind `last` are gone by the primary's word. Those not given to the volume yet go here;
  * the others it deletes. */
-static void forget_items(struct list *list, uint64_t last)
+static void forget_items(struct cluster *cluster, struct list *list, uint64_t last)
 {
     LIST_EACH (list, node) {
         const struct entry *entry = entry_of(node);
@@ -140,6 +147,7 @@ static void forget_items(struct list *list, uint64_t last)
         uint64_t upto = entry != NULL ? entry->psn : save->log_save.last;
         if (upto <= last)
             continue; /* a save of what is cut: the one that cuts it follows, and has all of it */
+        went(cluster, LIST_ENTRY(node, struct log_item, link));
         list_remove(node);
         free(save);
     }
@@ -147,8 +155,8 @@ static void forget_items(struct list *list, uint64_t last)
 
 static void forget_behind(struct cluster *cluster, uint64_t last)
 {
-    forget_items(&cluster->to_log, last);
-    forget_items(&cluster->refused, last);
+    forget_items(cluster, &cluster->to_log, last);
+    forget_items(cluster, &cluster->refused, last);
     for (uint64_t psn = last + 1; psn <= cluster->last_psn; psn++) {
         struct entry *entry = take_from_window(cluster, psn);
         if (entry == NULL)
@@ -160,7 +168,6 @@ static void forget_behind(struct cluster *cluster, uint64_t last)
             cluster__entry_free(entry);
     }
     cluster->last_psn = last;
-    cluster->stuck_psn = 0;
     if (cluster->done_psn > last)
         cluster->done_psn = last;
 }
@@ -233,11 +240,12 @@ void cluster__turn_soon(struct cluster *cluster)
     loop_post(cluster->loop, &cluster->turn_msg);
 }
 
-static void note_stuck(struct cluster *cluster, const struct entry *entry)
+static void note_stuck(struct cluster *cluster, const struct log_item *item, const char *refusal)
 {
-    if (entry->psn == cluster->stuck_psn)
+    snprintf(cluster->refusal, sizeof cluster->refusal, "%s", refusal);
+    if (item == cluster->stuck)
         return;
-    cluster->stuck_psn = entry->psn;
+    cluster->stuck = item;
     cluster->stuck_since_ns = cluster__now(cluster);
 }
 
@@ -264,12 +272,10 @@ static void take_back(struct cluster *cluster)
 static void refused(struct cluster *cluster, struct log_item *item, enum err e,
                     const struct err_trail *trail)
 {
-    struct volume_status status;
-    volume_status(cluster->volume, &status);
     bool is_first = list_is_empty(&cluster->refused);
-    if (is_first && !item->is_save)
-        note_stuck(cluster, CONTAINER_OF(item, struct entry, item));
-    if (is_first && (status.state == VOLUME_FAILED || e == ERR_INVALID))
+    if (is_first)
+        note_stuck(cluster, item, err_trail_text(trail, e));
+    if (is_first && e == ERR_INVALID)
         cluster__stop(cluster, e, "the log cannot be written: %s", err_trail_text(trail, e));
     else if (is_first)
         LOG_LIMITED(LOG_WARN, "replication", "the log waits: %s", err_trail_text(trail, e));
@@ -297,12 +303,14 @@ static void appended(struct log_append *append)
         refused(cluster, &entry->item, e, &append->trail);
         return;
     }
+    went(cluster, &entry->item);
     if (entry->psn == 0) { /* cut meanwhile */
         cluster__entry_free(entry);
         take_back(cluster);
         return;
     }
     cluster->done_psn = entry->psn;
+    cluster->has_appended = true;
     cluster->persisted_is_due = true;
     cluster__turn_soon(cluster);
     take_back(cluster);
@@ -325,6 +333,7 @@ static void save_refused(struct cluster *cluster, struct save *save)
         refused(cluster, &save->item, save->log_save.err, &save->log_save.trail);
         return;
     }
+    went(cluster, &save->item);
     free(save);
     cluster->log_due_ns = cluster->past_due_ns = cluster__now(cluster) + APPLY_AGAIN_NS;
     take_back(cluster);
@@ -339,6 +348,7 @@ static void saved(struct log_save *log_save)
         save_refused(cluster, save);
         return;
     }
+    went(cluster, &save->item);
     cluster->has_durable_pg = save->has_pg;
     cluster->durable_pg = save->pg;
     cluster->done_version = save->version;
@@ -530,7 +540,7 @@ void cluster__pump_log(struct cluster *cluster)
         struct list *first = list_first(&cluster->to_log);
         struct entry *entry = entry_of(first);
         if (entry != NULL && !has_data(cluster, entry)) {
-            note_stuck(cluster, entry);
+            note_stuck(cluster, &entry->item, "");
             ask_ahead(cluster);
             break;
         }
@@ -543,31 +553,6 @@ void cluster__pump_log(struct cluster *cluster)
     }
     save_past_head(cluster);
     cluster__pump_apply(cluster);
-}
-
-static bool has_majority(const struct cluster *cluster)
-{
-    unsigned there = 1;
-    for (unsigned i = 0; i < cluster->node_count; i++)
-        there += cluster->peers[i].is_up;
-    return there > cluster->node_count / 2;
-}
-
-/*
- * A primary's own log must go on, or nothing does, not even the deletions that would make room. A
- * record that does not come to this disk, because its data went with a refusal and nobody else has
- * it, or because the volume is full by now, is left to a new term, which begins in front of it.
- */
-void cluster__watch_log(struct cluster *cluster)
-{
-    bool is_waiting = !list_is_empty(&cluster->to_log) && list_is_empty(&cluster->in_log) &&
-                      list_is_empty(&cluster->refused);
-    const struct entry *head = is_waiting ? entry_of(list_first(&cluster->to_log)) : NULL;
-    if (head == NULL || head->psn != cluster->stuck_psn || head->psn <= cluster->pg.d.commit ||
-        cluster__now(cluster) - cluster->stuck_since_ns < CLUSTER_STUCK_NS ||
-        !has_majority(cluster))
-        return;
-    pg_lead_anew(&cluster->pg, cluster__now(cluster));
 }
 
 /* ---- into the index ---- */
@@ -598,17 +583,11 @@ static void trim(struct cluster *cluster)
 
 /*
  * What is wrong with this node alone is no outcome of the group's. The volume has applied nothing
- * of it, nor of what came behind it: it is given again, from the first that is missing. A volume
- * that has failed has done with it for good.
+ * of it, nor of what came behind it: it is given again, from the first that is missing.
  */
 static void not_applied(struct cluster *cluster, struct entry *entry, const struct mutation *m)
 {
-    struct volume_status status;
-    volume_status(cluster->volume, &status);
-    if (status.state == VOLUME_FAILED)
-        cluster__stop(cluster, m->err, "record %llu cannot be applied: %s",
-                      (unsigned long long)entry->psn, err_trail_text(&m->trail, m->err));
-    else if (m->err != ERR_CLOSED)
+    if (m->err != ERR_CLOSED)
         LOG_LIMITED(LOG_WARN, "replication", "record %llu cannot be applied yet: %s",
                     (unsigned long long)entry->psn, err_trail_text(&m->trail, m->err));
     entry->state = ENTRY_LOGGED;
@@ -811,5 +790,6 @@ void cluster__forget_log(struct cluster *cluster)
     CHECK(list_is_empty(&cluster->in_log));
     for (unsigned i = 0; i < CLUSTER_WINDOW; i++)
         cluster__entry_free(TAKE(cluster->window[i]));
-    cluster->window_bytes = cluster->window_first = cluster->stuck_psn = 0;
+    cluster->window_bytes = cluster->window_first = 0;
+    cluster->stuck = NULL;
 }

@@ -302,11 +302,17 @@ struct cluster {
     /* log_items that the volume did not take: again, in order, from log_due_ns on. */
     struct list refused;
     uint64_t log_due_ns;
-    uint64_t past_due_ns; /* a save past the head of the line, likewise */
-    uint64_t stuck_psn, stuck_since_ns; /* the record at the head of the line when it last stood */
-    uint64_t last_psn;                  /* of the log, with what is in to_log */
-    uint64_t commit;                    /* to be applied up to here */
-    uint64_t applying;                  /* given to the volume up to here */
+    uint64_t past_due_ns;         /* a save past the head of the line, likewise */
+    const struct log_item *stuck; /* at the head of the line when that last stood; or NULL */
+    uint64_t stuck_since_ns;
+    char refusal[160]; /* of `stuck` by the volume; "": its data is not here */
+    /* Why our disk takes no records, so that this node has resigned; or "". */
+    char no_log[160];
+    bool is_lasting;   /* it takes none before it is opened anew */
+    bool has_appended; /* a record, since then */
+    uint64_t last_psn; /* of the log, with what is in to_log */
+    uint64_t commit;   /* to be applied up to here */
+    uint64_t applying; /* given to the volume up to here */
     uint64_t applied;
     uint32_t applies_pending;
     uint64_t apply_due_ns; /* the volume could not: again then */
@@ -383,8 +389,7 @@ void cluster__append(struct cluster *cluster, uint64_t psn, uint64_t term, struc
  */
 void cluster__save(struct cluster *cluster, uint64_t last);
 void cluster__turn_soon(struct cluster *cluster);
-void cluster__pump_log(struct cluster *cluster);  /* gives the volume what can be given */
-void cluster__watch_log(struct cluster *cluster); /* each tick */
+void cluster__pump_log(struct cluster *cluster); /* gives the volume what can be given */
 /* Of a struct cluster: whether a record that the volume has yet to be given brings this data. */
 bool cluster__names_data(void *context, struct data_id id);
 void cluster__committed(struct cluster *cluster, uint64_t psn, bool may_acknowledge);
@@ -468,7 +473,11 @@ uint64_t cluster__held_log(const struct cluster *cluster, uint64_t now_ns);
 void cluster__drop_at_peers(struct cluster *cluster, struct data_id id); /* no record names it */
 void cluster__gateway_fini(struct cluster *cluster);
 
+/* cluster_watch.c */
+void cluster__watch_log(struct cluster *cluster); /* each tick */
+
 /* cluster_status.c */
+void cluster__say_no_log(const struct cluster *cluster, char out[200]); /* and what to do */
 void cluster__publish_status(struct cluster *cluster);
 
 #endif

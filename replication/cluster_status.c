@@ -162,6 +162,20 @@ static void say_copy(const struct copy_target *copy, char out[200])
                  (unsigned long long)copy->rows, (unsigned long long)copy->rows_in_all);
 }
 
+/* Nobody is to empty a disk that may be the only one with all of it. */
+void cluster__say_no_log(const struct cluster *cluster, char out[200])
+{
+    unsigned primary = cluster->pg.d.config.primary;
+    bool is_led = cluster->has_config && primary != cluster->self && cluster->peers[primary].is_up;
+    const char *what_to_do =
+        !cluster->is_lasting ? "make room on it or replace it; until then this node does not lead"
+        : is_led ? "empty its directory and start this node again, then the others fill it"
+                 : "when another node leads, empty its directory and start this node again";
+    struct buf buf = {.data = out, .capacity = 199};
+    buf_printf(&buf, "the disk takes no changes: %s (%s)", what_to_do, cluster->no_log);
+    out[buf.size] = '\0';
+}
+
 /* What keeps this node from serving, in words. */
 static void say_why(struct cluster *cluster, char out[200])
 {
@@ -177,7 +191,9 @@ static void say_why(struct cluster *cluster, char out[200])
         buf_printf(&buf, "%snode %u (%s)", away++ > 0 ? ", " : "", peer->node, link.address_text);
     }
     missing[buf.size] = '\0';
-    if (cluster->copy.is_on)
+    if (cluster->no_log[0] != '\0')
+        cluster__say_no_log(cluster, out);
+    else if (cluster->copy.is_on)
         say_copy(&cluster->copy, out);
     else if (!cluster->has_config && quorum_is_lost(&cluster->quorum))
         snprintf(out, 200,
@@ -208,7 +224,7 @@ static void say_why(struct cluster *cluster, char out[200])
 /* A replica serves when its primary is there and what that has committed is in the index here. */
 static bool is_ready(struct cluster *cluster)
 {
-    if (cluster->is_stopped || !cluster->has_config)
+    if (cluster->is_stopped || !cluster->has_config || cluster->no_log[0] != '\0')
         return false;
     const struct pg *pg = &cluster->pg;
     if (pg->role == PG_OPEN)

@@ -113,27 +113,45 @@ static bool needs_little(struct commit_item *item)
     return false;
 }
 
+/* Full or not. */
+static bool takes_little(const struct volume *volume, enum volume_state state)
+{
+    return state == VOLUME_OK ||
+           (state == VOLUME_READ_ONLY && !volume->is_damaged && !volume->read_only);
+}
+
 void commit__judge(struct volume *volume, struct commit_item *item)
 {
     enum volume_state state = volume__state(volume);
     struct body *body = commit__body(item);
-    bool takes = state == VOLUME_OK || (state == VOLUME_READ_ONLY && !volume->is_damaged &&
-                                        !volume->read_only && needs_little(item));
+    bool takes = state == VOLUME_OK || (takes_little(volume, state) && needs_little(item));
     if (!takes)
         item->err = volume__tell_state(volume, ERR_READ_ONLY, commit__trail(item));
     else
         item->err = body != NULL ? body__judge(body, commit__trail(item)) : ERR_OK;
 }
 
+static enum err judged(struct volume *volume, enum volume_state state, bool takes,
+                       struct err_trail *trail)
+{
+    if (state == VOLUME_FAILED)
+        return volume__tell_state(volume, ERR_VOLUME_FAILED, trail);
+    return takes ? ERR_OK : volume__tell_state(volume, ERR_READ_ONLY, trail);
+}
+
 enum err volume_judge(struct volume *volume, enum mutation_kind kind, struct err_trail *trail)
 {
     CHECK_MAGIC(volume, VOLUME_MAGIC);
     enum volume_state state = volume__state(volume);
-    if (state == VOLUME_FAILED)
-        return volume__tell_state(volume, ERR_VOLUME_FAILED, trail);
-    bool takes =
-        state == VOLUME_OK || (!volume->is_damaged && !volume->read_only && frees_space(kind));
-    return takes ? ERR_OK : volume__tell_state(volume, ERR_READ_ONLY, trail);
+    bool takes = state == VOLUME_OK || (takes_little(volume, state) && frees_space(kind));
+    return judged(volume, state, takes, trail);
+}
+
+enum err volume_judge_log(struct volume *volume, struct err_trail *trail)
+{
+    CHECK_MAGIC(volume, VOLUME_MAGIC);
+    enum volume_state state = volume__state(volume);
+    return judged(volume, state, takes_little(volume, state), trail);
 }
 
 static void check_synced(const struct volume *volume, const struct body *body)

@@ -113,6 +113,9 @@ void volume_commit(struct volume *volume, struct mutation *mutation);
  * many nodes are to apply. Any thread. */
 enum err volume_judge(struct volume *volume, enum mutation_kind kind,
                       struct err_trail *trail) MUST_USE;
+/* Whether it takes records of a group's log (storage/log.h) that bring no data: what it refuses as
+ * damaged or failed it refuses until it is opened anew. Any thread. */
+enum err volume_judge_log(struct volume *volume, struct err_trail *trail) MUST_USE;
 
 /* ---- buckets: kept in memory ---- */
 enum err volume_bucket(struct volume *volume, struct bytes name,

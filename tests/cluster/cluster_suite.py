@@ -294,6 +294,26 @@ def again(node):
     return start
 
 
+def found_damaged(cluster, node):
+    """A segment file has lost its bytes when the primary starts again: its volume takes no changes any more."""
+    node.kill()
+    segments = os.path.join(node.dir, "seg")
+    os.truncate(os.path.join(segments, sorted(os.listdir(segments))[0]), 0)
+    node.launch()
+    check(cluster.wait_primary(other_than=node) is not None, "another node leads")
+    wanted = "the disk takes no changes: empty its directory and start this node again, then the others fill it"
+    says = wait_until(lambda: node.readyz()[0] == 503 and wanted in node.readyz()[1], 20, 0.05)
+    check(says, "/readyz of the damaged one says what to do", lambda: (node.readyz(), node.log()[-2000:]))
+    check(wanted in node.cli("replication", "status")[1] and "this node does not lead" in node.log(),
+          "and so do sluice replication status and the log", lambda: node.log()[-2000:])
+
+
+def start_empty(node):
+    node.kill()
+    shutil.rmtree(node.dir)
+    again(node)()
+
+
 def faults(cluster):
     cluster[1].client().make_bucket(BUCKET)
     with Load(cluster, OPTIONS.seed) as load:
@@ -314,6 +334,7 @@ def faults(cluster):
         one("the primary's connections cut", cluster.wait_primary, lambda node: cluster.isolate(node.number), heal)
         one("a replica's connections silent", some_replica, lambda node: cluster.isolate(node.number, "hold"), heal)
         one("two replicas cut from each other", cluster.wait_primary, lambda node: cluster.cut(*[n for n in cluster.numbers if n != node.number]), heal)
+        one("the primary's volume found damaged", cluster.wait_primary, lambda node: found_damaged(cluster, node), start_empty)
         with guarded("all at once"):
             time.sleep(1)
             for node in cluster:

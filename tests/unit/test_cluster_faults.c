@@ -483,6 +483,145 @@ static void a_full_primary_refuses_what_takes_space_and_says_so(void **state)
     }
 }
 
+/* ---- a primary whose disk takes nothing more ---- */
+
+static unsigned wait_until_another_leads(struct cluster_fixture *f, unsigned index)
+{
+    struct group_status status;
+    for (unsigned tries = 0; tries < 3000; tries++) {
+        for (unsigned i = 0; i < NODES; i++) {
+            if (i == index || !f->nodes[i].is_open)
+                continue;
+            group_status(f->nodes[i].group, &status);
+            if (status.is_primary && !status.peers[index].is_in_sync)
+                return i;
+        }
+        usleep(10000);
+    }
+    fail_msg("nobody takes over from node %u", index + 1);
+    return 0;
+}
+
+/* Not ready, with a sentence that begins so. */
+static void wait_until_it_says(struct cluster_fixture *f, unsigned index, const char *what)
+{
+    struct group_status status;
+    for (unsigned tries = 0; tries < 1000; tries++) {
+        group_status(f->nodes[index].group, &status);
+        if (strncmp(status.sentence, what, strlen(what)) == 0)
+            return;
+        usleep(10000);
+    }
+    fail_msg("node %u says '%s', not '%s'", index + 1, status.sentence, what);
+}
+
+/* Neither a record nor the barrier of the term in front of it. */
+static void a_primary_whose_disk_takes_no_barrier_leaves_the_group_to_others(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    unsigned broken = fixture_primary(f);
+    expect_stored(f, broken, bucket, "before", 300);
+    refuse_appends(f, broken, ERR_DISK_FULL, UINT32_MAX);
+    assert_int_equal(fixture_store(&f->nodes[broken], bucket, "late", 300, 9, NULL), ERR_BUSY);
+    unsigned leads = wait_until_another_leads(f, broken);
+    wait_until_it_says(f, broken,
+                       "the disk takes no changes: make room on it or replace it; until then this "
+                       "node does not lead (the test refuses record ");
+    struct receipt receipt;
+    assert_int_equal(fixture_store(&f->nodes[leads], bucket, "after", 100000, 9, &receipt), ERR_OK);
+    assert_int_equal(receipt.replicas_synced, 2);
+    atomic_store(&append_faults[broken].left, 0);
+    fixture_wait_in_sync(f, 3);
+    assert_int_equal(fixture_primary(f), leads);
+    expect_stored(f, broken, bucket, "again", 100000);
+    assert_int_equal(fixture_read(&f->nodes[broken], bucket, "before", 300, 9), ERR_OK);
+    assert_int_equal(fixture_read(&f->nodes[broken], bucket, "after", 100000, 9), ERR_OK);
+}
+
+/* Alone in sync, nobody can take over: it leads again when its disk takes what it refused. */
+static void a_primary_that_resigned_alone_leads_again_when_its_disk_does(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    unsigned primary = fixture_primary(f);
+    for (unsigned i = 0; i < NODES; i++)
+        if (i != primary)
+            refuse_appends(f, i, ERR_BUSY, UINT32_MAX);
+    assert_int_equal(fixture_store(&f->nodes[primary], bucket, "before", 300, 9, NULL), ERR_OK);
+    wait_for_in_sync(f, primary, 1);
+    refuse_appends(f, primary, ERR_BUSY, UINT32_MAX);
+    assert_int_equal(fixture_store(&f->nodes[primary], bucket, "late", 300, 9, NULL), ERR_BUSY);
+    wait_until_it_says(f, primary, "the disk takes no changes: make room on it or replace it; ");
+    for (unsigned i = 0; i < NODES; i++)
+        atomic_store(&append_faults[i].left, 0);
+    fixture_wait_in_sync(f, 3);
+    assert_int_equal(fixture_primary(f), primary);
+    expect_stored(f, primary, bucket, "after", 300);
+    assert_int_equal(fixture_read(&f->nodes[primary], bucket, "before", 300, 9), ERR_OK);
+}
+
+static void damage_segment(const struct cluster_node *node)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/seg/00000000", node->dir);
+    assert_int_equal(truncate(path, 0), 0);
+}
+
+/* Found damaged when it is opened, while the register still names it. What it tells to do helps. */
+static void a_damaged_primary_leaves_the_group_to_others(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    unsigned broken = fixture_primary(f);
+    expect_stored(f, broken, bucket, "before", 100000);
+    for (unsigned i = 0; i < NODES; i++)
+        if (i != broken)
+            fixture_clock_stop(&f->nodes[i].clock); /* no promise ends */
+    fixture_close_node(f, broken);
+    damage_segment(&f->nodes[broken]);
+    fixture_open_node(f, broken);
+    wait_until_it_says(f, broken,
+                       "the disk takes no changes: when another node leads, empty its directory "
+                       "and start this node again (the volume is read-only: ");
+    for (unsigned i = 0; i < NODES; i++)
+        if (i != broken)
+            fixture_clock_go(&f->nodes[i].clock, 0);
+    unsigned leads = wait_until_another_leads(f, broken);
+    wait_until_it_says(f, broken,
+                       "the disk takes no changes: empty its directory and start this node again, "
+                       "then the others fill it (the volume is read-only: ");
+    assert_int_equal(fixture_store(&f->nodes[leads], bucket, "after", 100000, 9, NULL), ERR_OK);
+    fixture_close_node(f, broken);
+    fixture_replace_disk(f, broken);
+    fixture_open_node(f, broken);
+    fixture_wait_in_sync(f, 3);
+    assert_int_equal(fixture_read(&f->nodes[broken], bucket, "before", 100000, 9), ERR_OK);
+    assert_int_equal(fixture_read(&f->nodes[broken], bucket, "after", 100000, 9), ERR_OK);
+}
+
+/* Nothing is written that would tell it. */
+static void a_primary_whose_volume_fails_is_followed_by_another(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    unsigned broken = fixture_primary(f);
+    struct err_trail trail = {0};
+    struct group_status status;
+    (void)err_say(&trail, ERR_IO, "the test has broken the disk");
+    volume__fail(f->nodes[broken].volume, ERR_IO, &trail);
+    wait_until_stopped(f, broken, &status);
+    assert_non_null(strstr(status.sentence, "the volume has failed: the test has broken the disk"));
+    unsigned leads = wait_until_another_leads(f, broken);
+    assert_int_equal(fixture_store(&f->nodes[leads], bucket, "after", 300, 9, NULL), ERR_OK);
+    reopen_stopped(f);
+    expect_stored(f, broken, bucket, "again", 300);
+}
+
 #define COPIES      40u
 #define COPY_PIECES 60000u
 #define WAITING_MAX MIB(64) /* what the banner promises */
@@ -614,6 +753,14 @@ static const struct CMUnitTest tests[] = {
                                     fixture_teardown),
     cmocka_unit_test_setup_teardown(a_refused_save_does_not_stop_the_log_nor_cut_it,
                                     setup_small_log, fixture_teardown),
+    cmocka_unit_test_setup_teardown(
+        a_primary_whose_disk_takes_no_barrier_leaves_the_group_to_others, setup, fixture_teardown),
+    cmocka_unit_test_setup_teardown(a_primary_that_resigned_alone_leads_again_when_its_disk_does,
+                                    setup_one_suffices, fixture_teardown),
+    cmocka_unit_test_setup_teardown(a_damaged_primary_leaves_the_group_to_others, setup,
+                                    fixture_teardown),
+    cmocka_unit_test_setup_teardown(a_primary_whose_volume_fails_is_followed_by_another, setup,
+                                    fixture_teardown),
     cmocka_unit_test_setup_teardown(what_waits_is_bounded_in_bytes, setup, fixture_teardown),
     cmocka_unit_test_setup_teardown(who_is_refused_for_its_body_is_told_so, setup,
                                     fixture_teardown),
