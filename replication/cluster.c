@@ -143,7 +143,7 @@ static void tick(struct timer *timer)
         cluster__after_step(cluster);
         cluster__expire_proposals(cluster);
     }
-    uint64_t now_ns = cluster__now(cluster);
+    uint64_t now_ns = loop_now_ns(cluster->loop);
     if (now_ns >= cluster->status_due_ns) {
         cluster->status_due_ns = now_ns + STATUS_NS;
         cluster__publish_status(cluster);

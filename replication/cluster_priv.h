@@ -347,7 +347,7 @@ struct cluster {
     enum err start_err;
     bool is_started;
     struct err_trail start_trail;
-    uint64_t status_due_ns;
+    uint64_t status_due_ns; /* in the loop's time, as its tick */
 
     /* what gateways on other loops use, under `gateway_lock` */
     pthread_mutex_t gateway_lock;
