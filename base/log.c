@@ -145,3 +145,11 @@ bool log_limit_allows(struct log_limit *limit, uint32_t *ret_suppressed)
     *ret_suppressed = atomic_exchange_explicit(&limit->suppressed, 0, memory_order_relaxed);
     return true;
 }
+
+const char *log_suppressed(uint32_t suppressed, char text[LOG_SUPPRESSED_BYTES])
+{
+    if (suppressed == 0)
+        return "";
+    snprintf(text, LOG_SUPPRESSED_BYTES, " suppressed=%u", suppressed);
+    return text;
+}

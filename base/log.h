@@ -42,13 +42,18 @@ struct log_limit {
 /* Whether this site may write now; ret_suppressed: lines not written since the last one that
  * was. */
 bool log_limit_allows(struct log_limit *limit, uint32_t *ret_suppressed);
+/* The field that says so: "" or " suppressed=5". */
+#define LOG_SUPPRESSED_BYTES 24
+const char *log_suppressed(uint32_t suppressed, char text[LOG_SUPPRESSED_BYTES]);
 
 #define LOG_LIMITED(level, module, format, ...)                                                    \
     do {                                                                                           \
         static struct log_limit limit_;                                                            \
         uint32_t suppressed_;                                                                      \
+        char text_[LOG_SUPPRESSED_BYTES];                                                          \
         if (LOG_IS_WANTED(level) && log_limit_allows(&limit_, &suppressed_))                       \
-            log_write((level), (module), format " suppressed=%u", ##__VA_ARGS__, suppressed_);     \
+            log_write((level), (module), format "%s", ##__VA_ARGS__,                               \
+                      log_suppressed(suppressed_, text_));                                         \
     } while (0)
 
 #endif

@@ -58,8 +58,7 @@ static inline enum retain_drop retain_drop(uint64_t references, bool fits, bool 
 
 /* ---- rows of the log ---- */
 
-/* Rows below it may go: those asked for that are applied. The last applied one stays, for its term.
- */
+/* Rows below it may go: those asked for that are applied. The last of them stays, for its term. */
 static inline uint64_t retain_trim_upper(uint64_t wanted, const struct log_range *log)
 {
     uint64_t upper = wanted < log->applied ? wanted : log->applied;

@@ -152,6 +152,9 @@ static void a_site_is_limited_a_second(void **state)
     for (int i = 0; i < 1000; i++)
         allowed += log_limit_allows(&limit, &suppressed);
     assert_in_range(allowed, 1, 10); /* five, or ten across a second's border */
+    char field[LOG_SUPPRESSED_BYTES];
+    assert_string_equal(log_suppressed(0, field), "");
+    assert_string_equal(log_suppressed(UINT32_MAX, field), " suppressed=4294967295");
 }
 
 static struct metric requests = {
