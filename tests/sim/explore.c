@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/rand.h"
+#include "tests/sim/bugs.h"
 
 #define WALK_MAX   120u    /* steps of a seed's walk */
 #define DEPTH_MAX  24u     /* of the search behind it */
@@ -37,17 +38,6 @@ struct search {
     struct ex_action walk[WALK_MAX];
     unsigned walk_length;
 };
-
-static bool is_new(struct search *search, uint64_t hash)
-{
-    hash += hash == 0;
-    unsigned at = (unsigned)(hash % SLOTS);
-    for (; search->seen[at] != 0; at = (at + 1) % SLOTS)
-        if (search->seen[at] == hash)
-            return false;
-    search->seen[at] = hash;
-    return true;
-}
 
 /* ---- a violation, from the beginning ---- */
 
@@ -127,7 +117,7 @@ static bool expand(struct search *search, const struct way *way, struct explored
         world_copy(&next, &here);
         world_act(&next, actions[i]);
         explored->acked += next.acked_to > here.acked_to;
-        if (!is_new(search, world_hash(&next)))
+        if (!seen_add(search->seen, SLOTS, world_hash(&next)))
             continue;
         struct way *longer = &search->queue[search->queued++];
         *longer = *way;

@@ -7,15 +7,15 @@
 
 #include "base/check.h"
 #include "base/rand.h"
+#include "tests/sim/bugs.h"
 
 /*
  *   sim_data [--seconds N] [--first SEED]   all that can happen near the start, and near the ends
- * of walks, a seed each; every walk, and some of what is near its end, must come to rest sim_data
- * --bugs [--seconds N]           each seeded bug must be found, within N seconds each sim_data
- * --bug NAME [...]               with one of them
+ *                                           of walks, a seed each; walks must come to rest, and
+ *                                           some of what is near their ends
+ *   sim_data --bugs [--seconds N]           each seeded bug must be found, within N seconds each
+ *   sim_data --bug NAME [...]               with one of them
  */
-
-enum seeded_bug seeded_bug;
 
 #define WALK_MAX     140u
 #define NEAR         2500u  /* states of a search behind a walk */
@@ -170,17 +170,6 @@ static bool walk(struct search *search, uint64_t seed)
 
 /* ---- the search ---- */
 
-static bool is_new(struct search *search, uint64_t hash)
-{
-    hash += hash == 0;
-    unsigned at = (unsigned)(hash % SLOTS);
-    for (; search->seen[at] != 0; at = (at + 1) % SLOTS)
-        if (search->seen[at] == hash)
-            return false;
-    search->seen[at] = hash;
-    return true;
-}
-
 /* All that may happen next. False: something is violated, in the last state of the queue. */
 static bool expand(struct search *search, uint32_t from, const struct dx_limits *limits)
 {
@@ -191,7 +180,7 @@ static bool expand(struct search *search, uint32_t from, const struct dx_limits 
         struct state *next = &search->states[search->queued];
         next->world = here->world;
         dworld_act(&next->world, actions[i]);
-        if (!is_new(search, dworld_hash(&next->world)))
+        if (!seen_add(search->seen, SLOTS, dworld_hash(&next->world)))
             continue;
         next->parent = from;
         next->depth = here->depth + 1;
@@ -333,17 +322,6 @@ static int run_clean(uint64_t first, double seconds)
     return !is_fine || !has_all;
 }
 
-static const char *const bug_names[] = {"none",
-#define X(name, text) #name,
-                                        SEEDED_BUGS(X)
-#undef X
-};
-static const char *const bug_texts[] = {"",
-#define X(name, text) text,
-                                        SEEDED_BUGS(X)
-#undef X
-};
-
 /* Where a rare one was met: found in one walk, unless the model has changed since. */
 static uint64_t first_seed(enum seeded_bug bug, uint64_t first)
 {
@@ -365,7 +343,7 @@ static int find_bugs(uint64_t first, double seconds)
         bool is_found = !explore(first_seed(seeded_bug, first), seconds, false, &found);
         missed += !is_found;
         printf("%sok - %s is found: %s\n    %s after %.1f s, seed %llu: %s\n",
-               is_found ? "" : "not ", bug_names[bug], bug_texts[bug],
+               is_found ? "" : "not ", bug_name(seeded_bug), bug_text(seeded_bug),
                is_found ? "found" : "missed", now_s() - began_s, (unsigned long long)found.seed,
                found.violation);
         fflush(stdout);
@@ -392,17 +370,14 @@ int main(int argc, char **argv)
         if (i + 1 == argc)
             return usage();
         const char *value = argv[++i];
-        int bug = QUORUM_BUG_LAST + 1;
         if (strcmp(argv[i - 1], "--seconds") == 0) {
             seconds = atof(value);
         } else if (strcmp(argv[i - 1], "--first") == 0) {
             first = strtoull(value, NULL, 10);
         } else if (strcmp(argv[i - 1], "--bug") == 0) {
-            while (bug < BUG_COUNT && strcmp(bug_names[bug], value) != 0)
-                bug++;
-            if (bug == BUG_COUNT)
+            seeded_bug = bug_by_name(value, QUORUM_BUG_LAST + 1, BUG_COUNT - 1);
+            if (seeded_bug == BUG_NONE)
                 return usage();
-            seeded_bug = (enum seeded_bug)bug;
         } else {
             return usage();
         }

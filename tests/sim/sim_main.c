@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "tests/sim/bugs.h"
 #include "tests/sim/explore.h"
 #include "tests/sim/sim.h"
 
@@ -14,8 +15,6 @@
  *   sim_pg --explore [--bugs] [...]       all that can happen within a few steps (explore.h)
  *   ... --register magic|among|only       not in turn by the seed (enum sim_register)
  */
-
-enum seeded_bug seeded_bug;
 
 struct found {
     uint64_t seed, runs, group_runs, register_reads, register_unknown, acks, reads, unknown,
@@ -71,17 +70,6 @@ static bool run_seeds(uint64_t first, double seconds, struct found *ret_found)
     return found.violation[0] != '\0';
 }
 
-static const char *const bug_names[] = {"none",
-#define X(name, text) #name,
-                                        SEEDED_BUGS(X)
-#undef X
-};
-static const char *const bug_texts[] = {"",
-#define X(name, text) text,
-                                        SEEDED_BUGS(X)
-#undef X
-};
-
 /* Where a rare one was met: found in one run, unless the simulation has changed since. */
 static uint64_t first_seed(enum seeded_bug bug, uint64_t first)
 {
@@ -105,7 +93,7 @@ static int find_bugs(uint64_t first, double seconds)
         bool is_found = run_seeds(first_seed(seeded_bug, first), seconds, &found);
         missed += !is_found;
         printf("%sok - %s is found: %s\n    %s after %llu runs, %.1f s, seed %llu: %s\n",
-               is_found ? "" : "not ", bug_names[bug], bug_texts[bug],
+               is_found ? "" : "not ", bug_name(seeded_bug), bug_text(seeded_bug),
                is_found ? "found" : "missed", (unsigned long long)found.runs, now_s() - began_s,
                (unsigned long long)found.seed, found.violation);
         fflush(stdout);
@@ -184,7 +172,7 @@ static int explore_bugs(double seconds)
         bool is_found = !explore(bugs[i].met_at, seconds, false, &explored);
         missed += !is_found;
         printf("%sok - %s is found nearby: %s\n    after %llu starts, seed %llu: %s\n",
-               is_found ? "" : "not ", bug_names[seeded_bug], bug_texts[seeded_bug],
+               is_found ? "" : "not ", bug_name(seeded_bug), bug_text(seeded_bug),
                (unsigned long long)explored.starts, (unsigned long long)explored.seed,
                explored.violation);
         fflush(stdout);
@@ -235,12 +223,9 @@ int main(int argc, char **argv)
                 return usage();
             register_choice = (enum sim_register)reg;
         } else if (strcmp(argv[i - 1], "--bug") == 0) {
-            int bug = 1;
-            while (bug <= QUORUM_BUG_LAST && strcmp(bug_names[bug], value) != 0)
-                bug++;
-            if (bug > QUORUM_BUG_LAST)
+            seeded_bug = bug_by_name(value, BUG_NONE + 1, QUORUM_BUG_LAST);
+            if (seeded_bug == BUG_NONE)
                 return usage();
-            seeded_bug = (enum seeded_bug)bug;
         } else {
             return usage();
         }
