@@ -368,16 +368,38 @@ static void wait_for_in_sync(struct cluster_fixture *f, unsigned primary, unsign
     fail_msg("the primary has %u in sync, not %u", status.in_sync, count);
 }
 
-static void wait_until_it_refuses(struct cluster_fixture *f, unsigned index, const char *what)
+static void wait_status(struct cluster_fixture *f, unsigned index, const char *what,
+                        bool (*is_so)(const struct group_status *status, const char *what))
 {
     struct group_status status;
     for (unsigned tries = 0; tries < 1000; tries++) {
         group_status(f->nodes[index].group, &status);
-        if (strcmp(status.refuses, what) == 0)
+        if (is_so(&status, what))
             return;
         usleep(10000);
     }
-    fail_msg("node %u refuses '%s', not '%s'", index + 1, status.refuses, what);
+    fail_msg("node %u says '%s' and refuses '%s', not '%s'", index + 1, status.sentence,
+             status.refuses, what);
+}
+
+static bool refuses(const struct group_status *status, const char *what)
+{
+    return strcmp(status->refuses, what) == 0;
+}
+
+/* Not ready, with a sentence that begins so. */
+static bool says(const struct group_status *status, const char *what)
+{
+    return strncmp(status->sentence, what, strlen(what)) == 0;
+}
+
+static bool is_alone(const struct group_status *status, const char *what)
+{
+    (void)what;
+    unsigned up = 0;
+    for (unsigned i = 0; i < status->peer_count; i++)
+        up += status->peers[i].is_up;
+    return up == 1; /* itself */
 }
 
 /* Alone in sync, its disk refuses a record once and lets go of the data, which nobody else has. */
@@ -470,15 +492,16 @@ static void a_full_primary_refuses_what_takes_space_and_says_so(void **state)
                          ERR_READ_ONLY);
         assert_int_equal(fixture_store(&f->nodes[primary], bucket, "k", sizes[i], 9, NULL),
                          ERR_READ_ONLY);
-        wait_until_it_refuses(f, primary,
-                              "takes no new objects: the volume is read-only: the test has filled "
-                              "the disk");
+        wait_status(f, primary,
+                    "takes no new objects: the volume is read-only: the test has filled "
+                    "the disk",
+                    refuses);
         fixture_wait_ready(f, primary);
         assert_int_equal(delete_object(&f->nodes[other], bucket, "old"), ERR_OK);
         assert_int_equal(fixture_read(&f->nodes[primary], bucket, "old", 300, 9),
                          ERR_NO_SUCH_OBJECT);
         atomic_store(&stays_full, false);
-        wait_until_it_refuses(f, primary, "");
+        wait_status(f, primary, "", refuses);
         expect_stored(f, other, bucket, "again", sizes[i]);
     }
 }
@@ -502,19 +525,6 @@ static unsigned wait_until_another_leads(struct cluster_fixture *f, unsigned ind
     return 0;
 }
 
-/* Not ready, with a sentence that begins so. */
-static void wait_until_it_says(struct cluster_fixture *f, unsigned index, const char *what)
-{
-    struct group_status status;
-    for (unsigned tries = 0; tries < 1000; tries++) {
-        group_status(f->nodes[index].group, &status);
-        if (strncmp(status.sentence, what, strlen(what)) == 0)
-            return;
-        usleep(10000);
-    }
-    fail_msg("node %u says '%s', not '%s'", index + 1, status.sentence, what);
-}
-
 /* Neither a record nor the barrier of the term in front of it. */
 static void a_primary_whose_disk_takes_no_barrier_leaves_the_group_to_others(void **state)
 {
@@ -526,9 +536,10 @@ static void a_primary_whose_disk_takes_no_barrier_leaves_the_group_to_others(voi
     refuse_appends(f, broken, ERR_DISK_FULL, UINT32_MAX);
     assert_int_equal(fixture_store(&f->nodes[broken], bucket, "late", 300, 9, NULL), ERR_BUSY);
     unsigned leads = wait_until_another_leads(f, broken);
-    wait_until_it_says(f, broken,
-                       "the disk takes no changes: make room on it or replace it; until then this "
-                       "node does not lead (the test refuses record ");
+    wait_status(f, broken,
+                "the disk takes no changes: make room on it or replace it; until then this "
+                "node does not lead (the test refuses record ",
+                says);
     struct receipt receipt;
     assert_int_equal(fixture_store(&f->nodes[leads], bucket, "after", 100000, 9, &receipt), ERR_OK);
     assert_int_equal(receipt.replicas_synced, 2);
@@ -554,7 +565,7 @@ static void a_primary_that_resigned_alone_leads_again_when_its_disk_does(void **
     wait_for_in_sync(f, primary, 1);
     refuse_appends(f, primary, ERR_BUSY, UINT32_MAX);
     assert_int_equal(fixture_store(&f->nodes[primary], bucket, "late", 300, 9, NULL), ERR_BUSY);
-    wait_until_it_says(f, primary, "the disk takes no changes: make room on it or replace it; ");
+    wait_status(f, primary, "the disk takes no changes: make room on it or replace it; ", says);
     for (unsigned i = 0; i < NODES; i++)
         atomic_store(&append_faults[i].left, 0);
     fixture_wait_in_sync(f, 3);
@@ -584,16 +595,18 @@ static void a_damaged_primary_leaves_the_group_to_others(void **state)
     fixture_close_node(f, broken);
     damage_segment(&f->nodes[broken]);
     fixture_open_node(f, broken);
-    wait_until_it_says(f, broken,
-                       "the disk takes no changes: when another node leads, empty its directory "
-                       "and start this node again (the volume is read-only: ");
+    wait_status(f, broken,
+                "the disk takes no changes: when another node leads, empty its directory "
+                "and start this node again (the volume is read-only: ",
+                says);
     for (unsigned i = 0; i < NODES; i++)
         if (i != broken)
             fixture_clock_go(&f->nodes[i].clock, 0);
     unsigned leads = wait_until_another_leads(f, broken);
-    wait_until_it_says(f, broken,
-                       "the disk takes no changes: empty its directory and start this node again, "
-                       "then the others fill it (the volume is read-only: ");
+    wait_status(f, broken,
+                "the disk takes no changes: empty its directory and start this node again, "
+                "then the others fill it (the volume is read-only: ",
+                says);
     assert_int_equal(fixture_store(&f->nodes[leads], bucket, "after", 100000, 9, NULL), ERR_OK);
     fixture_close_node(f, broken);
     fixture_replace_disk(f, broken);
@@ -626,20 +639,6 @@ static void a_primary_whose_volume_fails_is_followed_by_another(void **state)
 #define COPY_PIECES 60000u
 #define WAITING_MAX MIB(64) /* what the banner promises */
 
-static void wait_alone(struct cluster_fixture *f, unsigned node)
-{
-    struct group_status status;
-    unsigned up = NODES;
-    for (unsigned tries = 0; up > 1; tries++) { /* itself */
-        assert_true(tries < 3000);
-        usleep(10000);
-        group_status(f->nodes[node].group, &status);
-        up = 0;
-        for (unsigned i = 0; i < status.peer_count; i++)
-            up += status.peers[i].is_up;
-    }
-}
-
 /* Copies of objects of many pieces have the largest records. Without a primary they wait. */
 static void what_waits_is_bounded_in_bytes(void **state)
 {
@@ -650,7 +649,7 @@ static void what_waits_is_bounded_in_bytes(void **state)
     for (unsigned i = 0; i < NODES; i++)
         if (i != left)
             fixture_close_node(f, i);
-    wait_alone(f, left);
+    wait_status(f, left, "alone", is_alone);
     fixture_clock_stop(&f->nodes[left].clock); /* none has waited for too long */
     struct piece *pieces = calloc(COPY_PIECES, sizeof *pieces);
     struct fixture_put *puts = calloc(COPIES, sizeof *puts);
