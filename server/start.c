@@ -589,6 +589,7 @@ static const struct start_step start_steps[] = {
     {"data paths", get_policy_start, NULL},
     {"TLS certificates", tls_start, tls_stop},
     {"cluster", start__cluster, start__cluster_stop},
+    {"ports of a new node", start__ports, NULL},
     {"format the volume", format_start, NULL},
     {"open the volume", volume_start, volume_stop},
     {"arena", arena_start, arena_stop},

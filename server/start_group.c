@@ -34,7 +34,7 @@ void start__cluster_stop(void *context)
     explicit_bzero(&node->cluster_keys, sizeof node->cluster_keys);
 }
 
-static socklen_t socket_address(const struct address *address, struct sockaddr_storage *out)
+socklen_t start__socket_address(const struct address *address, struct sockaddr_storage *out)
 {
     struct sockaddr_in *four = (struct sockaddr_in *)out;
     struct sockaddr_in6 *six = (struct sockaddr_in6 *)out;
@@ -67,9 +67,9 @@ static struct group_peers_options peers_options(const struct node *node)
     for (unsigned i = 0; i < plan->count; i++) {
         options.nodes[i].node = plan->members[i].node;
         options.nodes[i].address_size =
-            socket_address(&plan->members[i].address, &options.nodes[i].address);
+            start__socket_address(&plan->members[i].address, &options.nodes[i].address);
     }
-    options.listen_size = socket_address(&plan->listen, &options.listen);
+    options.listen_size = start__socket_address(&plan->listen, &options.listen);
     cluster_id(node->config.cluster_name, options.cluster);
     memcpy(options.key, node->cluster_keys.peers, sizeof options.key);
     return options;

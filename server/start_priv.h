@@ -2,11 +2,17 @@
 #ifndef SERVER_START_PRIV_H
 #define SERVER_START_PRIV_H
 
+#include <sys/socket.h>
+
 #include "server/start.h"
+
+/* start_ports.c */
+enum err start__ports(void *context, struct err_trail *trail) MUST_USE;
 
 /* start_group.c: the cluster as configured, the group, and waiting for it */
 enum err start__cluster(void *context, struct err_trail *trail) MUST_USE;
 void start__cluster_stop(void *context);
+socklen_t start__socket_address(const struct address *address, struct sockaddr_storage *out);
 enum err start__group(void *context, struct err_trail *trail) MUST_USE;
 void start__group_stop(void *context);
 enum err start__wait_for_group(void *context, struct err_trail *trail) MUST_USE;

@@ -385,24 +385,45 @@ static int taken_port(uint16_t *ret_port)
     return fd;
 }
 
+static void refuse_taken_ports(struct fixture *f, uint16_t port)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        configure(f);
+        struct config *config = &f->node->config;
+        (i == 0 ? &config->admin_listen : &config->s3_listen)->port = port;
+        err_trail_reset(&f->trail);
+        assert_int_equal(node_start(f->node, &f->trail), ERR_IN_USE);
+        assert_non_null(strstr(f->trail.text, i == 0 ? "--admin" : "--s3"));
+    }
+}
+
 /* Late failures: everything before them is undone, and the next start works. */
 static void a_start_that_fails_leaves_nothing_running(void **state)
 {
     struct fixture *f = *state;
     uint16_t port;
+    configure(f);
+    start(f);
+    drain_and_stop(f);
     int fd = taken_port(&port);
-    configure(f);
-    f->node->config.admin_listen.port = port;
-    assert_int_equal(node_start(f->node, &f->trail), ERR_IN_USE);
-    assert_non_null(strstr(f->trail.text, "--admin"));
-    err_trail_reset(&f->trail);
-    configure(f);
-    f->node->config.s3_listen.port = port;
-    assert_int_equal(node_start(f->node, &f->trail), ERR_IN_USE);
+    refuse_taken_ports(f, port);
     close(fd);
     configure(f);
     start(f);
     drain_and_stop(f);
+}
+
+static void a_first_start_that_finds_its_ports_taken_makes_no_volume(void **state)
+{
+    struct fixture *f = *state;
+    uint16_t port;
+    int fd = taken_port(&port);
+    refuse_taken_ports(f, port);
+    configure(f);
+    f->node->config.s3_listen.port = f->node->config.admin_listen.port = (uint16_t)(port ^ 1);
+    assert_int_not_equal(node_start(f->node, &f->trail), ERR_OK); /* one port for both */
+    close(fd);
+    assert_int_not_equal(access(f->dir, F_OK), 0);
 }
 
 static void a_directory_that_is_no_volume_is_refused_untouched(void **state)
@@ -453,6 +474,7 @@ int main(void)
         TEST(the_banner_promises_the_sum_of_all_that_may_be_taken),
         TEST(a_given_key_counts_at_the_first_start_and_is_not_written_down),
         TEST(a_start_that_fails_leaves_nothing_running),
+        TEST(a_first_start_that_finds_its_ports_taken_makes_no_volume),
         TEST(a_directory_that_is_no_volume_is_refused_untouched),
         TEST(keys_without_their_node_key_are_not_served),
     };
