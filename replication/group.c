@@ -62,20 +62,20 @@ static enum err group_open_term(struct group *group, struct rand *rand, struct e
  * not be in its log: it could not be that node again, and may lack what the others have committed.
  * And what a lone node has the others would not.
  */
-static enum err judge_volume(const struct group_options *options, struct err_trail *trail)
+enum err group_judge_volume(struct volume *volume, bool has_peers, struct err_trail *trail)
 {
     uint8_t state[LOG_STATE_BYTES_MAX];
     size_t size;
     struct log_range range;
-    enum err e = volume_log_state(options->volume, state, sizeof state, &size);
+    enum err e = volume_log_state(volume, state, sizeof state, &size);
     if (e && e != ERR_NO_SUCH_OBJECT)
         return err_note(trail, e, "read whether the volume is one of a cluster");
-    if (e == ERR_OK && options->peers == NULL)
+    if (e == ERR_OK && !has_peers)
         return err_say(trail, ERR_INVALID,
                        "this volume is a node's of a cluster: start it with that node's "
                        "configuration, [cluster] and all");
-    volume_log_range(options->volume, &range);
-    if (e == ERR_NO_SUCH_OBJECT && options->peers != NULL && range.applied > 0)
+    volume_log_range(volume, &range);
+    if (e == ERR_NO_SUCH_OBJECT && has_peers && range.applied > 0)
         return err_say(trail, ERR_INVALID,
                        "this volume is a lone node's, and a node of a cluster begins with an empty "
                        "one: give it another directory, and copy the objects by an S3 client");
@@ -94,7 +94,7 @@ enum err group_open(const struct group_options *options, struct group **ret_grou
     group->stepped = options->volume_is_stepped ? options->volume : NULL;
     group->work_pool = options->work_pool;
     struct rand *rand = options->rand != NULL ? options->rand : rand_system();
-    enum err e = judge_volume(options, trail);
+    enum err e = group_judge_volume(options->volume, options->peers != NULL, trail);
     if (e)
         return e;
     if (options->peers != NULL) {

@@ -69,9 +69,14 @@ struct group_options {
     bool volume_is_stepped;
 };
 
-/* B. Reads the register, opens a new term. ERR_CORRUPT when the record is not one; ERR_INVALID for
- * the volume of a cluster's node without peers, and for a lone node's with peers. With peers it
- * listens, calls them and returns: group_wait_ready() tells when there is a group. */
+/* B. ERR_INVALID with a sentence: the volume of a cluster's node without peers, or a lone node's
+ * with peers. For who wants to know before there is all that a group needs. */
+enum err group_judge_volume(struct volume *volume, bool has_peers,
+                            struct err_trail *trail) MUST_USE;
+
+/* B. Reads the register, opens a new term. ERR_CORRUPT when the record is not one; what
+ * group_judge_volume() says of the volume. With peers it listens, calls them and returns:
+ * group_wait_ready() tells when there is a group. */
 enum err group_open(const struct group_options *options, struct group **ret_group,
                     struct err_trail *trail) MUST_USE;
 void group_close(struct group *group); /* nothing may be in flight; NULL does nothing */

@@ -592,6 +592,7 @@ static const struct start_step start_steps[] = {
     {"ports of a new node", start__ports, NULL},
     {"format the volume", format_start, NULL},
     {"open the volume", volume_start, volume_stop},
+    {"whose volume it is", start__whose_volume, NULL},
     {"arena", arena_start, arena_stop},
     {"loops", loops_start, loops_stop},
     {"blocking threads", pool_start, pool_stop},

@@ -75,6 +75,13 @@ static struct group_peers_options peers_options(const struct node *node)
     return options;
 }
 
+/* Before there are memory and threads for a group that would not have it. */
+enum err start__whose_volume(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    return group_judge_volume(node->volume, node->plan.count > 0, trail);
+}
+
 enum err start__group(void *context, struct err_trail *trail)
 {
     struct node *node = context;

@@ -13,6 +13,7 @@ enum err start__ports(void *context, struct err_trail *trail) MUST_USE;
 enum err start__cluster(void *context, struct err_trail *trail) MUST_USE;
 void start__cluster_stop(void *context);
 socklen_t start__socket_address(const struct address *address, struct sockaddr_storage *out);
+enum err start__whose_volume(void *context, struct err_trail *trail) MUST_USE;
 enum err start__group(void *context, struct err_trail *trail) MUST_USE;
 void start__group_stop(void *context);
 enum err start__wait_for_group(void *context, struct err_trail *trail) MUST_USE;

@@ -248,6 +248,22 @@ static void a_key_given_to_one_is_the_key_of_both(void **state)
     drain_and_stop(f->starters[1].node);
 }
 
+/* And before memory is taken for it. */
+static void a_lone_nodes_volume_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct starter *starter = &f->starters[0];
+    starter->node->config.cluster_peers[0] = '\0';
+    start_begin(starter);
+    assert_int_equal(start_end(starter), ERR_OK);
+    drain_and_stop(starter->node);
+    configure(f, 0);
+    start_begin(starter);
+    assert_int_equal(start_end(starter), ERR_INVALID);
+    assert_non_null(strstr(starter->trail.text, "this volume is a lone node's"));
+    assert_int_equal(starter->node->arena_bytes, 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -255,6 +271,7 @@ int main(void)
         TEST(one_that_waits_can_be_stopped),
         TEST(two_share_one_root_key),
         TEST(a_key_given_to_one_is_the_key_of_both),
+        TEST(a_lone_nodes_volume_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
