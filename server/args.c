@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "server/nearest.h"
+#include "server/node_files.h"
 
 const char args_help[] =
     "sluiced DIR [options]        serve the objects in DIR to S3 clients\n"
@@ -211,4 +212,55 @@ enum err args_parse(int argc, char *const argv[], char *const *variables, struct
     *ret_args = parsing.args;
     *ret_config = config;
     return ERR_OK;
+}
+
+/* In quotes when a shell would see more in it than a word. */
+static void put_word(struct buf *out, struct bytes word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "%+,-./:=@_";
+    bool is_plain = word.size > 0;
+    for (size_t i = 0; i < word.size; i++)
+        is_plain &= memchr(plain, word.data[i], sizeof plain - 1) != NULL;
+    if (is_plain) {
+        buf_put(out, word);
+        return;
+    }
+    buf_put_char(out, '\'');
+    for (size_t i = 0; i < word.size; i++) {
+        if (word.data[i] == '\'')
+            buf_put_string(out, "'\\'");
+        buf_put_char(out, (char)word.data[i]);
+    }
+    buf_put_char(out, '\'');
+}
+
+static void put_file(struct buf *out, const char *name, const char *here)
+{
+    char path[NODE_PATH_MAX];
+    struct buf absolute = BUF_ON(path);
+    if (name[0] != '/')
+        buf_printf(&absolute, "%s/", here);
+    buf_put_string(&absolute, name);
+    out->overflowed |= absolute.overflowed;
+    put_word(out, buf_bytes(&absolute));
+}
+
+void args_flags(int argc, char *const argv[], const char *here, struct buf *out)
+{
+    for (int i = 1; i < argc; i++) {
+        struct bytes value = bytes_of_string(argv[i]), name = bytes_split(&value, '=');
+        if (argv[i][0] != '-')
+            continue;
+        const struct flag *flag = &flags[flag_find(name)];
+        buf_printf(out, " %s", flag->name);
+        if (flag->value == NULL)
+            continue;
+        buf_put_char(out, ' ');
+        const char *given = name.size < strlen(argv[i]) ? argv[i] + name.size + 1 : argv[++i];
+        if (strcmp(flag->value, "FILE") == 0)
+            put_file(out, given, here);
+        else
+            put_word(out, bytes_of_string(given));
+    }
 }

@@ -27,4 +27,11 @@ extern const char args_help[];
 enum err args_parse(int argc, char *const argv[], char *const *variables, struct args *ret_args,
                     struct config *ret_config, struct err_trail *trail) MUST_USE;
 
+/*
+ * The flags of a command line that args_parse() took, as a shell takes them from any directory:
+ * each behind a blank, names of files made absolute from `here`. So that who finds the node stopped
+ * can be told what to type.
+ */
+void args_flags(int argc, char *const argv[], const char *here, struct buf *out);
+
 #endif

@@ -224,12 +224,19 @@ static int usage(const struct err_trail *trail)
 }
 
 /* What is printed and noted for the tools must mean the same from everywhere. */
-static bool dir_absolute(const char *dir, char out[NODE_PATH_MAX])
+static bool place_take(struct process *process)
 {
+    struct node *node = process->node;
+    const char *dir = process->args.dir;
     char here[NODE_PATH_MAX];
-    if (dir[0] == '/')
-        return snprintf(out, NODE_PATH_MAX, "%s", dir) < NODE_PATH_MAX;
-    return getcwd(here, sizeof here) != NULL && node_path(out, here, dir);
+    bool is_known = getcwd(here, sizeof here) != NULL;
+    struct buf flags = {.data = node->start_flags, .capacity = sizeof node->start_flags - 1};
+    args_flags(process->argc, process->argv, is_known ? here : "", &flags);
+    if (flags.overflowed) /* it can be started all the same */
+        flags.size = 0;
+    node->start_flags[flags.size] = '\0';
+    return dir[0] == '/' ? snprintf(node->dir, NODE_PATH_MAX, "%s", dir) < NODE_PATH_MAX
+                         : is_known && node_path(node->dir, here, dir);
 }
 
 /* A few heaps instead of eight a core: what RocksDB and others allocate and free then stays near
@@ -265,7 +272,7 @@ int main(int argc, char *argv[])
     }
     if (take_given_key(&node, &trail))
         return usage(&trail);
-    if (!dir_absolute(process.args.dir, node.dir)) {
+    if (!place_take(&process)) {
         fprintf(stderr, "sluiced: the directory's name is too long\n");
         return EXIT_USAGE;
     }

@@ -554,6 +554,9 @@ static enum err endpoint_start(void *context, struct err_trail *trail)
     enum err e = node_file_write(node->dir, "endpoint.json", buf_bytes(&out), 0644,
                                  NODE_FILE_REPLACE, trail);
     if (e == ERR_OK)
+        e = node_file_write(node->dir, "start-flags", bytes_of_string(node->start_flags), 0644,
+                            NODE_FILE_REPLACE, trail);
+    if (e == ERR_OK)
         last_node_write(node->dir);
     return e;
 }

@@ -40,7 +40,8 @@ struct worker {
 struct node {
     struct config config;
     char dir[NODE_PATH_MAX];
-    struct root_credentials given; /* from the environment; empty when not */
+    char start_flags[NODE_FILE_BYTES_MAX]; /* args_flags(); "" when there are none */
+    struct root_credentials given;         /* from the environment; empty when not */
     /* Asked now and then by steps that wait: whether to give up. NULL: never. */
     bool (*is_asked_to_stop)(void *context);
     void *stop_context;

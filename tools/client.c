@@ -47,8 +47,11 @@ static enum exit_code no_node(const struct cli *cli)
             cli, EXIT_NO_NODE, "CLOSED",
             "name its directory with --dir DIR, or its port with --admin URL --token-file FILE",
             "no node has been started by this user");
-    char hint[NODE_PATH_MAX + 64];
-    snprintf(hint, sizeof hint, "start it: sluiced %s", cli->dir);
+    char hint[NODE_PATH_MAX + NODE_FILE_BYTES_MAX + 64], flags[NODE_FILE_BYTES_MAX];
+    size_t size = 0;
+    if (node_file_read(cli->dir, "start-flags", flags, &size, false, NULL))
+        size = 0; /* it has not been started yet */
+    snprintf(hint, sizeof hint, "start it: sluiced %s%.*s", cli->dir, (int)size, flags);
     return cli_fail(cli, EXIT_NO_NODE, "CLOSED", hint,
                     "no node is running on %s (directory from %s)", cli->dir, cli->dir_from);
 }

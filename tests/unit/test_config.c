@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "base/check.h"
 #include "server/args.h"
 #include "server/nearest.h"
 
@@ -289,6 +290,34 @@ static enum err parse(struct fixture *f, char **variables, struct args *args, co
     return args_parse(argc, argv, variables, args, &f->config, &f->trail);
 }
 
+static void flags_are_told_as_a_shell_takes_them(void **state)
+{
+    static const struct {
+        char *argv[8];
+        const char *told;
+    } rows[] = {
+        {{"sluiced", "/data"}, ""},
+        {{"sluiced", "/data", "--config", "etc/a b.ini", "--s3=[::1]:0"},
+         " --config '/here/etc/a b.ini' --s3 '[::1]:0'"},
+        {{"sluiced", "--allow-buffered", "--config=/etc/sluice.ini", "data"},
+         " --allow-buffered --config /etc/sluice.ini"},
+        {{"sluiced", "data", "--set", "s3.domains=it's one"}, " --set 's3.domains=it'\\''s one'"},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char text[256];
+        struct buf out = BUF_ON(text);
+        int argc = 0;
+        while (rows[i].argv[argc] != NULL)
+            argc++;
+        args_flags(argc, rows[i].argv, "/here", &out);
+        assert_true(bytes_equal(buf_bytes(&out), bytes_of_string(rows[i].told)));
+    }
+    char small[8];
+    struct buf out = BUF_ON(small);
+    args_flags(4, rows[3].argv, "/here", &out);
+    assert_true(out.overflowed);
+}
+
 static void a_flag_outdoes_environment_file_and_default(void **state)
 {
     struct fixture *f = *state;
@@ -420,6 +449,7 @@ int main(void)
         TEST(a_file_sets_what_it_names),
         TEST(a_bad_file_is_refused_with_its_line_and_changes_nothing),
         TEST(variables_are_known_or_refused),
+        TEST(flags_are_told_as_a_shell_takes_them),
         TEST(a_flag_outdoes_environment_file_and_default),
         TEST(a_wrong_command_line_is_told_in_a_sentence),
         TEST(tls_has_the_s3_port_or_one_of_its_own),

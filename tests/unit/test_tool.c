@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <sys/stat.h>
 
 #include "base/check.h"
 #include "tests/unit/capture.h"
@@ -179,6 +180,15 @@ static void without_a_node_one_is_told_how_to_start_it(void **state)
     json_t *json = NULL;
     assert_int_equal(run(f, &cmd_status, &json, NULL, NULL), EXIT_NO_NODE);
     assert_contains(error_text(json, "hint"), "sluiced ");
+    json_decref(json);
+    assert_int_equal(mkdir(f->cli.dir, 0755), 0);
+    assert_int_equal(node_file_write(f->cli.dir, "start-flags", BYTES(" --config /etc/s.ini"), 0644,
+                                     NODE_FILE_NEW, NULL),
+                     ERR_OK);
+    assert_int_equal(run(f, &cmd_status, &json, NULL, NULL), EXIT_NO_NODE);
+    char command[NODE_PATH_MAX + 64];
+    snprintf(command, sizeof command, "start it: sluiced %s --config /etc/s.ini", f->cli.dir);
+    assert_string_equal(error_text(json, "hint"), command);
     json_decref(json);
     f->cli.dir[0] = '\0';
     assert_int_equal(run(f, &cmd_key, &json, "list", NULL), EXIT_NO_NODE);
