@@ -117,6 +117,13 @@ static void chunk_landed(struct link_chunk *chunk, enum err e)
     one_landed(gateway);
 }
 
+/* Again, when a place is free. */
+static bool takes_no_bodies(struct peer *peer)
+{
+    peer->takes_no_bodies = peer->takes_no_bodies && !link_has_chunk_slot(peer->link);
+    return peer->takes_no_bodies;
+}
+
 static void send_chunks(struct loop_msg *msg)
 {
     struct gateway_write *gateway = CONTAINER_OF(msg, struct gateway_write, there);
@@ -124,7 +131,7 @@ static void send_chunks(struct loop_msg *msg)
     gateway->written_pending = gateway->landed_pending = 1;
     for (unsigned i = 0; i < cluster->node_count; i++) {
         struct peer *peer = &cluster->peers[i];
-        if (peer->link == NULL || !peer->is_up)
+        if (peer->link == NULL || !peer->is_up || takes_no_bodies(peer))
             continue;
         struct link_chunk *chunk = &gateway->chunks[i].chunk;
         gateway->chunks[i].gateway = gateway;

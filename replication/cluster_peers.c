@@ -395,6 +395,18 @@ const struct links_handlers cluster__handlers = {
 
 /* A link that brings nothing is one whose other side is stopped or cut off: what waits for it must
  * not wait for ever. */
+/* Its disk hangs, most likely. What waits for it would hold up every body that is stored here. */
+static void watch_bodies(struct peer *peer)
+{
+    if (link_chunks_wait_ns(peer->link) < CLUSTER_BODIES_NS)
+        return;
+    if (!peer->takes_no_bodies)
+        LOG_LIMITED(LOG_WARN, "replication", "node %u takes no bodies: they go on without it",
+                    peer->node);
+    peer->takes_no_bodies = true;
+    link_chunks_give_up(peer->link);
+}
+
 void cluster__watch_links(struct cluster *cluster)
 {
     uint64_t now_ns = cluster__now(cluster);
@@ -406,6 +418,7 @@ void cluster__watch_links(struct cluster *cluster)
             link_fence(peer->link, "it was silent for too long");
             continue;
         }
+        watch_bodies(peer);
         if (now_ns - peer->pinged_ns < CLUSTER_PING_NS)
             continue;
         peer->pinged_ns = now_ns;

@@ -50,6 +50,8 @@
 #define CLUSTER_ANSWER_NS          (10 * NS_PER_SECOND) /* and so long for its outcome */
 /* A primary's own log may stand still so long. */
 #define CLUSTER_STUCK_NS (2 * NS_PER_SECOND)
+/* A peer that gives back no place for bodies for so long gets none: what it lacks it asks for. */
+#define CLUSTER_BODIES_NS (3 * NS_PER_SECOND)
 /* A link that brings nothing for so long is cut. */
 #define CLUSTER_SILENCE_NS (1500 * NS_PER_MS)
 #define CLUSTER_PING_NS    (300 * NS_PER_MS)
@@ -228,6 +230,7 @@ struct peer {
         uint64_t id, asked_ns;
     } read;
     uint64_t landed_bytes;
+    bool takes_no_bodies; /* its places for them are full, and none comes back */
     struct copy_serve serve;
     struct message_copy_state copy; /* as it said last, at copy_told_ns; 0: never */
     uint64_t copy_told_ns;

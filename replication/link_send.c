@@ -305,6 +305,7 @@ static void post_chunks(struct link *link)
             return;
         list_remove(&chunk->queue);
         out->chunk_count--;
+        out->moved_ns = loop_now_ns(link->links->loop);
     }
 }
 
@@ -321,12 +322,44 @@ enum err link_chunk_send(struct link *link, struct link_chunk *chunk)
     chunk->queue = (struct list){NULL, NULL};
     chunk->is_written = chunk->is_answered = false;
     chunk->answer = ERR_OK;
+    if (list_is_empty(&link->out.chunks))
+        link->out.moved_ns = loop_now_ns(link->links->loop);
     list_push_back(&link->out.chunks, &chunk->queue);
     link->out.chunk_count++;
     link->counts.chunks_out++;
     link->counts.chunk_bytes_out += chunk->head.size;
     post_chunks(link);
     return ERR_OK;
+}
+
+uint64_t link_chunks_wait_ns(const struct link *link)
+{
+    CHECK_MAGIC(link, LINK_MAGIC);
+    return link->out.chunk_count > 0 ? loop_now_ns(link->links->loop) - link->out.moved_ns : 0;
+}
+
+bool link_has_chunk_slot(const struct link *link)
+{
+    CHECK_MAGIC(link, LINK_MAGIC);
+    return link->out.slots_free != 0 && link->out.chunk_count == 0;
+}
+
+static void drop_chunks(struct link *link, enum err e)
+{
+    struct link_sender *out = &link->out;
+    for (struct list *node; (node = list_pop_front(&out->chunks)) != NULL;) {
+        struct link_chunk *chunk = LIST_ENTRY(node, struct link_chunk, queue);
+        out->chunk_count--;
+        chunk->written(chunk, e);
+        chunk->magic = 0;
+        chunk->landed(chunk, e);
+    }
+}
+
+void link_chunks_give_up(struct link *link)
+{
+    CHECK_MAGIC(link, LINK_MAGIC);
+    drop_chunks(link, ERR_BUSY);
 }
 
 bool link__bulk_returned(struct link *link, const struct link_return *one)
@@ -373,12 +406,6 @@ void link__sender_begin(struct link *link)
     memset(out->uses, 0, sizeof out->uses);
 }
 
-static void end_chunk(struct link_chunk *chunk)
-{
-    chunk->magic = 0;
-    chunk->landed(chunk, ERR_PEER_CLOSED);
-}
-
 void link__sender_end(struct link *link)
 {
     struct link_sender *out = &link->out;
@@ -397,11 +424,6 @@ void link__sender_end(struct link *link)
         chunk->answer = ERR_PEER_CLOSED;
         chunk_finish(link, chunk);
     }
-    for (struct list *node; (node = list_pop_front(&out->chunks)) != NULL;) {
-        struct link_chunk *chunk = LIST_ENTRY(node, struct link_chunk, queue);
-        out->chunk_count--;
-        chunk->written(chunk, ERR_PEER_CLOSED);
-        end_chunk(chunk);
-    }
+    drop_chunks(link, ERR_PEER_CLOSED);
     out->slots_free = 0;
 }

@@ -366,6 +366,36 @@ static void chunks_of_every_size_land_whole_beside_messages(void **state)
     }
 }
 
+/* Its disk hangs: what has a slot stays there, what has none need not wait for one. */
+static void chunks_that_wait_are_given_up_when_the_peer_gives_no_slot_back(void **state)
+{
+    struct cluster *cluster = cluster_up(state, 2);
+    struct node *to = &cluster->nodes[1];
+    struct link *link = link_to(cluster, 0, 1);
+    static struct chunk chunks[CHUNKS];
+    unsigned slots = link_layout_of(AREA_BYTES).bulk_slots;
+    assert_int_equal(link_chunks_wait_ns(link), 0);
+    assert_true(link_has_chunk_slot(link));
+    to->holds_chunks = true;
+    send_chunks(cluster, chunks, CHUNK_SIZE);
+    AWAIT(cluster, to->held_count == slots);
+    AWAIT(cluster, link_chunks_wait_ns(link) >= 20 * NS_PER_MS);
+    assert_false(link_has_chunk_slot(link));
+    link_chunks_give_up(link);
+    assert_int_equal(landed(chunks), CHUNKS - slots);
+    assert_int_equal(link_chunks_wait_ns(link), 0);
+    assert_false(link_has_chunk_slot(link));
+    let_go(to, ERR_OK);
+    AWAIT(cluster, landed(chunks) == CHUNKS);
+    assert_true(link_has_chunk_slot(link));
+    each_ended_once(chunks);
+    for (unsigned i = 0; i < CHUNKS; i++)
+        assert_int_equal(chunks[i].landed_err, i < slots ? ERR_OK : ERR_BUSY);
+    to->holds_chunks = false;
+    send_chunks(cluster, chunks, CHUNK_SIZE);
+    AWAIT(cluster, landed(chunks) == CHUNKS);
+}
+
 static void what_is_held_stays_when_the_link_goes_and_is_lent_again_when_let_go(void **state)
 {
     struct cluster *cluster = cluster_up(state, 2);
@@ -580,6 +610,7 @@ static int run(const char *name)
         LINKS_TEST(a_full_queue_says_busy_and_then_room),
         LINKS_TEST(a_record_and_its_answer_cost_few_system_calls),
         LINKS_TEST(there_are_as_many_chunks_on_their_way_as_slots_and_no_more),
+        LINKS_TEST(chunks_that_wait_are_given_up_when_the_peer_gives_no_slot_back),
         LINKS_TEST(chunks_of_every_size_land_whole_beside_messages),
         LINKS_TEST(what_is_held_stays_when_the_link_goes_and_is_lent_again_when_let_go),
         LINKS_TEST(closing_ends_what_is_on_its_way_and_waits_for_what_is_held),
