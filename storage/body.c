@@ -393,6 +393,7 @@ static void write_piece(struct body_write *write)
     uint32_t size = left < room ? left : (uint32_t)room;
     struct segment *segment = segments_find(&body->volume->segments, extent->segment);
     CHECK(segment != NULL);
+    atomic_fetch_add_explicit(&body->volume->bodies.writes_begun, 1, memory_order_relaxed);
     uint64_t file_offset = (uint64_t)extent->unit * UNIT_BYTES + (offset - start);
     segment->direct->disk->ops->write(segment->direct, body->loop, &write->io,
                                       write->data + write->written_size, size, file_offset,
@@ -404,6 +405,7 @@ static void piece_written(struct disk_io *io, enum err e, uint32_t count)
     struct body_write *write = CONTAINER_OF(io, struct body_write, io);
     struct body *body = write->body;
     CHECK_MAGIC(body, BODY_MAGIC);
+    atomic_fetch_add_explicit(&body->volume->bodies.writes_ended, 1, memory_order_relaxed);
     uint64_t start;
     uint32_t i = extent_at(body, write->data_offset + write->written_size, &start);
     struct segment *segment = segments_find(&body->volume->segments, body->extents[i].segment);

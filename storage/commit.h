@@ -63,7 +63,11 @@ struct commit {
     struct log_range log_shown;  /* as of the last batch written */
     struct copy_mark copy_shown; /* the same */
 
+    /* What the disk was asked by the batch at hand, by a number of its own; 0: nothing. */
+    _Atomic uint64_t under_way;
+
     /* the committer's own */
+    uint64_t asked;             /* the last of these numbers */
     struct commit_line replays; /* of the log: these go first, without a sync */
     struct commit_line own;     /* all others */
     struct kv_batch *batch;     /* owned */

@@ -49,10 +49,17 @@ void commit__register_metrics(void)
         metric_register(all[i]);
 }
 
+/* For who watches whether the disk answers (volume_owed()). */
+static void asks_disk(struct commit *commit)
+{
+    atomic_store_explicit(&commit->under_way, ++commit->asked, memory_order_relaxed);
+}
+
 static enum err sync_segment(struct volume *volume, struct segment *segment,
                              struct err_trail *trail)
 {
     uint64_t seq = atomic_load(&segment->write_seq), start_ns = clock_mono_ns(volume->clock);
+    asks_disk(&volume->commit);
     enum err e = segment->direct->disk->ops->sync(segment->direct);
     if (e)
         return err_note(trail, e, "sync segment %08x", segment->number);
@@ -212,6 +219,7 @@ static enum err write_batch(struct volume *volume, struct commit_round *round,
         return err_note(trail, e, "gather a batch of the index");
     round->is_synced = needs_sync(round);
     uint64_t start_ns = clock_mono_ns(volume->clock);
+    asks_disk(commit);
     e = volume->kv->ops->write(volume->kv, commit->batch, round->is_synced, trail);
     if (e)
         return e;
@@ -465,6 +473,8 @@ bool commit_step(struct volume *volume)
     }
     if (!commit__has_work(volume))
         return false;
+    asks_disk(commit); /* also what is read to judge the batch */
     run_batch(volume, &round);
+    atomic_store_explicit(&commit->under_way, 0, memory_order_relaxed);
     return true;
 }

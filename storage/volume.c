@@ -317,6 +317,14 @@ static void fill_space(struct volume *volume, struct volume_status *status)
     status->segment_bytes = volume->segments.segment_bytes;
 }
 
+void volume_owed(const struct volume *volume, struct volume_owed *ret_owed)
+{
+    const struct body_pool *bodies = &volume->bodies;
+    uint64_t ended = atomic_load(&bodies->writes_ended), begun = atomic_load(&bodies->writes_begun);
+    ret_owed->batch = atomic_load(&volume->commit.under_way);
+    ret_owed->bodies = begun != ended ? ended + 1 : 0;
+}
+
 void volume_status(struct volume *volume, struct volume_status *ret_status)
 {
     CHECK_MAGIC(volume, VOLUME_MAGIC);

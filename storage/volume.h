@@ -117,6 +117,16 @@ enum err volume_judge(struct volume *volume, enum mutation_kind kind,
  * damaged or failed it refuses until it is opened anew. Any thread. */
 enum err volume_judge_log(struct volume *volume, struct err_trail *trail) MUST_USE;
 
+/*
+ * What the disk has under way, for whoever watches whether it answers at all: of each kind 0, or a
+ * number that stays the same while nothing of it comes back. Any thread, never blocks.
+ */
+struct volume_owed {
+    uint64_t batch;  /* what the committer waits for */
+    uint64_t bodies; /* writes of bodies' bytes */
+};
+void volume_owed(const struct volume *volume, struct volume_owed *ret_owed);
+
 /* ---- buckets: kept in memory ---- */
 enum err volume_bucket(struct volume *volume, struct bytes name,
                        struct bucket_info *ret_bucket) MUST_USE; /* ERR_NO_SUCH_BUCKET */

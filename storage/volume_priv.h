@@ -42,6 +42,7 @@ struct body_pool { /* bodies not in use, so that the next PUT allocates nothing 
     pthread_mutex_t lock;
     struct body *free; /* owned */
     uint32_t free_count;
+    _Atomic uint64_t writes_begun, writes_ended; /* on the disk */
 };
 
 struct volume {
