@@ -93,7 +93,8 @@ struct sim_disk {
     bool has_left_votes; /* of the disk before, that may still be counted */
     uint8_t number;
     uint64_t refuses_from_ns, refuses_until_ns; /* UINT64_MAX: for ever */
-    struct sim_write queue[SIM_DISK_QUEUE];     /* a ring: done..asked */
+    bool hangs; /* and does not say so: what it was asked may be there, when nobody is told */
+    struct sim_write queue[SIM_DISK_QUEUE]; /* a ring: done..asked */
     uint64_t asked, done;
     uint64_t busy_until_ns;
 };

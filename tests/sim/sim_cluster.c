@@ -398,7 +398,8 @@ void sim_node_crash(struct sim_node *node)
 {
     struct sim *sim = node->sim;
     struct sim_disk *disk = &node->disk;
-    uint64_t under_way = sim_disk_refuses(node) ? 0 : disk->asked - disk->done;
+    bool has_refused = sim_disk_refuses(node) && !disk->hangs;
+    uint64_t under_way = has_refused ? 0 : disk->asked - disk->done;
     uint64_t kept = disk->done + sim_between(sim, 0, under_way);
     while (disk->done < kept)
         disk_do(node, &disk->queue[disk->done++ % SIM_DISK_QUEUE]);

@@ -39,8 +39,8 @@ static bool lead_anew(struct sim_node *node)
     return true;
 }
 
-/* The disk takes nothing for a while, or ever again. One at a time: the others must be able to go
- * on.
+/* The disk takes nothing for a while, or ever again; every other time it does not say so, either.
+ * One at a time: the others must be able to go on.
  */
 static bool refuse(struct sim *sim, struct sim_node *node)
 {
@@ -51,10 +51,12 @@ static bool refuse(struct sim *sim, struct sim_node *node)
     uint64_t for_ns = sim_between(sim, 20 * NS_PER_MS, 3000 * NS_PER_MS);
     node->disk.refuses_from_ns = sim->now_ns;
     node->disk.refuses_until_ns = is_for_ever ? UINT64_MAX : sim->now_ns + for_ns;
+    node->disk.hangs = sim->broken_disks % 2 == 1;
     if (!is_for_ever)
         sim_event_new(sim, SIM_DISK_TAKES, node->index, for_ns);
     sim->broken_disks++;
-    SIM_TELL(sim, "node %u's disk takes nothing %s", node->index,
+    SIM_TELL(sim, "node %u's disk %s %s", node->index,
+             node->disk.hangs ? "answers nothing" : "takes nothing",
              is_for_ever ? "any more" : "for a while");
     return true;
 }
