@@ -303,6 +303,8 @@ static enum err init(struct cluster *cluster, const struct cluster_options *opti
     cluster->options = *options->peers;
     if (cluster->options.log_records == 0)
         cluster->options.log_records = GROUP_LOG_RECORDS;
+    if (cluster->options.disk_timeout_ns == 0)
+        cluster->options.disk_timeout_ns = GROUP_DISK_TIMEOUT_NS;
     cluster->loop = options->peers->loop;
     cluster->node_count = (uint8_t)options->peers->node_count;
     list_init(&cluster->to_log);

@@ -42,6 +42,8 @@ void cluster_close(struct cluster *cluster);
 uint64_t cluster_memory_bytes(unsigned peers);
 
 /* ---- any thread ---- */
+/* ERR_BUSY: this node's disk hangs, and what is given to it would not come back. */
+enum err cluster_judge_disk(struct cluster *cluster, struct err_trail *trail) MUST_USE;
 /* As body_write(), and the same slot goes to every peer that is there: written() when the bytes may
  * be reused on all these ways. */
 enum err cluster_write(struct cluster *cluster, struct body *body, struct body_write *write,

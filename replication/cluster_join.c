@@ -28,7 +28,7 @@ static void begin(struct cluster *cluster, const struct pg_durable *restored, bo
     cluster->saved = *restored;
     pg_init(&cluster->pg, &options, restored, cluster__now(cluster));
     pg_applied(&cluster->pg, cluster->applied);
-    if (cluster->no_log[0] != '\0')
+    if (cluster->no_log != NO_LOG_FINE)
         pg_resign(&cluster->pg, cluster__now(cluster));
     cluster->has_config = true;
 }

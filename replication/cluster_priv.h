@@ -247,6 +247,15 @@ struct setting_watch {
     void *context;
 };
 
+/* Whether our disk takes records. When it does not, this node has resigned, unless no other could
+ * lead. */
+enum no_log {
+    NO_LOG_FINE,
+    NO_LOG_REFUSED, /* not for now */
+    NO_LOG_DAMAGED, /* nor before it is opened anew */
+    NO_LOG_HANGS,   /* what it was asked does not come back */
+};
+
 struct cluster {
     struct group *group; /* borrowed, as the next ones */
     struct volume *volume;
@@ -309,13 +318,17 @@ struct cluster {
     const struct log_item *stuck; /* at the head of the line when that last stood; or NULL */
     uint64_t stuck_since_ns;
     char refusal[160]; /* of `stuck` by the volume; "": its data is not here */
-    /* Why our disk takes no records, so that this node has resigned; or "". */
-    char no_log[160];
-    bool is_lasting;   /* it takes none before it is opened anew */
-    bool has_appended; /* a record, since then */
-    uint64_t last_psn; /* of the log, with what is in to_log */
-    uint64_t commit;   /* to be applied up to here */
-    uint64_t applying; /* given to the volume up to here */
+    enum no_log no_log;
+    char no_log_text[160]; /* why */
+    bool has_appended;     /* a record, since then */
+    struct {
+        struct volume_owed owed; /* as last looked at */
+        uint64_t looked_ns, batch_ns, bodies_ns, waits_ns;
+    } disk_watch;
+    atomic_bool disk_hangs; /* any thread: it is asked for no more than must be */
+    uint64_t last_psn;      /* of the log, with what is in to_log */
+    uint64_t commit;        /* to be applied up to here */
+    uint64_t applying;      /* given to the volume up to here */
     uint64_t applied;
     uint32_t applies_pending;
     uint64_t apply_due_ns; /* the volume could not: again then */

@@ -167,12 +167,32 @@ void cluster__say_no_log(const struct cluster *cluster, char out[200])
 {
     unsigned primary = cluster->pg.d.config.primary;
     bool is_led = cluster->has_config && primary != cluster->self && cluster->peers[primary].is_up;
-    const char *what_to_do =
-        !cluster->is_lasting ? "make room on it or replace it; until then this node does not lead"
-        : is_led ? "empty its directory and start this node again, then the others fill it"
-                 : "when another node leads, empty its directory and start this node again";
+    bool leads = cluster->has_config && cluster->pg.role != PG_FOLLOWER;
     struct buf buf = {.data = out, .capacity = 199};
-    buf_printf(&buf, "the disk takes no changes: %s (%s)", what_to_do, cluster->no_log);
+    switch (cluster->no_log) {
+    case NO_LOG_FINE:
+        break;
+    case NO_LOG_REFUSED:
+        buf_printf(&buf,
+                   "the disk takes no changes: make room on it or replace it; until then this node "
+                   "does not lead (%s)",
+                   cluster->no_log_text);
+        break;
+    case NO_LOG_DAMAGED:
+        buf_printf(&buf, "the disk takes no changes: %s (%s)",
+                   is_led
+                       ? "empty its directory and start this node again, then the others fill it"
+                       : "when another node leads, empty its directory and start this node again",
+                   cluster->no_log_text);
+        break;
+    case NO_LOG_HANGS:
+        buf_printf(&buf,
+                   "the disk has not answered for %llu s: look at it and into the kernel's log; %s",
+                   (unsigned long long)(cluster->disk_watch.waits_ns / NS_PER_SECOND),
+                   leads ? "this node leads on, for no other one can"
+                         : "until it does this node does not lead");
+        break;
+    }
     out[buf.size] = '\0';
 }
 
@@ -191,7 +211,7 @@ static void say_why(struct cluster *cluster, char out[200])
         buf_printf(&buf, "%snode %u (%s)", away++ > 0 ? ", " : "", peer->node, link.address_text);
     }
     missing[buf.size] = '\0';
-    if (cluster->no_log[0] != '\0')
+    if (cluster->no_log != NO_LOG_FINE)
         cluster__say_no_log(cluster, out);
     else if (cluster->copy.is_on)
         say_copy(&cluster->copy, out);
@@ -224,7 +244,7 @@ static void say_why(struct cluster *cluster, char out[200])
 /* A replica serves when its primary is there and what that has committed is in the index here. */
 static bool is_ready(struct cluster *cluster)
 {
-    if (cluster->is_stopped || !cluster->has_config || cluster->no_log[0] != '\0')
+    if (cluster->is_stopped || !cluster->has_config || cluster->no_log != NO_LOG_FINE)
         return false;
     const struct pg *pg = &cluster->pg;
     if (pg->role == PG_OPEN)
@@ -247,6 +267,7 @@ void cluster__publish_status(struct cluster *cluster)
         .waiting_proposals = cluster->waiting_count,
         .waiting_bytes = cluster->waiting_bytes,
         .refused_proposals = cluster->refused_proposals,
+        .disk_waits_ns = cluster->disk_watch.waits_ns,
         .peer_count = cluster->node_count,
     };
     struct log_range range;

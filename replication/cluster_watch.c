@@ -6,7 +6,8 @@
  * A primary's own log must go on, or nothing does, not even the deletions that would make room. A
  * record that does not come to this disk, because its data went with a refusal and nobody else has
  * it, or because the volume is full by now, is left to a new term, which begins in front of it. A
- * disk that does not take a term's barrier either, or what is committed, is no primary's.
+ * disk that does not take a term's barrier either, or what is committed, is no primary's, nor is
+ * one that does not answer at all.
  */
 
 /* What has been at the head of the line for too long; NULL: it goes on, or is being written. */
@@ -19,16 +20,25 @@ static const struct log_item *long_stuck(struct cluster *cluster)
     return is_waiting && is_long ? cluster->stuck : NULL;
 }
 
-static void resign(struct cluster *cluster, bool is_lasting, const char *why)
+/* ---- not leading, and leading again ---- */
+
+static void note_no_log(struct cluster *cluster, enum no_log no_log, const char *why)
 {
     char sentence[200];
-    if (cluster->no_log[0] != '\0')
+    if (cluster->no_log == no_log)
         return;
-    snprintf(cluster->no_log, sizeof cluster->no_log, "%s", why);
-    cluster->is_lasting = is_lasting;
+    cluster->no_log = no_log;
+    snprintf(cluster->no_log_text, sizeof cluster->no_log_text, "%s", why);
     cluster->has_appended = false;
+    atomic_store(&cluster->disk_hangs, no_log == NO_LOG_HANGS);
     cluster__say_no_log(cluster, sentence);
-    LOG(LOG_ERROR, "replication", "this node does not lead: %s", sentence);
+    LOG(LOG_ERROR, "replication", "%s%s",
+        no_log == NO_LOG_HANGS ? "" : "this node does not lead: ", sentence);
+}
+
+static void resign(struct cluster *cluster, enum no_log no_log, const char *why)
+{
+    note_no_log(cluster, no_log, why);
     if (cluster->has_config)
         pg_resign(&cluster->pg, cluster__now(cluster));
 }
@@ -36,17 +46,20 @@ static void resign(struct cluster *cluster, bool is_lasting, const char *why)
 static void stand(struct cluster *cluster)
 {
     LOG(LOG_INFO, "replication", "the disk takes changes again: this node may lead");
-    cluster->no_log[0] = '\0';
+    cluster->no_log = NO_LOG_FINE;
+    atomic_store(&cluster->disk_hangs, false);
     pg_stand(&cluster->pg, cluster__now(cluster));
 }
 
-static bool has_majority(const struct cluster *cluster)
+static unsigned others_up(const struct cluster *cluster)
 {
-    unsigned there = 1;
+    unsigned up = 0;
     for (unsigned i = 0; i < cluster->node_count; i++)
-        there += cluster->peers[i].is_up;
-    return there > cluster->node_count / 2;
+        up += cluster->peers[i].is_up;
+    return up;
 }
+
+/* ---- a disk that refuses ---- */
 
 static void mend_stuck(struct cluster *cluster)
 {
@@ -55,28 +68,106 @@ static void mend_stuck(struct cluster *cluster)
         return;
     const struct entry *entry = head->is_save ? NULL : CONTAINER_OF(head, struct entry, item);
     bool can_be_left = entry != NULL && entry->record != NULL && entry->psn > cluster->pg.d.commit;
-    if (can_be_left && has_majority(cluster)) {
+    if (can_be_left && 1 + others_up(cluster) > cluster->node_count / 2) {
         LOG_LIMITED(LOG_WARN, "replication",
                     "record %llu is left out: it does not come to the disk",
                     (unsigned long long)entry->psn);
         pg_lead_anew(&cluster->pg, cluster__now(cluster));
     } else if (!can_be_left && cluster->refusal[0] != '\0') {
-        resign(cluster, false, cluster->refusal);
+        resign(cluster, NO_LOG_REFUSED, cluster->refusal);
     }
+}
+
+/* ---- a disk that hangs ---- */
+
+/* What a tick that came late adds at most: while this process, or its machine, stood still nobody
+ * could hear the disk answer. */
+#define LOOK_MAX_NS (10 * CLUSTER_TICK_NS)
+
+static uint64_t waits_for(uint64_t owed, uint64_t owed_before, uint64_t waited_ns, uint64_t look_ns)
+{
+    return owed != 0 && owed == owed_before ? waited_ns + look_ns : 0;
+}
+
+static void look_at_disk(struct cluster *cluster)
+{
+    struct volume_owed owed, before = cluster->disk_watch.owed;
+    uint64_t now_ns = cluster__now(cluster), look_ns = now_ns - cluster->disk_watch.looked_ns;
+    look_ns = look_ns < LOOK_MAX_NS ? look_ns : LOOK_MAX_NS;
+    volume_owed(cluster->volume, &owed);
+    uint64_t batch_ns = waits_for(owed.batch, before.batch, cluster->disk_watch.batch_ns, look_ns);
+    uint64_t bodies_ns =
+        waits_for(owed.bodies, before.bodies, cluster->disk_watch.bodies_ns, look_ns);
+    cluster->disk_watch.owed = owed;
+    cluster->disk_watch.looked_ns = now_ns;
+    cluster->disk_watch.batch_ns = batch_ns;
+    cluster->disk_watch.bodies_ns = bodies_ns;
+    cluster->disk_watch.waits_ns = batch_ns > bodies_ns ? batch_ns : bodies_ns;
+}
+
+static bool disk_hangs(const struct cluster *cluster)
+{
+    return cluster->disk_watch.waits_ns >= cluster->options.disk_timeout_ns;
+}
+
+/* The others need a majority for the register without this node, whose vote would wait for the
+ * disk, and one of them must have all that was acknowledged. */
+static bool others_may_lead(const struct cluster *cluster)
+{
+    bool has_one_in_sync = false;
+    for (unsigned i = 0; i < cluster->node_count; i++)
+        has_one_in_sync |= cluster->peers[i].is_up && pg_mask_has(cluster->pg.d.config.in_sync, i);
+    return has_one_in_sync && others_up(cluster) > cluster->node_count / 2;
+}
+
+/*
+ * A primary that nobody can follow keeps its place: writes end neither way, and the others' disks
+ * can be read as long as there is a primary to ask what is committed.
+ */
+static void leave_hanging(struct cluster *cluster)
+{
+    if (cluster->has_config && (cluster->pg.role == PG_FOLLOWER || others_may_lead(cluster)))
+        pg_resign(&cluster->pg, cluster__now(cluster));
+    note_no_log(cluster, NO_LOG_HANGS, "");
+}
+
+enum err cluster_judge_disk(struct cluster *cluster, struct err_trail *trail)
+{
+    return atomic_load(&cluster->disk_hangs)
+               ? err_say(trail, ERR_BUSY, "the disk of this node does not answer")
+               : ERR_OK;
+}
+
+/* A disk that hung goes on with the first answer: what comes to the log may be long in coming. */
+static bool takes_again(const struct cluster *cluster)
+{
+    switch (cluster->no_log) {
+    case NO_LOG_FINE:
+    case NO_LOG_DAMAGED:
+        return false;
+    case NO_LOG_REFUSED:
+        return cluster->has_appended;
+    case NO_LOG_HANGS:
+        return true;
+    }
+    return false;
 }
 
 void cluster__watch_log(struct cluster *cluster)
 {
     struct err_trail trail = {0};
     enum err e = volume_judge_log(cluster->volume, &trail);
+    look_at_disk(cluster);
     if (e == ERR_VOLUME_FAILED)
         cluster__stop(cluster, e,
                       "start this node again, and with an empty disk if that does not help, which "
                       "the others fill (%s)",
                       err_trail_text(&trail, e));
     else if (e)
-        resign(cluster, true, err_trail_text(&trail, e));
-    else if (cluster->no_log[0] != '\0' && cluster->has_appended)
+        resign(cluster, NO_LOG_DAMAGED, err_trail_text(&trail, e));
+    else if (disk_hangs(cluster))
+        leave_hanging(cluster);
+    else if (takes_again(cluster))
         stand(cluster);
     else if (cluster->has_config)
         mend_stuck(cluster);

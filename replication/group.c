@@ -191,6 +191,11 @@ enum err group_wait_ready(struct group *group, uint64_t timeout_ns, struct err_t
 enum err group_body_open(struct group *group, const struct body_options *options,
                          struct body **ret_body, struct err_trail *trail)
 {
+    if (group->cluster != NULL && options->size > INLINE_BYTES_MAX) {
+        enum err e = cluster_judge_disk(group->cluster, trail);
+        if (e)
+            return e;
+    }
     return body_open(group->volume, options, ret_body, trail);
 }
 

@@ -37,7 +37,8 @@ struct group;
 #define GROUP_NODES_MAX PG_NODES_MAX
 /* 1.2 GB of rows or so: 70 minutes of 1,000 changes a second, 7 of 10,000. Who was away for longer
  * is filled by a copy. */
-#define GROUP_LOG_RECORDS (4ull << 20)
+#define GROUP_LOG_RECORDS     (4ull << 20)
+#define GROUP_DISK_TIMEOUT_NS (10 * NS_PER_SECOND)
 struct group_peer {
     uint32_t node; /* its number, > 0 */
     struct sockaddr_storage address;
@@ -58,6 +59,9 @@ struct group_peers_options {
     uint32_t in_sync_min; /* copies without which nothing is acknowledged; 1..node_count */
     uint64_t log_records; /* kept behind what is applied, for who was away; 0: GROUP_LOG_RECORDS */
     uint64_t busy_poll_ns;
+    /* A disk that answers nothing for so long hangs: this node neither leads, if another can, nor
+     * is it ready. 0: GROUP_DISK_TIMEOUT_NS. */
+    uint64_t disk_timeout_ns;
 };
 
 struct group_options {
@@ -135,7 +139,8 @@ struct group_status {
     uint32_t self, primary; /* numbers of nodes; 0: alone, or not known */
     char backend[12], device[80], backend_reason[200]; /* of this node's transport; "" alone */
     char sentence[200];                                /* what it waits for, or "" */
-    char refuses[200]; /* what its disk does not take, or "": it serves all the same */
+    char refuses[200];      /* what its disk does not take, or "": it serves all the same */
+    uint64_t disk_waits_ns; /* for what this node's disk has been asked and does not answer */
     uint64_t pulled_bytes, refused_chunks, bad_sums;
     /* Changes without a number yet, and their memory; bodies of those without an outcome, too. */
     uint64_t waiting_proposals, waiting_bytes;
@@ -146,6 +151,7 @@ struct group_status {
 void group_status(struct group *group, struct group_status *ret_status); /* any thread */
 
 /* ---- writing: a body, then the mutation that names it (storage/body.h, storage/object.h) ---- */
+/* As body_open(); ERR_BUSY also when this node's disk is known to hang. */
 enum err group_body_open(struct group *group, const struct body_options *options,
                          struct body **ret_body, struct err_trail *trail) MUST_USE;
 enum err group_body_write(struct group *group, struct body *body, struct body_write *write,

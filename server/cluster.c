@@ -152,6 +152,7 @@ static enum err alone_judge(const struct config *config, struct err_trail *trail
         {CONFIG_KEY_cluster_listen, "listen"},
         {CONFIG_KEY_cluster_in_sync_min, "in-sync-min"},
         {CONFIG_KEY_cluster_log_records, "log-records"},
+        {CONFIG_KEY_cluster_disk_timeout, "disk-timeout"},
     };
     for (size_t i = 0; i < COUNT_OF(keys); i++)
         if (config->source[keys[i].id] != CONFIG_DEFAULT)

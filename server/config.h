@@ -142,6 +142,10 @@ typedef bool config_switch;       /* yes or no */
       "Changes kept in the log behind those applied, about 300 bytes each: "                       \
       "a node that was away for\n"                                                                 \
       "less catches up from them; one that was away for longer is filled by a copy of the index.") \
+    X("cluster", "disk-timeout", cluster_disk_timeout, duration, "10s", NS_PER_SECOND,             \
+      3600 * NS_PER_SECOND, "",                                                                    \
+      "A disk that answers nothing for so long hangs: this node leaves the lead to another one\n"  \
+      "and is not ready until it does. Longer than healthy disks pause, as SSDs do to tidy up.")   \
     X("memory", "arena", memory_arena, size, "auto", MIB(8), TIB(1), "auto",                       \
       "Memory that object bytes pass through, registered with the kernel once.\n"                  \
       "auto: a sixteenth of the RAM, from 64MiB to 1GiB.")                                         \

@@ -63,6 +63,7 @@ static struct group_peers_options peers_options(const struct node *node)
         .in_sync_min = plan->in_sync_min,
         .log_records = node->config.cluster_log_records,
         .busy_poll_ns = node->config.cluster_busy_poll,
+        .disk_timeout_ns = node->config.cluster_disk_timeout,
     };
     for (unsigned i = 0; i < plan->count; i++) {
         options.nodes[i].node = plan->members[i].node;

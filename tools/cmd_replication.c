@@ -238,8 +238,11 @@ static void print_status(const json_t *reply)
     print_field("this node", "%llu, %s%s%s", (unsigned long long)json_number(reply, "node"),
                 json_text(reply, "role"), json_text(reply, "sentence")[0] != '\0' ? ": " : "",
                 json_text(reply, "sentence"));
+    double waits = json_number_value(json_object_get(reply, "disk_waits_seconds"));
     if (json_text(reply, "refuses")[0] != '\0')
         print_field("disk", "%s", json_text(reply, "refuses"));
+    else if (waits >= 1)
+        print_field("disk", "has not answered for %.0f s", waits);
     if (json_is_integer(primary))
         print_field("primary", "node %llu, term %llu, configuration %llu (register: %s)",
                     (unsigned long long)json_integer_value(primary),

@@ -126,6 +126,8 @@ json_t *describe_replication(const struct group_status *status)
     };
     for (size_t i = 0; i < COUNT_OF(numbers); i++)
         json_object_set_new(json, numbers[i].name, json_u64(numbers[i].value));
+    json_object_set_new(json, "disk_waits_seconds",
+                        json_seconds(status->peer_count > 0 ? status->disk_waits_ns : UINT64_MAX));
     json_object_set_new(json, "log",
                         json_pack("{s:o, s:o, s:o, s:o}", "first", json_u64(status->psn_first),
                                   "last", json_u64(status->psn_last), "committed",

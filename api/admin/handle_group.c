@@ -105,6 +105,10 @@ static struct metric applied = {.name = "sluice_group_applied_psn",
                                 GAUGE("Last change that can be read here.")};
 static struct metric log_records = {.name = "sluice_group_log_records",
                                     GAUGE("Records kept for replicas that lag.")};
+static struct metric disk_waits = {
+    .name = "sluice_group_disk_waits_seconds",
+    GAUGE("How long this node's disk has not answered what it was asked; near 0 while it does."),
+    .unit_per_one = NS_PER_SECOND};
 static struct metric waiting = {.name = "sluice_group_waiting_proposals",
                                 GAUGE("Changes on their way to being acknowledged.")};
 static struct metric waiting_bytes = {
@@ -195,6 +199,7 @@ static void refresh_group(void *context)
         {&committed, status.psn_committed},
         {&applied, status.psn_applied},
         {&log_records, status.psn_first > 0 ? status.psn_last - status.psn_first + 1 : 0},
+        {&disk_waits, status.disk_waits_ns},
         {&waiting, status.waiting_proposals},
         {&waiting_bytes, status.waiting_bytes},
         {&refused_proposals, status.refused_proposals},
@@ -260,6 +265,8 @@ void admin_group_metrics_open(struct admin *admin)
     for (size_t i = 0; i < COUNT_OF(all); i++)
         metric_register(all[i]);
     group_status(admin->group, &status);
+    if (status.peer_count > 0) /* alone, nobody watches */
+        metric_register(&disk_waits);
     register_peers(&status);
     admin->group_metrics = (struct metric_source){.refresh = refresh_group, .context = admin};
     metric_source_register(&admin->group_metrics);

@@ -70,6 +70,9 @@ struct cluster_node {
     bool is_open;
 };
 
+/* Of nodes opened from now on; 0: as usual. */
+static uint64_t fixture_disk_timeout_ns;
+
 struct cluster_fixture {
     char dir[64];
     uint32_t in_sync_min;
@@ -118,6 +121,7 @@ static inline enum err fixture_try_open_node(struct cluster_fixture *f, unsigned
         .key = "a key that all of them know....",
         .in_sync_min = f->in_sync_min,
         .log_records = f->log_records,
+        .disk_timeout_ns = fixture_disk_timeout_ns,
     };
     memcpy(peers.nodes, f->peers, sizeof f->peers);
     e = group_open(

@@ -255,6 +255,7 @@ static void a_group_is_described_as_it_is(void **state)
         .device = "lo",
         .backend_reason = "no RDMA device",
         .sentence = "",
+        .disk_waits_ns = 12500 * NS_PER_MS,
         .peer_count = 3,
         .peers =
             {
@@ -297,6 +298,7 @@ static void a_group_is_described_as_it_is(void **state)
     assert_true(json_is_false(json_object_get(json_object_get(json, "transport"), "rdma")));
     assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "log"), "applied")),
                      39);
+    assert_true(json_real_value(json_object_get(json, "disk_waits_seconds")) == 12.5);
     assert_int_equal(json_array_size(json_object_get(json, "nodes")), 3);
     const json_t *first = at(json, "nodes", 0), *last = at(json, "nodes", 2);
     assert_true(json_is_null(json_object_get(first, "lag_records")));
