@@ -11,6 +11,7 @@
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,10 @@
 #define EXIT_USAGE  2
 /* Cut requests end when their disk writes have: then at the latest. */
 #define CUT_WAIT_NS (5 * NS_PER_SECOND)
+/* A disk that hangs holds up who stops for as long: it is said now and then, and left at last. */
+#define STOP_WAIT_NS   (30 * NS_PER_SECOND)
+#define STOP_SAY_NS    (5 * NS_PER_SECOND)
+#define REMOVE_WAIT_NS NS_PER_SECOND
 
 extern char **environ;
 
@@ -66,7 +71,7 @@ static bool is_asked_to_stop(void *context)
     return false;
 }
 
-static void drained(void *context)
+static void ended(void *context)
 {
     uint64_t one = 1;
     CHECK(write(*(int *)context, &one, sizeof one) == (ssize_t)sizeof one);
@@ -77,7 +82,7 @@ struct process {
     struct args args;
     int argc;
     char **argv;
-    int signals, drained; /* descriptors */
+    int signals, ended; /* descriptors; `ended` tells that what is waited for has */
 };
 
 static void reload(struct process *process)
@@ -112,24 +117,85 @@ static void serve(struct process *process)
     }
 }
 
-/* Whether the running requests ended before a second signal or the deadline. */
-static bool drain_wait(struct process *process, uint64_t limit_ns)
+enum wait_end { WAIT_ENDED, WAIT_TOLD_AGAIN, WAIT_TOO_LONG };
+
+/* For ended(), a signal to stop or the deadline, whatever comes first. */
+static enum wait_end wait_for_end(struct process *process, uint64_t limit_ns)
 {
-    struct pollfd fds[2] = {{.fd = process->drained, .events = POLLIN},
+    struct pollfd fds[2] = {{.fd = process->ended, .events = POLLIN},
                             {.fd = process->signals, .events = POLLIN}};
-    uint64_t end_ns = clock_mono_ns(clock_system()) + limit_ns;
+    uint64_t end_ns = clock_mono_ns(clock_system()) + limit_ns, times;
     for (;;) {
         uint64_t now_ns = clock_mono_ns(clock_system());
         if (now_ns >= end_ns)
-            return false;
+            return WAIT_TOO_LONG;
         int count = poll(fds, 2, (int)((end_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS));
         if (count < 0 && errno != EINTR)
-            return false;
-        if (fds[0].revents != 0)
-            return true;
-        if (fds[1].revents != 0 && signal_take(process->signals) != SIGHUP)
-            return false;
+            return WAIT_TOO_LONG;
+        if (count > 0 && fds[0].revents != 0) {
+            CHECK(read(process->ended, &times, sizeof times) == (ssize_t)sizeof times);
+            return WAIT_ENDED;
+        }
+        if (count > 0 && fds[1].revents != 0 && signal_take(process->signals) != SIGHUP)
+            return WAIT_TOLD_AGAIN;
     }
+}
+
+static void *stop_main(void *context)
+{
+    struct process *process = context;
+    node_stop(process->node);
+    ended(&process->ended);
+    return NULL;
+}
+
+/* False: something does not end. */
+static bool stop_in_time(struct process *process)
+{
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, stop_main, process) == 0);
+    for (uint64_t waited_ns = 0; waited_ns < STOP_WAIT_NS; waited_ns += STOP_SAY_NS) {
+        const char *step;
+        switch (wait_for_end(process, STOP_SAY_NS)) {
+        case WAIT_ENDED:
+            CHECK(pthread_join(thread, NULL) == 0);
+            return true;
+        case WAIT_TOLD_AGAIN:
+            return false;
+        case WAIT_TOO_LONG:
+            step = atomic_load(&process->node->run.stopping);
+            LOG(LOG_WARN, "server",
+                "still stopping (%s): does the disk answer? A second signal ends this at once",
+                step != NULL ? step : "done");
+            break;
+        }
+    }
+    return false;
+}
+
+static void *remove_endpoint(void *context)
+{
+    struct process *process = context;
+    node_file_remove(process->node->dir, "endpoint.json");
+    ended(&process->ended);
+    return NULL;
+}
+
+/*
+ * As a crash would, which loses nothing that was acknowledged. Tidying up under what still runs
+ * could.
+ */
+static void leave(struct process *process, const char *what)
+{
+    pthread_t thread;
+    LOG(LOG_WARN, "server",
+        "stopped at once: %s. What waits for a disk that hangs keeps the process until that "
+        "answers",
+        what);
+    if (pthread_create(&thread, NULL, remove_endpoint, process) == 0)
+        (void)wait_for_end(process,
+                           REMOVE_WAIT_NS); /* else it only says where a dead process was */
+    _exit(0);
 }
 
 /* The engine cuts what still runs after the grace; the wait is longer by what the disk may take to
@@ -139,19 +205,13 @@ static int drain(struct process *process)
     uint64_t grace_ns = process->node->config.server_drain_timeout;
     LOG(LOG_INFO, "server", "stopping: running requests have %llu s; a second signal cuts them",
         (unsigned long long)(grace_ns / NS_PER_SECOND));
-    node_drain(process->node, grace_ns, drained, &process->drained);
-    if (drain_wait(process, grace_ns + CUT_WAIT_NS)) {
-        node_stop(process->node);
-        LOG(LOG_INFO, "server", "stopped");
-        return 0;
-    }
-    /*
-     * Told twice, or something does not end: leave as a crash would, which loses nothing that was
-     * acknowledged. Tidying up under running requests could.
-     */
-    LOG(LOG_WARN, "server", "stopped at once: requests that were running are cut");
-    node_file_remove(process->node->dir, "endpoint.json");
-    _exit(0);
+    node_drain(process->node, grace_ns, ended, &process->ended);
+    if (wait_for_end(process, grace_ns + CUT_WAIT_NS) != WAIT_ENDED)
+        leave(process, "requests that were running are cut");
+    else if (!stop_in_time(process))
+        leave(process, "what was still under way is left");
+    LOG(LOG_INFO, "server", "stopped");
+    return 0;
 }
 
 static int run(struct process *process)
@@ -278,8 +338,8 @@ int main(int argc, char *argv[])
     }
     heap_tame();
     process.signals = signals_open();
-    process.drained = eventfd(0, EFD_CLOEXEC);
-    if (process.signals < 0 || process.drained < 0) {
+    process.ended = eventfd(0, EFD_CLOEXEC);
+    if (process.signals < 0 || process.ended < 0) {
         fprintf(stderr, "sluiced: cannot watch signals: %s\n", strerror(errno));
         return EXIT_FAILED;
     }

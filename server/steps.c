@@ -1,5 +1,7 @@
 #include "server/steps.h"
 
+#include <stdatomic.h>
+
 #include "base/check.h"
 #include "base/log.h"
 
@@ -24,7 +26,9 @@ void steps_stop(struct start_run *run)
     while (run->started > 0) {
         const struct start_step *step = &run->steps[--run->started];
         LOG(LOG_DEBUG, "start", "stopping: %s", step->name);
+        atomic_store(&run->stopping, step->name);
         if (step->stop != NULL)
             step->stop(run->context);
     }
+    atomic_store(&run->stopping, NULL);
 }

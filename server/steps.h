@@ -22,6 +22,8 @@ struct start_run {
     size_t count;
     void *context;
     size_t started; /* steps whose start succeeded and whose stop has not run */
+    /* The step whose stop runs, or NULL: any thread may look what is waited for. */
+    _Atomic(const char *) stopping;
 };
 
 /* All of them or none. */
