@@ -182,20 +182,40 @@ static struct save *save_new(struct cluster *cluster)
     return save;
 }
 
-void cluster__save(struct cluster *cluster, uint64_t last)
+/* The last in line is a save of the same log: what comes now takes its place. So a disk that takes
+ * none for long makes no long line of them. */
+static struct save *save_in_line(struct cluster *cluster, uint64_t last)
+{
+    struct save *save = NULL;
+    if (!list_is_empty(&cluster->to_log) && entry_of(cluster->to_log.prev) == NULL)
+        save = save_of(cluster->to_log.prev);
+    return save != NULL && save->log_save.last == last ? save : NULL;
+}
+
+static struct save *save_put_in_line(struct cluster *cluster, uint64_t last)
 {
     struct save *save = save_new(cluster);
+    if (save == NULL)
+        return NULL;
+    save->log_save.last = last;
+    list_push_back(&cluster->to_log, &save->item.link);
+    return save;
+}
+
+void cluster__save(struct cluster *cluster, uint64_t last)
+{
+    if (last < cluster->last_psn)
+        forget_behind(cluster, last);
+    struct save *save = save_in_line(cluster, last);
+    if (save == NULL)
+        save = save_put_in_line(cluster, last);
     if (save == NULL) {
         cluster__stop(cluster, ERR_NO_MEMORY, "no memory to save the group's state");
         return;
     }
-    if (last < cluster->last_psn)
-        forget_behind(cluster, last);
     save->has_pg = cluster->has_config || cluster->has_saved_pg;
     save->pg = cluster->saved;
     save->version = cluster->pg_version;
-    save->log_save.last = last;
-    list_push_back(&cluster->to_log, &save->item.link);
 }
 
 /* ---- durable ---- */
@@ -534,7 +554,7 @@ static void ask_ahead(struct cluster *cluster)
 void cluster__pump_log(struct cluster *cluster)
 {
     bool may_give = !cluster->is_stopped && !cluster__copy_holds_log(cluster) &&
-                    list_is_empty(&cluster->refused) &&
+                    list_is_empty(&cluster->refused) && cluster->no_log != NO_LOG_HANGS &&
                     cluster__now(cluster) >= cluster->log_due_ns;
     while (may_give && !list_is_empty(&cluster->to_log)) {
         struct list *first = list_first(&cluster->to_log);
