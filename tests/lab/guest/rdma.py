@@ -9,6 +9,9 @@ the namespace `sw`. Policy routing sends what one node says to another over the 
     n2 (10.0.0.2, rxe2) --- p2 | br0 (sw) |         so every process binds its node's source address, for TCP and for RDMA
     n3 (10.0.0.3, rxe3) --- p3 |          |
 
+What comes in by a veth waits in the backlog of the CPU that sent it. A sender that moved to another CPU overtakes what it had sent: soft-RoCE sees
+a gap, and sends up to a third of all writes again. No cable does this, so each node's packets are taken in by one CPU (RPS).
+
 `partition(node)` takes a node's cable out, for TCP and RDMA alike; `tc qdisc add dev n1 root netem ...` delays and loses.
 What rxe cannot show: no speed but ratios, no send-queue overflow, no LAST_WQE_REACHED; retry_count 7 means for ever there.
 """
@@ -37,6 +40,8 @@ def make_nodes(count=3):
     batch(["link add br0 type bridge", f"link set br0 mtu {MTU} up"], "-n", "sw")
     batch([line for node in nodes for line in veth(node)])
     batch([f"link set p{node.number} master br0 up" for node in nodes], "-n", "sw")
+    for node in nodes:
+        keep_order(node)
     batch([line for node in nodes for line in routes(node)] + ["rule add pref 100 lookup local", "rule del pref 0"])
     batch(neighbours(nodes))
     for node in nodes:
@@ -49,6 +54,13 @@ def make_nodes(count=3):
 def veth(node):
     return [f"link add {node.interface} mtu {MTU} type veth peer name p{node.number} netns sw mtu {MTU}",
             f"addr add {node.address}/24 dev {node.interface}", f"link set {node.interface} up"]
+
+
+def keep_order(node):
+    """Both ends of its veth: what it sends, and what it is sent."""
+    mask = f"{1 << (node.number - 1) % os.cpu_count():x}"
+    for interface, inside in ((node.interface, ()), (f"p{node.number}", ("ip", "netns", "exec", "sw"))):
+        lab.run(*inside, "sh", "-c", f"echo {mask} >/sys/class/net/{interface}/queues/rx-0/rps_cpus")
 
 
 def routes(node):
