@@ -18,6 +18,7 @@ What rxe cannot show: no speed but ratios, no send-queue overflow, no LAST_WQE_R
 import collections
 import os
 import subprocess
+import time
 
 import lab
 
@@ -84,6 +85,26 @@ def partition(node, on=True):
 def sent_bytes(node):
     """What left by the node's veth: that bytes went over the wire and not through loopback."""
     return int(read(f"/sys/class/net/{node.interface}/statistics/tx_bytes"))
+
+
+def out_of_order(node):
+    """Requests this node's device has seen that were not the next one: packets were lost or have overtaken others."""
+    return int(read(f"/sys/class/infiniband/{node.device}/ports/1/hw_counters/out_of_seq_request"))
+
+
+def served(server, client, timeout_s=60):
+    """Runs a server and, until it listens, tries the client; returns both exit codes and what the client said."""
+    with subprocess.Popen(server, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + timeout_s
+            while True:
+                time.sleep(0.5)
+                done = subprocess.run(client, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False)
+                if done.returncode == 0 or time.monotonic() > deadline or process.poll() is not None:
+                    break
+            return process.wait(timeout_s) if done.returncode == 0 else None, done.returncode, done.stdout + done.stderr
+        finally:
+            process.kill()
 
 
 def batch(lines, *options):

@@ -1,6 +1,5 @@
 """Soft-RoCE between three nodes of one guest: connections, one-sided writes, a partition. The ground for replication's tests."""
 import subprocess
-import time
 
 from checks import check, equal, finish, guarded, wait_until
 import rdma
@@ -9,29 +8,14 @@ WRITES, WRITE_BYTES = 16, 1 << 20
 CUT_OFF_S = 5                                           # a connection takes a fraction of a second
 
 
-def served(server, client, timeout_s=60):
-    """Runs a server and, until it listens, tries the client; returns both exit codes and what the client said."""
-    with subprocess.Popen(server, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            deadline = time.monotonic() + timeout_s
-            while True:
-                time.sleep(0.5)
-                done = subprocess.run(client, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False)
-                if done.returncode == 0 or time.monotonic() > deadline or process.poll() is not None:
-                    break
-            return process.wait(timeout_s) if done.returncode == 0 else None, done.returncode, done.stdout + done.stderr
-        finally:
-            process.kill()
-
-
 def rping(one, other, count=5):
-    return served(["rping", "-s", "-a", other.address, "-C", str(count)],
-                  ["rping", "-c", "-a", other.address, "-I", one.address, "-C", str(count), "-v"])
+    return rdma.served(["rping", "-s", "-a", other.address, "-C", str(count)],
+                       ["rping", "-c", "-a", other.address, "-I", one.address, "-C", str(count), "-v"])
 
 
 def write_bw(one, other):
     common = ["-x", str(rdma.GID_INDEX), "-s", str(WRITE_BYTES), "-n", str(WRITES), "-F"]
-    return served(["ib_write_bw", "-d", other.device, *common], ["ib_write_bw", "-d", one.device, *common, other.address])
+    return rdma.served(["ib_write_bw", "-d", other.device, *common], ["ib_write_bw", "-d", one.device, *common, other.address])
 
 
 def reaches(one, other):
