@@ -20,9 +20,8 @@ enum exit_code bench_transport(struct cli *cli, int argc, char *argv[]);
     "                       [--serve] [--seconds N] [--busy-poll MICROSECONDS]\n"                  \
     "\n"                                                                                           \
     "What replication's transport carries from one node to another: a 4 KiB write and its\n"       \
-    "acknowledgement, one at a time; many 4 KiB writes; many 1 MiB writes. "                       \
-    "No disk takes part. Says\n"                                                                   \
-    "which backend and device carried them: TCP is not RDMA.\n"                                    \
+    "acknowledgement, one at a time; 4 KiB writes, 64 in flight; 1 MiB writes, 16 in flight.\n"    \
+    "No disk takes part. Says which backend and device carried them: TCP is not RDMA.\n"           \
     "\n"                                                                                           \
     "  --backend B      auto: verbs when the address belongs to an RDMA device, else tcp\n"        \
     "  --from ADDRESS   this side's; 127.0.0.1 by default\n"                                       \
@@ -36,6 +35,10 @@ enum exit_code bench_transport(struct cli *cli, int argc, char *argv[]);
     "  sluice bench transport --backend verbs --from 10.0.0.1 --to 10.0.0.2\n"                     \
     "  sluice bench transport --serve --from 10.0.0.2:7200      on the other machine, first\n"     \
     "  sluice bench transport --from 10.0.0.1 --to 10.0.0.2:7200\n"                                \
+    "\n"                                                                                           \
+    "Beside it: ib_write_bw -s 4096 -t 64 and -s 1048576 -t 16, which nobody acknowledges. Take\n" \
+    "turns, for what else the machine does changes both. Soft-RoCE over veth: give each veth's\n"  \
+    "receive queue one CPU (rps_cpus), or packets overtake each other and are sent again.\n"       \
     "\n"                                                                                           \
     "While it serves, anybody who runs this command may write into 32 MiB of its memory.\n"
 
