@@ -183,6 +183,7 @@ static enum err make_queues(struct verbs *verbs, struct err_trail *trail)
     uint64_t size = (uint64_t)of_peer * t->peers_max + (uint64_t)of_stranger * STRANGERS_MAX;
     if (ibv_query_device(verbs->device, &attributes) != 0)
         return err_note(trail, ERR_IO, "ask the RDMA device what it can");
+    verbs->is_software = attributes.vendor_id == VENDOR_SOFTWARE;
     if (size > (uint64_t)attributes.max_cqe)
         return err_say(trail, ERR_TOO_LARGE,
                        "%u peers want a completion queue of %llu and the RDMA device has %d: "
@@ -319,6 +320,7 @@ static bool verbs_is_quiet(const struct transport *t)
     struct verbs *verbs = verbs_of(t);
     struct ring *ring = loop_ring(t->loop);
     verbs->is_stopping = true; /* asked only when no peer is left */
+    affinity_end(&verbs->affinity);
     ring_cancel(ring, &verbs->cm_op);
     ring_cancel(ring, &verbs->cq_op);
     ring_cancel(ring, &verbs->async_op);
@@ -363,8 +365,19 @@ static void verbs_ready(struct transport_peer *peer)
     /* The receives were posted before the connection was. */
 }
 
+/*
+ * Soft-RoCE sends on the CPU of whoever posts. A loop that was moved at a wake-up overtakes what
+ * still waits on the CPU it came from; the receiver sees a gap, and all behind it is sent again.
+ */
+static void stay_on_cpu(struct verbs *verbs)
+{
+    if (verbs->is_software)
+        affinity_stay(&verbs->affinity, loop_now_ns(verbs->transport->loop));
+}
+
 static void verbs_flush(struct transport_peer *peer)
 {
+    stay_on_cpu(verbs_of(peer->transport));
     for (int lane = 0; lane < LANE_COUNT && peer->state != PEER_ENDING; lane++)
         verbs__lane_send(verbs_lane_of(peer, (enum transport_lane)lane));
 }

@@ -19,6 +19,7 @@
 
 #include <rdma/rdma_cma.h>
 
+#include "base/affinity.h"
 #include "replication/transport_priv.h"
 
 #define CTL_RECEIVES (TRANSPORT_CTL_DEPTH + 16u) /* and the handshake's, which has no credit */
@@ -31,6 +32,8 @@
 /* A receiver that is not ready is an error in our credits, to be seen at once. */
 #define RNR_RETRIES 0u
 #define DRAIN_NS    (2 * NS_PER_SECOND) /* then the queue pair is destroyed undrained */
+
+#define VENDOR_SOFTWARE 0xffffffu /* soft-RoCE's */
 
 #define VERBS_WR_MAGIC 0x56777272u
 struct verbs_lane;
@@ -83,6 +86,9 @@ struct verbs {
     bool poll_posted, is_stopping;
     uint64_t found_ns; /* when completions were last found */
     unsigned unacked;  /* completion events */
+
+    bool is_software;         /* soft-RoCE: packets leave by the CPU of whoever posts */
+    struct affinity affinity; /* of the loop's thread, when it is */
 };
 
 static inline struct verbs *verbs_of(const struct transport *t)
