@@ -10,7 +10,7 @@ the namespace `sw`. Policy routing sends what one node says to another over the 
     n3 (10.0.0.3, rxe3) --- p3 |          |
 
 What comes in by a veth waits in the backlog of the CPU that sent it. A sender that moved to another CPU overtakes what it had sent: soft-RoCE sees
-a gap, and sends up to a third of all writes again. No cable does this, so each node's packets are taken in by one CPU (RPS).
+a gap, and sends a tenth of all writes again. No cable does this, so each node's packets are taken in by one CPU (RPS).
 
 `partition(node)` takes a node's cable out, for TCP and RDMA alike; `tc qdisc add dev n1 root netem ...` delays and loses.
 What rxe cannot show: no speed but ratios, no send-queue overflow, no LAST_WQE_REACHED; retry_count 7 means for ever there.
