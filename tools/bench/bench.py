@@ -326,6 +326,22 @@ def at_rate(settings, url, rate, connections=64):
     return figures
 
 
+def cores_away(settings, seconds=4, piece_us=50):
+    """Of a thread that has the server's first core to itself and only looks at the clock: the percentage of the time it was away from it
+    (host, kernel, other programs) in pieces longer than `piece_us`, and the longest piece in us."""
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, settings.server_cores[:1])
+    away = longest = 0
+    last = start = time.monotonic_ns()
+    while last - start < seconds * 10**9:
+        now = time.monotonic_ns()
+        piece, last = now - last, now
+        if piece > piece_us * 1000:
+            away, longest = away + piece, max(longest, piece)
+    os.sched_setaffinity(0, mine)
+    return 100 * away / (last - start), longest / 1000
+
+
 def fio(settings, cores, **options):
     """One fio job with the given options; its write side."""
     os.makedirs(f"{WORK}/fio", exist_ok=True)
