@@ -9,8 +9,8 @@
 
 #include <stdint.h>
 
-_Noreturn void check_failed(const char *condition, const char *file, int line,
-                            const char *function);
+_Noreturn void check_failed(const char *condition, const char *file, int line, const char *function)
+    __attribute__((cold));
 
 #define CHECK(condition)                                                                           \
     do {                                                                                           \

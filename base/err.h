@@ -21,7 +21,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 
-#define MUST_USE                 __attribute__((warn_unused_result))
+#define MUST_USE __attribute__((warn_unused_result))
+/* Of functions that are called when something went wrong: the compiler takes what leads there out
+ * of the way of what does not. */
+#define COLD                     __attribute__((cold))
 #define PRINTF_LIKE(text, first) __attribute__((format(printf, text, first)))
 
 /* What a caller can do about an error. */
@@ -111,10 +114,12 @@ struct err_trail {
  * err_note(...)`. On an empty trail the error's own sentence is put down first. trail may be NULL:
  * then only `e` is returned.
  */
-enum err err_note(struct err_trail *trail, enum err e, const char *format, ...) PRINTF_LIKE(3, 4);
+enum err err_note(struct err_trail *trail, enum err e, const char *format, ...)
+    PRINTF_LIKE(3, 4) COLD;
 /* Puts down just this sentence, instead of the code's own: for the place that found the fault and
  * can name it in full. */
-enum err err_say(struct err_trail *trail, enum err e, const char *format, ...) PRINTF_LIKE(3, 4);
+enum err err_say(struct err_trail *trail, enum err e, const char *format, ...)
+    PRINTF_LIKE(3, 4) COLD;
 void err_trail_reset(struct err_trail *trail);
 /* The trail's text, or the code's sentence if nothing was noted. */
 const char *err_trail_text(const struct err_trail *trail, enum err e);

@@ -26,7 +26,8 @@ enum log_format { LOG_TEXT, LOG_JSON };
 void log_set_format(enum log_format format);
 
 /* `fields` is "key=%d other=%s"-style text or "" */
-void log_write(enum log_level level, const char *module, const char *format, ...) PRINTF_LIKE(3, 4);
+void log_write(enum log_level level, const char *module, const char *format, ...)
+    PRINTF_LIKE(3, 4) COLD;
 
 #define LOG(level, module, ...)                                                                    \
     do {                                                                                           \

@@ -146,13 +146,13 @@ void s3_lookup_fini(struct s3_lookup *lookup);
 int s3_respond_empty(struct s3_request *r, int status);
 /* Takes the text; an incomplete one is 503. */
 int s3_respond_xml(struct s3_request *r, int status, struct text_buf *text);
-int s3_fail(struct s3_request *r, enum s3_error error);
+int s3_fail(struct s3_request *r, enum s3_error error) COLD;
 int s3_fail_extras(struct s3_request *r, enum s3_error error,
                    const struct s3_error_extra extras[S3_ERROR_EXTRAS_MAX]); /* more elements */
 int s3_fail_text(struct s3_request *r, enum s3_error error, const char *format, ...)
-    PRINTF_LIKE(3, 4); /* own message */
+    PRINTF_LIKE(3, 4) COLD; /* own message */
 /* What a lower layer said; r->trail is logged when it is our side's trouble. */
-int s3_fail_err(struct s3_request *r, enum err e);
-int s3_fail_trail(struct s3_request *r, enum err e, const struct err_trail *trail);
+int s3_fail_err(struct s3_request *r, enum err e) COLD;
+int s3_fail_trail(struct s3_request *r, enum err e, const struct err_trail *trail) COLD;
 
 #endif
