@@ -51,7 +51,7 @@ void pg_log_forget(struct pg_log *log, uint64_t committed)
     CHECK(committed <= log->last);
     if (committed > log->base)
         log->base = committed;
-    while (log->run_count > 1 && log->runs[1].first_psn <= log->base)
+    while (log->run_count > 2 && log->runs[2].first_psn <= log->base)
         drop_first_run(log);
 }
 

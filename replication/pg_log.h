@@ -4,7 +4,8 @@
  *
  *     psn    1   2   3 | 4   5 | 6            runs: {1, term 1} {4, term 3} {6, term 4}
  *     term   1   1   1   3   3   4            base: the highest psn known to be committed when
- *                                             runs were last forgotten; its term is kept
+ *                                             runs were last forgotten; its term is kept, and the
+ *                                             one before: a log that ends there still matches
  *
  * The same psn under the same term is the same record, and all before it are the same too (Raft's
  * log matching property): each record is written by one primary, and a log is only continued where
@@ -34,7 +35,7 @@ struct pg_log {
 uint64_t pg_log_term(const struct pg_log *log, uint64_t psn); /* 0: not known, or no such psn */
 void pg_log_append(struct pg_log *log, uint64_t term);        /* psn last + 1; terms never fall */
 void pg_log_cut(struct pg_log *log, uint64_t last);           /* what comes behind is gone */
-void pg_log_forget(struct pg_log *log, uint64_t committed);   /* runs that end before it */
+void pg_log_forget(struct pg_log *log, uint64_t committed);   /* runs that end before it but one */
 /* The highest psn at which both hold the same record; 0: none. Below what either has forgotten, it
  * is what `log` knows to be committed. */
 uint64_t pg_log_match(const struct pg_log *log, const struct pg_log *other);

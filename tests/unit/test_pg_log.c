@@ -49,12 +49,25 @@ static void what_is_forgotten_keeps_the_last_committed_term(void **state)
 {
     static const uint64_t terms[] = {1, 1, 1, 3, 3, 4};
     struct pg_log log = log_of(terms, COUNT_OF(terms));
-    pg_log_forget(&log, 4);
+    pg_log_forget(&log, 5);
+    assert_int_equal(log.run_count, 3);
+    pg_log_forget(&log, 6);
     assert_int_equal(log.run_count, 2);
     assert_int_equal(pg_log_term(&log, 4), 3);
     assert_int_equal(pg_log_term(&log, 3), 0);
     pg_log_forget(&log, 2); /* never back */
-    assert_int_equal(log.base, 4);
+    assert_int_equal(log.base, 6);
+}
+
+/* Its records match, though the new primary has committed its term and this one knows of little. */
+static void a_log_that_lags_by_a_term_is_not_cut_to_what_it_knows_of(void **state)
+{
+    static const uint64_t mine_terms[] = {1, 1, 1, 1}, new_terms[] = {1, 1, 1, 1, 2};
+    struct pg_log mine = log_of(mine_terms, COUNT_OF(mine_terms));
+    struct pg_log theirs = log_of(new_terms, COUNT_OF(new_terms));
+    pg_log_forget(&mine, 1);
+    pg_log_forget(&theirs, 5);
+    assert_int_equal(pg_log_match(&mine, &theirs), 4);
 }
 
 static void the_oldest_run_goes_when_there_is_no_room(void **state)
@@ -148,6 +161,7 @@ int main(void)
         cmocka_unit_test(terms_are_told_by_psn),
         cmocka_unit_test(a_cut_takes_runs_that_begin_behind_it),
         cmocka_unit_test(what_is_forgotten_keeps_the_last_committed_term),
+        cmocka_unit_test(a_log_that_lags_by_a_term_is_not_cut_to_what_it_knows_of),
         cmocka_unit_test(the_oldest_run_goes_when_there_is_no_room),
         cmocka_unit_test(logs_agree_as_far_as_their_terms),
         cmocka_unit_test(forks_are_found_where_they_are),
