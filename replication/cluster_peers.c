@@ -393,9 +393,8 @@ const struct links_handlers cluster__handlers = {
 
 /* ---- time ---- */
 
-/* A link that brings nothing is one whose other side is stopped or cut off: what waits for it must
- * not wait for ever. */
-/* Its disk hangs, most likely. What waits for it would hold up every body that is stored here. */
+/* One that takes none: its disk hangs, most likely. What waits for it would hold up every body that
+ * is stored here. */
 static void watch_bodies(struct peer *peer)
 {
     if (link_chunks_wait_ns(peer->link) < CLUSTER_BODIES_NS)
@@ -407,6 +406,8 @@ static void watch_bodies(struct peer *peer)
     link_chunks_give_up(peer->link);
 }
 
+/* A link that brings nothing is one whose other side is stopped or cut off: what waits for it must
+ * not wait for ever. */
 void cluster__watch_links(struct cluster *cluster)
 {
     uint64_t now_ns = cluster__now(cluster);
