@@ -8,8 +8,7 @@
  *                           and not given
  *     DIR/admin-token       0600: what the admin port asks for; kept over restarts
  *     DIR/endpoint.json     {"s3", "admin", "pid"} while the node serves
- *     DIR/start-flags       of the last start, as a shell takes them: what to type to start it
- * again
+ *     DIR/start-flags       what was typed behind DIR at the last start, quoted for a shell
  *     ~/.config/sluice/node ($XDG_CONFIG_HOME): the directory of the node started last
  *
  * A file appears whole or not at all, also when the machine dies meanwhile: it is written and
