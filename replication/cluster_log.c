@@ -546,7 +546,8 @@ static void ask_ahead(struct cluster *cluster)
         if (entry == NULL || data_id_is_none(entry->data.id) || entry->is_gone ||
             entry->inline_bytes != NULL || entry->body != NULL)
             continue;
-        if (incoming_state(cluster->incoming, &entry->data) == INCOMING_NONE)
+        enum incoming_state state = incoming_state(cluster->incoming, &entry->data);
+        if (data_way_of_record(true, state) == DATA_WAY_MISSING)
             want_data(cluster, entry);
     }
 }

@@ -14,7 +14,7 @@
 enum data_way {
     DATA_WAY_READY,   /* nothing: it brings no data, or all of it is here, or is gone for good */
     DATA_WAY_COMING,  /* its body, which is arriving */
-    DATA_WAY_MISSING, /* its body, which is to be asked for */
+    DATA_WAY_MISSING, /* its body, or the rest of it, which is to be asked for */
 };
 static inline enum data_way data_way_of_record(bool needs_body, enum incoming_state state)
 {
@@ -25,6 +25,7 @@ static inline enum data_way data_way_of_record(bool needs_body, enum incoming_st
         return DATA_WAY_READY;
     case INCOMING_ARRIVING:
         return DATA_WAY_COMING;
+    case INCOMING_STALLED:
     case INCOMING_NONE:
         break;
     }

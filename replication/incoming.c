@@ -203,6 +203,8 @@ static void chunk_written(struct body_write *body_write, enum err e)
     incoming->writes--;
     if (e && entry->is_in_table)
         fail(entry, e);
+    else if (entry->is_in_table)
+        touch(entry); /* the disk may have been long about it */
     if (entry->err)
         e = entry->err; /* it may be on the disk, but the body is none */
     if (e)
@@ -280,6 +282,22 @@ static bool sums_are_as_sent(const struct entry *entry, const struct link_chunk_
            memcmp(sums + first, head->sums, head->sum_count * sizeof *sums) == 0;
 }
 
+/* Its sender gave it up, or waits for a disk. */
+static bool is_stalled(const struct entry *entry)
+{
+    return !entry->has_ended && entry->writes == 0 &&
+           now_ns(entry->incoming) - entry->touched_ns >= INCOMING_STALLED_NS;
+}
+
+/* Whoever has the next bytes goes on with it, also one who knows what its first sender did not: how
+ * long it is. */
+static void change_sender(struct entry *entry, struct link *link, uint64_t data_size)
+{
+    entry->link = link;
+    if (entry->size == UINT64_MAX)
+        entry->size = data_size;
+}
+
 /* Into the body: the write answers for the token. An error: it does not. */
 static enum err write_chunk(struct entry *entry, const struct link_chunk_head *head,
                             uint8_t *payload, struct link_token token)
@@ -326,6 +344,8 @@ static enum err take_chunk(struct incoming *incoming, struct link *link,
         e = begin(incoming, link, head, &entry);
     if (e)
         return e;
+    if (entry != NULL && is_stalled(entry) && head->offset == body_size(entry->body))
+        change_sender(entry, link, head->data_size);
     if (entry == NULL || entry->link != link || entry->size != head->data_size ||
         entry->has_ended || head->offset != body_size(entry->body))
         return ERR_CANCELLED; /* of a body that failed or was dropped, or that another sends */
@@ -412,7 +432,8 @@ enum incoming_state incoming_state(struct incoming *incoming, const struct log_d
         return INCOMING_COMPLETE;
     if (!entry->has_ended && size == UINT64_MAX && body_size(entry->body) == data->size)
         end_here(entry);
-    return find(incoming, data->id) != NULL ? INCOMING_ARRIVING : INCOMING_NONE;
+    entry = find(incoming, data->id);
+    return entry == NULL ? INCOMING_NONE : is_stalled(entry) ? INCOMING_STALLED : INCOMING_ARRIVING;
 }
 
 struct body *incoming_take(struct incoming *incoming, struct data_id id)

@@ -9,7 +9,8 @@
  * anyway, are compared with those in its head, and the slot goes back to the peer with what became
  * of it. Chunks of one body come in order from one peer: what came already is acknowledged again,
  * what is out of order is refused, and a chunk that fails fails the body. Data is immutable and its
- * id is unique, so a body that failed or was never sent is asked for (pull.h), from anybody.
+ * id is unique, so a body that failed or was never sent is asked for (pull.h), from anybody; and so
+ * is one whose sender gave it up in the middle, which then goes on with whoever sends what is next.
  *
  * Nothing here survives a restart. A body whose peer goes down before it is complete is dropped; so
  * is one that nothing happens to for INCOMING_IDLE_NS, since whoever would have named it gave up:
@@ -28,6 +29,7 @@
 #include "storage/log.h"
 
 #define INCOMING_IDLE_NS    (60 * NS_PER_SECOND)
+#define INCOMING_STALLED_NS (5 * NS_PER_SECOND)
 #define INCOMING_COUNT_MAX  2048u
 #define INCOMING_BYTES_MAX  GIB(256) /* on the disk: fifty of the largest that one PUT may have */
 #define INCOMING_BODY_BYTES KIB(20)  /* of memory, each, besides the sums of a long one */
@@ -45,6 +47,7 @@ struct incoming;
 enum incoming_state {
     INCOMING_NONE, /* nothing of it is here, or it failed: ask for it */
     INCOMING_ARRIVING,
+    INCOMING_STALLED,  /* some is here, and nothing has come for INCOMING_STALLED_NS: ask for it */
     INCOMING_COMPLETE, /* to be taken */
 };
 

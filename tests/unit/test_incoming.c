@@ -354,6 +354,52 @@ static void a_link_takes_its_unfinished_bodies_with_it(void **state)
     world_down(&w);
 }
 
+static unsigned send_third(struct world *w, struct link *link, unsigned third, bool knows_size)
+{
+    uint8_t *payload = w->f.slots[w->sent % FIXTURE_SLOTS];
+    struct link_chunk_head head =
+        head_of(ID, MIB(3), (uint64_t)third * SLOT_LARGE_BYTES, SLOT_LARGE_BYTES, payload);
+    head.data_size = knows_size ? MIB(3) : UINT64_MAX;
+    return send_head(w, link, &head, payload);
+}
+
+/* Its sender gave the second chunk up. */
+static void goes_on_with_another(bool knows_size)
+{
+    struct world w;
+    world_up(&w);
+    send_third(&w, PEER, 0, knows_size);
+    clock_manual_advance(&w.f.clock, INCOMING_STALLED_NS);
+    assert_int_equal(state_of(&w, ID, MIB(3)), INCOMING_ARRIVING); /* our own disk's time */
+    turn(&w);
+    clock_manual_advance(&w.f.clock, INCOMING_STALLED_NS - 1);
+    unsigned behind = send_third(&w, PEER, 2, knows_size);
+    unsigned early = send_third(&w, OTHER, 1, true);
+    assert_int_equal(w.err[behind], ERR_CANCELLED);
+    assert_int_equal(w.err[early], ERR_CANCELLED);
+    assert_int_equal(state_of(&w, ID, MIB(3)), INCOMING_ARRIVING);
+    clock_manual_advance(&w.f.clock, 1);
+    assert_int_equal(state_of(&w, ID, MIB(3)), INCOMING_STALLED);
+    unsigned again = send_third(&w, OTHER, 0, true);
+    assert_true(w.is_done[again]);
+    assert_int_equal(w.err[again], ERR_OK);
+    assert_int_equal(state_of(&w, ID, MIB(3)), INCOMING_STALLED);
+    send_third(&w, OTHER, 1, true);
+    assert_int_equal(state_of(&w, ID, MIB(3)), INCOMING_ARRIVING);
+    incoming_link_down(w.incoming, PEER); /* has no part in it any more */
+    send_third(&w, OTHER, 2, true);
+    turn(&w);
+    assert_int_equal(state_of(&w, ID, MIB(3)), INCOMING_COMPLETE);
+    name_it(&w, ID, MIB(3));
+    world_down(&w);
+}
+
+static void what_stands_still_goes_on_with_whoever_has_the_rest(void **state)
+{
+    goes_on_with_another(true);
+    goes_on_with_another(false);
+}
+
 static void what_nobody_names_is_forgotten(void **state)
 {
     struct world w;
@@ -548,6 +594,7 @@ int main(void)
         cmocka_unit_test(a_failed_body_takes_its_later_chunks_with_it),
         cmocka_unit_test(twice_is_once_and_out_of_order_is_refused),
         cmocka_unit_test(a_link_takes_its_unfinished_bodies_with_it),
+        cmocka_unit_test(what_stands_still_goes_on_with_whoever_has_the_rest),
         cmocka_unit_test(what_nobody_names_is_forgotten),
         cmocka_unit_test(what_a_record_names_is_kept_until_it_is_taken),
         cmocka_unit_test(a_body_of_another_size_than_its_record_says_is_none),
