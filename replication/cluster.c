@@ -27,6 +27,7 @@ void cluster__stop(struct cluster *cluster, enum err e, const char *format, ...)
     LOG(LOG_ERROR, "replication", "this node takes no part any more: %s error=%s",
         cluster->sentence, err_name(e));
     atomic_store(&cluster->read_until_ns, 0);
+    atomic_store(&cluster->disk_hangs, false); /* the volume says what is the matter */
     cluster__turn_soon(cluster);
 }
 

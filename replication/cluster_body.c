@@ -117,10 +117,10 @@ static void chunk_landed(struct link_chunk *chunk, enum err e)
     one_landed(gateway);
 }
 
-/* Again, when a place is free. */
+/* Again, when a place has come back since. */
 static bool takes_no_bodies(struct peer *peer)
 {
-    peer->takes_no_bodies = peer->takes_no_bodies && !link_has_chunk_slot(peer->link);
+    peer->takes_no_bodies &= link_chunks_back(peer->link) == peer->places_back;
     return peer->takes_no_bodies;
 }
 

@@ -403,6 +403,7 @@ static void watch_bodies(struct peer *peer)
         LOG_LIMITED(LOG_WARN, "replication", "node %u takes no bodies: they go on without it",
                     peer->node);
     peer->takes_no_bodies = true;
+    peer->places_back = link_chunks_back(peer->link);
     link_chunks_give_up(peer->link);
 }
 

@@ -230,7 +230,8 @@ struct peer {
         uint64_t id, asked_ns;
     } read;
     uint64_t landed_bytes;
-    bool takes_no_bodies; /* its places for them are full, and none comes back */
+    bool takes_no_bodies; /* its places for them are full, and none has come back since so many */
+    uint64_t places_back;
     struct copy_serve serve;
     struct message_copy_state copy; /* as it said last, at copy_told_ns; 0: never */
     uint64_t copy_told_ns;
@@ -318,7 +319,7 @@ struct cluster {
     const struct log_item *stuck; /* at the head of the line when that last stood; or NULL */
     uint64_t stuck_since_ns;
     char refusal[160]; /* of `stuck` by the volume; "": its data is not here */
-    enum no_log no_log;
+    enum no_log no_log, before_hang;
     char no_log_text[160]; /* why */
     bool has_appended;     /* a record, since then */
     struct {

@@ -27,8 +27,11 @@ static void note_no_log(struct cluster *cluster, enum no_log no_log, const char 
     char sentence[200];
     if (cluster->no_log == no_log)
         return;
+    if (no_log == NO_LOG_HANGS)
+        cluster->before_hang = cluster->no_log;
+    else
+        snprintf(cluster->no_log_text, sizeof cluster->no_log_text, "%s", why);
     cluster->no_log = no_log;
-    snprintf(cluster->no_log_text, sizeof cluster->no_log_text, "%s", why);
     cluster->has_appended = false;
     atomic_store(&cluster->disk_hangs, no_log == NO_LOG_HANGS);
     cluster__say_no_log(cluster, sentence);
@@ -45,9 +48,13 @@ static void resign(struct cluster *cluster, enum no_log no_log, const char *why)
 
 static void stand(struct cluster *cluster)
 {
-    LOG(LOG_INFO, "replication", "the disk takes changes again: this node may lead");
-    cluster->no_log = NO_LOG_FINE;
+    bool hung = cluster->no_log == NO_LOG_HANGS;
+    cluster->no_log = hung ? cluster->before_hang : NO_LOG_FINE;
     atomic_store(&cluster->disk_hangs, false);
+    if (cluster->no_log != NO_LOG_FINE)
+        return; /* it answers, and what it took no records for may be as it was */
+    LOG(LOG_INFO, "replication", "the disk %s again: this node may lead",
+        hung ? "answers" : "takes changes");
     pg_stand(&cluster->pg, cluster__now(cluster));
 }
 

@@ -211,7 +211,7 @@ enum err link_chunk_send(struct link *link, struct link_chunk *chunk) MUST_USE;
 /* How long chunks have waited, and the peer has given no slot back that one of them could go into.
  * 0: none waits. */
 uint64_t link_chunks_wait_ns(const struct link *link);
-bool link_has_chunk_slot(const struct link *link); /* the next one need not wait */
+uint64_t link_chunks_back(const struct link *link); /* slots given back so far */
 /* Chunks that wait for a slot end, with ERR_BUSY: the peer does not get them. */
 void link_chunks_give_up(struct link *link);
 

@@ -69,6 +69,7 @@ struct link_sender {
     struct list chunks; /* of link_chunk: no slot yet */
     uint32_t chunk_count;
     uint64_t moved_ns;   /* in the loop's time: `chunks` was empty, or one of them got a slot */
+    uint64_t given_back; /* slots, since links_open() */
     uint64_t slots_free; /* mask */
     uint32_t uses[LINK_BULK_SLOTS_MAX];           /* of each slot */
     struct link_chunk *sent[LINK_BULK_SLOTS_MAX]; /* borrowed; by slot */

@@ -239,6 +239,7 @@ static void chunk_finish(struct link *link, struct link_chunk *chunk)
     CHECK(link->out.sent[chunk->slot] == chunk);
     link->out.sent[chunk->slot] = NULL;
     link->out.slots_free |= 1ull << chunk->slot;
+    link->out.given_back++;
     link->counts.chunks_refused += chunk->answer != ERR_OK && chunk->answer != ERR_PEER_CLOSED;
     chunk->magic = 0;
     chunk->landed(chunk, chunk->answer);
@@ -338,10 +339,10 @@ uint64_t link_chunks_wait_ns(const struct link *link)
     return link->out.chunk_count > 0 ? loop_now_ns(link->links->loop) - link->out.moved_ns : 0;
 }
 
-bool link_has_chunk_slot(const struct link *link)
+uint64_t link_chunks_back(const struct link *link)
 {
     CHECK_MAGIC(link, LINK_MAGIC);
-    return link->out.slots_free != 0 && link->out.chunk_count == 0;
+    return link->out.given_back;
 }
 
 static void drop_chunks(struct link *link, enum err e)

@@ -105,6 +105,7 @@ static void gather(struct volume *volume, struct commit_round *round)
     while (line->first != NULL && round->count < COMMIT_MUTATIONS_MAX &&
            kv_batch_size_bytes(commit->batch) < COMMIT_BATCH_BYTES_MAX) {
         struct commit_item *item = commit__pop(line);
+        asks_disk(commit); /* for what is read to judge it */
         commit__apply(volume, round, item);
         join(round, item);
     }
