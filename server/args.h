@@ -29,8 +29,8 @@ enum err args_parse(int argc, char *const argv[], char *const *variables, struct
 
 /*
  * The flags of a command line that args_parse() took, as a shell takes them from any directory:
- * each behind a blank, names of files made absolute from `here`. So that who finds the node stopped
- * can be told what to type.
+ * each behind a blank, names of files made absolute from `here` (not those in what --set sets). So
+ * that who finds the node stopped can be told what to type.
  */
 void args_flags(int argc, char *const argv[], const char *here, struct buf *out);
 

@@ -133,7 +133,7 @@ typedef bool config_switch;       /* yes or no */
       "auto: 2 of 3 and more nodes, 1 of 2.")                                                      \
     X("cluster", "landing", cluster_landing, size, "auto", MIB(4), GIB(1), "auto",                 \
       "Memory of the arena that one peer may write into, for each peer: what can be on its way.\n" \
-      "auto: 32MiB.")                                                                              \
+      "auto: 16MiB.")                                                                              \
     X("cluster", "busy-poll", cluster_busy_poll, duration, "50us", 0, NS_PER_SECOND, "",           \
       "How long the replication thread stays awake for the next event while they come so close\n"  \
       "together: a peer's answer is there sooner than a sleeping processor. Without traffic it\n"  \

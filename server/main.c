@@ -165,8 +165,9 @@ static bool stop_in_time(struct process *process)
         case WAIT_TOO_LONG:
             step = atomic_load(&process->node->run.stopping);
             LOG(LOG_WARN, "server",
-                "still stopping (%s): does the disk answer? A second signal ends this at once",
-                step != NULL ? step : "done");
+                "still stopping (%s): does the disk answer? A second signal, or %u s, ends this",
+                step != NULL ? step : "done",
+                (unsigned)((STOP_WAIT_NS - waited_ns - STOP_SAY_NS) / NS_PER_SECOND));
             break;
         }
     }

@@ -551,11 +551,11 @@ static enum err endpoint_start(void *context, struct err_trail *trail)
     struct buf out = BUF_ON(text);
     buf_printf(&out, "{\"s3\": \"%s\", \"tls\": \"%s\", \"admin\": \"%s\", \"pid\": %ld}\n",
                node->s3_text, node->tls_text, node->admin_text, (long)getpid());
-    enum err e = node_file_write(node->dir, "endpoint.json", buf_bytes(&out), 0644,
+    enum err e = node_file_write(node->dir, "start-flags", bytes_of_string(node->start_flags), 0644,
                                  NODE_FILE_REPLACE, trail);
     if (e == ERR_OK)
-        e = node_file_write(node->dir, "start-flags", bytes_of_string(node->start_flags), 0644,
-                            NODE_FILE_REPLACE, trail);
+        e = node_file_write(node->dir, "endpoint.json", buf_bytes(&out), 0644, NODE_FILE_REPLACE,
+                            trail);
     if (e == ERR_OK)
         last_node_write(node->dir);
     return e;
