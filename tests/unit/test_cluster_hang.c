@@ -1,4 +1,5 @@
-/* Three nodes of a group, and disks that neither fail nor answer until they are let go. */
+/* Three nodes of a group, and disks that neither fail nor answer until they are let go. One of them
+ * takes no records, too. */
 #include "tests/unit/cluster_fixture.h"
 
 #include "base/ring.h"
@@ -14,7 +15,7 @@
 static struct held_disk {
     _Atomic(struct loop *) group_loop; /* the node's; NULL: its disk answers */
     _Atomic(struct loop *) loop;       /* where its requests run; NULL: their writes come through */
-    atomic_bool holds_log;
+    atomic_bool holds_log, refuses_log;
     /* Of one loop each, and touched by its thread. */
     struct held_writes {
         struct held_write {
@@ -44,6 +45,9 @@ enum err __wrap_apply_log_append(struct apply *apply, struct log_append *append)
 enum err __wrap_apply_log_append(struct apply *apply, struct log_append *append)
 {
     wait_for_log(append->loop);
+    for (unsigned i = 0; i < NODES; i++)
+        if (append->loop == atomic_load(&disks[i].group_loop) && atomic_load(&disks[i].refuses_log))
+            return err_note(&append->trail, ERR_DISK_FULL, "the test refuses a record");
     return __real_apply_log_append(apply, append);
 }
 
@@ -308,6 +312,34 @@ static void without_the_log_of_a_replica_that_hangs_the_others_go_on(void **stat
     assert_int_equal(fixture_read(&f->nodes[broken], bucket, "more", 5000000, 11), ERR_OK);
 }
 
+/* That it answers does not say that it takes what it refused before. */
+static void a_disk_that_took_no_records_before_it_hung_takes_none_afterwards(void **state)
+{
+    struct cluster_fixture *f = *state;
+    struct group_status status;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    unsigned broken = fixture_primary(f);
+    atomic_store(&disks[broken].group_loop, f->nodes[broken].group_loop);
+    atomic_store(&disks[broken].refuses_log, true);
+    assert_int_equal(fixture_store(&f->nodes[broken], bucket, "late", 300, 9, NULL), ERR_BUSY);
+    wait_until_it_says(f, broken, "the disk takes no changes: ");
+    unsigned leads = wait_until_another_leads(f, broken);
+    hold_log(f, broken);
+    wait_until_it_says(f, broken, "the disk has not answered for ");
+    let_go(f, broken);
+    do {
+        usleep(1000);
+        group_status(f->nodes[broken].group, &status);
+    } while (strstr(status.sentence, "the disk has not answered for ") != NULL);
+    assert_non_null(strstr(status.sentence, "the disk takes no changes: "));
+    assert_non_null(strstr(status.sentence, "(the test refuses a record"));
+    atomic_store(&disks[broken].refuses_log, false);
+    fixture_wait_in_sync(f, 3);
+    assert_int_equal(fixture_primary(f), leads);
+    expect_stored(f, broken, bucket, "again", 300);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
@@ -316,6 +348,7 @@ int main(void)
         TEST(a_primary_whose_bodies_hang_leaves_the_group_to_another),
         TEST(a_primary_that_nobody_can_follow_leads_on),
         TEST(without_the_log_of_a_replica_that_hangs_the_others_go_on),
+        TEST(a_disk_that_took_no_records_before_it_hung_takes_none_afterwards),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
