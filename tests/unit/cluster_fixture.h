@@ -160,6 +160,24 @@ static inline void fixture_wait_ready(struct cluster_fixture *f, unsigned index)
         fail_msg("node %u: %s", index + 1, err_trail_text(&trail, e));
 }
 
+/* Until another than node `index` leads, and has that one out of sync; which. */
+static inline unsigned fixture_wait_another_leads(struct cluster_fixture *f, unsigned index)
+{
+    struct group_status status;
+    for (unsigned tries = 0; tries < 3000; tries++) {
+        for (unsigned i = 0; i < NODES; i++) {
+            if (i == index || !f->nodes[i].is_open)
+                continue;
+            group_status(f->nodes[i].group, &status);
+            if (status.is_primary && !status.peers[index].is_in_sync)
+                return i;
+        }
+        usleep(10000);
+    }
+    fail_msg("nobody takes over from node %u", index + 1);
+    return 0;
+}
+
 /* Until all open nodes are ready and somebody says that `count` are in sync. */
 static inline void fixture_wait_in_sync(struct cluster_fixture *f, unsigned count)
 {
@@ -428,6 +446,15 @@ static inline enum err fixture_read(struct cluster_node *node, struct bucket_id 
     }
     read_plan_close(&plan);
     return ERR_OK;
+}
+
+/* Stored through one node, it can be read through each. */
+static inline void fixture_expect_stored(struct cluster_fixture *f, unsigned through,
+                                         struct bucket_id bucket, const char *key, uint64_t size)
+{
+    assert_int_equal(fixture_store(&f->nodes[through], bucket, key, size, 9, NULL), ERR_OK);
+    for (unsigned i = 0; i < NODES; i++)
+        assert_int_equal(fixture_read(&f->nodes[i], bucket, key, size, 9), ERR_OK);
 }
 
 static inline struct bucket_id fixture_bucket(struct cluster_node *node, const char *name)

@@ -190,15 +190,6 @@ static int setup_one_suffices(void **state)
     return fixture_setup_as(state, 1, 0);
 }
 
-static void expect_stored(struct cluster_fixture *f, unsigned through, struct bucket_id bucket,
-                          const char *key, uint64_t size)
-{
-    struct receipt receipt;
-    assert_int_equal(fixture_store(&f->nodes[through], bucket, key, size, 9, &receipt), ERR_OK);
-    for (unsigned i = 0; i < NODES; i++)
-        assert_int_equal(fixture_read(&f->nodes[i], bucket, key, size, 9), ERR_OK);
-}
-
 /* Who calls others must be able to do what they ask. */
 static void who_lacks_a_part_has_no_links(void **state)
 {
@@ -290,7 +281,7 @@ static void a_node_that_stops_says_when_it_has_heard_from_others(void **state)
             assert_true(status.peers[i].heard_ns < 60 * NS_PER_SECOND);
     atomic_store(&append_faults[stops].left, 0);
     reopen_stopped(f);
-    expect_stored(f, stops, bucket, "again", 300);
+    fixture_expect_stored(f, stops, bucket, "again", 300);
 }
 
 /* What the volume does not take is brought to it again, with its data if that is gone. */
@@ -307,7 +298,7 @@ static void a_refused_append_is_tried_again(void **state)
         snprintf(key, sizeof key, "e%u", i);
         unsigned whose = (primary + i % 2) % NODES;
         refuse_appends(f, whose, errors[i / 2 % COUNT_OF(errors)], 1 + i % 3 / 2);
-        expect_stored(f, (primary + i % 3) % NODES, bucket, key, sizes[i / 6]);
+        fixture_expect_stored(f, (primary + i % 3) % NODES, bucket, key, sizes[i / 6]);
         assert_int_equal(atomic_load(&append_faults[whose].left), 0);
     }
     assert_int_equal(fixture_primary(f), primary);
@@ -346,13 +337,13 @@ static void a_refused_save_does_not_stop_the_log_nor_cut_it(void **state)
                                           .done = fixture_put_done}};
         group_propose(through->group, &put->m);
     }
-    expect_stored(f, primary, bucket, "after", 300);
+    fixture_expect_stored(f, primary, bucket, "after", 300);
     for (unsigned i = 0; i < NODES; i++) {
         fixture_close_node(f, i);
         fixture_open_node(f, i);
     }
     fixture_wait_in_sync(f, 3);
-    expect_stored(f, primary, bucket, "again", 300);
+    fixture_expect_stored(f, primary, bucket, "again", 300);
 }
 
 /* Until the primary says that `count` are in sync. */
@@ -482,7 +473,7 @@ static void a_full_primary_refuses_what_takes_space_and_says_so(void **state)
     struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
     for (unsigned i = 0; i < COUNT_OF(sizes); i++) {
         unsigned primary = fixture_primary(f), other = (primary + 1) % NODES;
-        expect_stored(f, primary, bucket, "old", 300);
+        fixture_expect_stored(f, primary, bucket, "old", 300);
         atomic_store(&stays_full, true);
         append_faults[primary].fills_disk = true;
         refuse_appends(f, primary, ERR_READ_ONLY, 1);
@@ -502,28 +493,11 @@ static void a_full_primary_refuses_what_takes_space_and_says_so(void **state)
                          ERR_NO_SUCH_OBJECT);
         atomic_store(&stays_full, false);
         wait_status(f, primary, "", refuses);
-        expect_stored(f, other, bucket, "again", sizes[i]);
+        fixture_expect_stored(f, other, bucket, "again", sizes[i]);
     }
 }
 
 /* ---- a primary whose disk takes nothing more ---- */
-
-static unsigned wait_until_another_leads(struct cluster_fixture *f, unsigned index)
-{
-    struct group_status status;
-    for (unsigned tries = 0; tries < 3000; tries++) {
-        for (unsigned i = 0; i < NODES; i++) {
-            if (i == index || !f->nodes[i].is_open)
-                continue;
-            group_status(f->nodes[i].group, &status);
-            if (status.is_primary && !status.peers[index].is_in_sync)
-                return i;
-        }
-        usleep(10000);
-    }
-    fail_msg("nobody takes over from node %u", index + 1);
-    return 0;
-}
 
 /* Neither a record nor the barrier of the term in front of it. */
 static void a_primary_whose_disk_takes_no_barrier_leaves_the_group_to_others(void **state)
@@ -532,10 +506,10 @@ static void a_primary_whose_disk_takes_no_barrier_leaves_the_group_to_others(voi
     fixture_wait_in_sync(f, 3);
     struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
     unsigned broken = fixture_primary(f);
-    expect_stored(f, broken, bucket, "before", 300);
+    fixture_expect_stored(f, broken, bucket, "before", 300);
     refuse_appends(f, broken, ERR_DISK_FULL, UINT32_MAX);
     assert_int_equal(fixture_store(&f->nodes[broken], bucket, "late", 300, 9, NULL), ERR_BUSY);
-    unsigned leads = wait_until_another_leads(f, broken);
+    unsigned leads = fixture_wait_another_leads(f, broken);
     wait_status(f, broken,
                 "the disk takes no changes: make room on it or replace it; until then this "
                 "node does not lead (the test refuses record ",
@@ -546,7 +520,7 @@ static void a_primary_whose_disk_takes_no_barrier_leaves_the_group_to_others(voi
     atomic_store(&append_faults[broken].left, 0);
     fixture_wait_in_sync(f, 3);
     assert_int_equal(fixture_primary(f), leads);
-    expect_stored(f, broken, bucket, "again", 100000);
+    fixture_expect_stored(f, broken, bucket, "again", 100000);
     assert_int_equal(fixture_read(&f->nodes[broken], bucket, "before", 300, 9), ERR_OK);
     assert_int_equal(fixture_read(&f->nodes[broken], bucket, "after", 100000, 9), ERR_OK);
 }
@@ -570,7 +544,7 @@ static void a_primary_that_resigned_alone_leads_again_when_its_disk_does(void **
         atomic_store(&append_faults[i].left, 0);
     fixture_wait_in_sync(f, 3);
     assert_int_equal(fixture_primary(f), primary);
-    expect_stored(f, primary, bucket, "after", 300);
+    fixture_expect_stored(f, primary, bucket, "after", 300);
     assert_int_equal(fixture_read(&f->nodes[primary], bucket, "before", 300, 9), ERR_OK);
 }
 
@@ -588,7 +562,7 @@ static void a_damaged_primary_leaves_the_group_to_others(void **state)
     fixture_wait_in_sync(f, 3);
     struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
     unsigned broken = fixture_primary(f);
-    expect_stored(f, broken, bucket, "before", 100000);
+    fixture_expect_stored(f, broken, bucket, "before", 100000);
     for (unsigned i = 0; i < NODES; i++)
         if (i != broken)
             fixture_clock_stop(&f->nodes[i].clock); /* no promise ends */
@@ -602,7 +576,7 @@ static void a_damaged_primary_leaves_the_group_to_others(void **state)
     for (unsigned i = 0; i < NODES; i++)
         if (i != broken)
             fixture_clock_go(&f->nodes[i].clock, 0);
-    unsigned leads = wait_until_another_leads(f, broken);
+    unsigned leads = fixture_wait_another_leads(f, broken);
     wait_status(f, broken,
                 "the disk takes no changes: empty its directory and start this node again, "
                 "then the others fill it (the volume is read-only: ",
@@ -629,10 +603,10 @@ static void a_primary_whose_volume_fails_is_followed_by_another(void **state)
     volume__fail(f->nodes[broken].volume, ERR_IO, &trail);
     wait_until_stopped(f, broken, &status);
     assert_non_null(strstr(status.sentence, "the volume has failed: the test has broken the disk"));
-    unsigned leads = wait_until_another_leads(f, broken);
+    unsigned leads = fixture_wait_another_leads(f, broken);
     assert_int_equal(fixture_store(&f->nodes[leads], bucket, "after", 300, 9, NULL), ERR_OK);
     reopen_stopped(f);
-    expect_stored(f, broken, bucket, "again", 300);
+    fixture_expect_stored(f, broken, bucket, "again", 300);
 }
 
 #define COPIES      40u
@@ -715,7 +689,7 @@ static void who_is_refused_for_its_body_is_told_so(void **state)
     assert_true(judged <= LACKING * (ticks + 1) + ticks); /* at ticks, not at each step of others */
     assert_int_equal(fixture_primary(f), primary);
     atomic_store(&takes_no_bodies, NULL);
-    expect_stored(f, primary, bucket, "again", 100000);
+    fixture_expect_stored(f, primary, bucket, "again", 100000);
 }
 
 static uint64_t waiting_bytes_of(struct cluster_node *node, bool has_outcome)

@@ -137,23 +137,6 @@ static void wait_until_it_says(struct cluster_fixture *f, unsigned index, const 
     fail_msg("node %u says '%s', not '%s'", index + 1, status.sentence, what);
 }
 
-static unsigned wait_until_another_leads(struct cluster_fixture *f, unsigned index)
-{
-    struct group_status status;
-    for (unsigned tries = 0; tries < 3000; tries++) {
-        for (unsigned i = 0; i < NODES; i++) {
-            if (i == index || !f->nodes[i].is_open)
-                continue;
-            group_status(f->nodes[i].group, &status);
-            if (status.is_primary)
-                return i;
-        }
-        usleep(10000);
-    }
-    fail_msg("nobody takes over from node %u", index + 1);
-    return 0;
-}
-
 static void expect_not_ready(struct cluster_fixture *f, unsigned index)
 {
     struct err_trail trail = {0};
@@ -182,14 +165,6 @@ static enum err outcome(struct cluster_node *node, struct fixture_put *put)
     return put->m.err;
 }
 
-static void expect_stored(struct cluster_fixture *f, unsigned through, struct bucket_id bucket,
-                          const char *key, uint64_t size)
-{
-    assert_int_equal(fixture_store(&f->nodes[through], bucket, key, size, 9, NULL), ERR_OK);
-    for (unsigned i = 0; i < NODES; i++)
-        assert_int_equal(fixture_read(&f->nodes[i], bucket, key, size, 9), ERR_OK);
-}
-
 /* ---- tests ---- */
 
 static void a_primary_whose_log_hangs_leaves_the_group_to_another(void **state)
@@ -198,11 +173,11 @@ static void a_primary_whose_log_hangs_leaves_the_group_to_another(void **state)
     fixture_wait_in_sync(f, 3);
     struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
     unsigned broken = fixture_primary(f);
-    expect_stored(f, broken, bucket, "before", 300);
+    fixture_expect_stored(f, broken, bucket, "before", 300);
     hold_log(f, broken);
     /* Who waits for the disk is told, as soon as the node has given up waiting. */
     assert_int_equal(fixture_store(&f->nodes[broken], bucket, "late", 300, 9, NULL), ERR_BUSY);
-    unsigned leads = wait_until_another_leads(f, broken);
+    unsigned leads = fixture_wait_another_leads(f, broken);
     wait_until_it_says(f, broken, "until it does this node does not lead");
     expect_not_ready(f, broken);
     struct receipt receipt;
@@ -213,7 +188,7 @@ static void a_primary_whose_log_hangs_leaves_the_group_to_another(void **state)
     let_go(f, broken);
     fixture_wait_in_sync(f, 3);
     assert_int_equal(fixture_primary(f), leads);
-    expect_stored(f, broken, bucket, "again", 100000);
+    fixture_expect_stored(f, broken, bucket, "again", 100000);
     assert_int_equal(fixture_read(&f->nodes[broken], bucket, "before", 300, 9), ERR_OK);
     assert_int_equal(fixture_read(&f->nodes[broken], bucket, "after", 100000, 9), ERR_OK);
     enum err late = fixture_read(&f->nodes[leads], bucket, "late", 300, 9);
@@ -243,7 +218,7 @@ static void a_primary_whose_bodies_hang_leaves_the_group_to_another(void **state
     assert_int_equal(group_body_write(node->group, body, &put.write, slot->data, BODY_BYTES, true,
                                       fixture_put_written, &put.m.trail),
                      ERR_OK);
-    unsigned leads = wait_until_another_leads(f, broken);
+    unsigned leads = fixture_wait_another_leads(f, broken);
     wait_until_it_says(f, broken, "the disk has not answered for ");
     expect_not_ready(f, broken);
     assert_int_equal(fixture_store(&f->nodes[leads], bucket, "after", 300, 9, NULL), ERR_OK);
@@ -255,7 +230,7 @@ static void a_primary_whose_bodies_hang_leaves_the_group_to_another(void **state
     slot_put(slot);
     fixture_wait_in_sync(f, 3);
     assert_int_equal(fixture_primary(f), leads);
-    expect_stored(f, broken, bucket, "again", 100000);
+    fixture_expect_stored(f, broken, bucket, "again", 100000);
 }
 
 /* Without it the others have no majority: they go on reading through it, from their own disks. */
@@ -265,7 +240,7 @@ static void a_primary_that_nobody_can_follow_leads_on(void **state)
     fixture_wait_in_sync(f, 3);
     struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
     unsigned broken = fixture_primary(f), other = (broken + 1) % NODES, away = (broken + 2) % NODES;
-    expect_stored(f, broken, bucket, "before", 300);
+    fixture_expect_stored(f, broken, bucket, "before", 300);
     fixture_close_node(f, away);
     fixture_wait_in_sync(f, 2);
     hold_log(f, broken);
@@ -278,12 +253,12 @@ static void a_primary_that_nobody_can_follow_leads_on(void **state)
     assert_int_equal(fixture_read(&f->nodes[other], bucket, "before", 300, 9), ERR_OK);
     /* Until the third comes, which can follow with the other. */
     fixture_open_node(f, away);
-    assert_int_equal(wait_until_another_leads(f, broken), other);
+    assert_int_equal(fixture_wait_another_leads(f, broken), other);
     assert_int_equal(fixture_store(&f->nodes[other], bucket, "after", 300, 9, NULL), ERR_OK);
     let_go(f, broken);
     (void)outcome(&f->nodes[broken], &put); /* it was on its way when the lead went */
     fixture_wait_in_sync(f, 3);
-    expect_stored(f, broken, bucket, "again", 300);
+    fixture_expect_stored(f, broken, bucket, "again", 300);
 }
 
 static void without_the_log_of_a_replica_that_hangs_the_others_go_on(void **state)
@@ -324,7 +299,7 @@ static void a_disk_that_took_no_records_before_it_hung_takes_none_afterwards(voi
     atomic_store(&disks[broken].refuses_log, true);
     assert_int_equal(fixture_store(&f->nodes[broken], bucket, "late", 300, 9, NULL), ERR_BUSY);
     wait_until_it_says(f, broken, "the disk takes no changes: ");
-    unsigned leads = wait_until_another_leads(f, broken);
+    unsigned leads = fixture_wait_another_leads(f, broken);
     hold_log(f, broken);
     wait_until_it_says(f, broken, "the disk has not answered for ");
     let_go(f, broken);
@@ -337,7 +312,7 @@ static void a_disk_that_took_no_records_before_it_hung_takes_none_afterwards(voi
     atomic_store(&disks[broken].refuses_log, false);
     fixture_wait_in_sync(f, 3);
     assert_int_equal(fixture_primary(f), leads);
-    expect_stored(f, broken, bucket, "again", 300);
+    fixture_expect_stored(f, broken, bucket, "again", 300);
 }
 
 int main(void)
