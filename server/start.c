@@ -452,9 +452,7 @@ static enum err http_start(void *context, struct err_trail *trail)
         },
         &node->http, trail);
     if (e == ERR_IN_USE && !has_both)
-        return err_say(trail, e,
-                       "port %u of %s is in use by another process: choose one with --s3 ADDR:PORT",
-                       config->s3_listen.port, config->s3_listen.host);
+        return start__port_in_use(&config->s3_listen, START_HOW_S3, trail);
     if (e == ERR_IN_USE)
         return err_note(trail, e, "[s3] listen or [tls] listen is in use by another process");
     if (e)

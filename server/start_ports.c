@@ -37,13 +37,20 @@ static unsigned list_ports(const struct node *node, struct wanted_port ports[POR
 {
     unsigned count = 0;
     struct address tls;
-    ports[count++] = (struct wanted_port){node->config.s3_listen, "--s3 ADDR:PORT"};
+    ports[count++] = (struct wanted_port){node->config.s3_listen, START_HOW_S3};
     ports[count++] = (struct wanted_port){node->config.admin_listen, "--admin ADDR:PORT"};
     if (config_tls_listen(&node->config, &tls))
         ports[count++] = (struct wanted_port){tls, "[tls] listen"};
     if (is_peers_port_tcp(node))
         ports[count++] = (struct wanted_port){node->plan.listen, "[cluster] listen"};
     return count;
+}
+
+enum err start__port_in_use(const struct address *address, const char *how, struct err_trail *trail)
+{
+    return err_say(trail, ERR_IN_USE,
+                   "port %u of %s is in use by another process: choose one with %s", address->port,
+                   address->host, how);
 }
 
 static enum err take(const struct wanted_port *port, int *ret_fd, struct err_trail *trail)
@@ -55,9 +62,7 @@ static enum err take(const struct wanted_port *port, int *ret_fd, struct err_tra
     bool is_taken = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
                     bind(fd, (struct sockaddr *)&at, size) == 0 && listen(fd, 1) == 0;
     if (!is_taken && errno == EADDRINUSE)
-        return err_say(trail, ERR_IN_USE,
-                       "port %u of %s is in use by another process: choose one with %s",
-                       port->address.port, port->address.host, port->how);
+        return start__port_in_use(&port->address, port->how, trail);
     if (!is_taken)
         return err_note(trail, err_from_errno(errno), "listen on %s port %u", port->address.host,
                         port->address.port);

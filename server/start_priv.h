@@ -7,7 +7,11 @@
 #include "server/start.h"
 
 /* start_ports.c */
+#define START_HOW_S3 "--s3 ADDR:PORT"
 enum err start__ports(void *context, struct err_trail *trail) MUST_USE;
+/* The sentence, and ERR_IN_USE; `how`: to choose another port. */
+enum err start__port_in_use(const struct address *address, const char *how,
+                            struct err_trail *trail);
 
 /* start_group.c: the cluster as configured, the group, and waiting for it */
 enum err start__cluster(void *context, struct err_trail *trail) MUST_USE;
