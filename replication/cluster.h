@@ -11,7 +11,7 @@
  *     cluster_propose -------> cluster_propose.c  --PROPOSE, when another is primary--> primary
  *                              pg_propose ------> cluster_log.c: volume_log_append
  *                                             \-> cluster_peers.c  --APPEND--------> append, ACK
- *     mutation.done  <-------- cluster_log.c: volume_commit when all in sync have it
+ *     mutation.done  <-------- cluster_apply.c: volume_commit when all in sync have it
  *     cluster_fresh ---------> cluster_read.c     --READ_INDEX, when another is primary--> primary
  *
  *     cluster.c         life, time, the effects of pg, what comes in

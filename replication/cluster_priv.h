@@ -48,6 +48,8 @@
 #define CLUSTER_LOAD_BYTES_MAX     MIB(4)
 #define CLUSTER_WAIT_NS            (3 * NS_PER_SECOND)  /* a change waits so long for a primary */
 #define CLUSTER_ANSWER_NS          (10 * NS_PER_SECOND) /* and so long for its outcome */
+/* The volume could not take or apply something: it is given again after so long. */
+#define CLUSTER_AGAIN_NS (200 * NS_PER_MS)
 /* A primary's own log may stand still so long. */
 #define CLUSTER_STUCK_NS (2 * NS_PER_SECOND)
 /* A peer that gives back no place for bodies for so long gets none: what it lacks it asks for. */
@@ -409,13 +411,16 @@ void cluster__turn_soon(struct cluster *cluster);
 void cluster__pump_log(struct cluster *cluster); /* gives the volume what can be given */
 /* Of a struct cluster: whether a record that the volume has yet to be given brings this data. */
 bool cluster__names_data(void *context, struct data_id id);
-void cluster__committed(struct cluster *cluster, uint64_t psn, bool may_acknowledge);
-void cluster__pump_apply(struct cluster *cluster);
 bool cluster__has_room(const struct cluster *cluster, uint64_t psn); /* for a record in memory */
+void cluster__trim_window(struct cluster *cluster); /* of applied records there is no room for */
 /* B, at start. */
 enum err cluster__restore(struct cluster *cluster, struct err_trail *trail) MUST_USE;
 /* Everything in line and in memory. What the volume was given has come back before. */
 void cluster__forget_log(struct cluster *cluster);
+
+/* cluster_apply.c */
+void cluster__committed(struct cluster *cluster, uint64_t psn, bool may_acknowledge);
+void cluster__pump_apply(struct cluster *cluster);
 void cluster__setting_changed(struct cluster *cluster, struct bytes name);
 
 /* cluster_peers.c */
