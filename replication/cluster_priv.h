@@ -324,9 +324,11 @@ struct cluster {
     enum no_log no_log, before_hang;
     char no_log_text[160]; /* why */
     bool has_appended;     /* a record, since then */
+    bool stands_late;      /* the disk answers again, and is to go on so before this node leads */
     struct {
         struct volume_owed owed; /* as last looked at */
         uint64_t looked_ns, batch_ns, bodies_ns, waits_ns;
+        uint64_t calm_ns; /* since it last waited for a quarter of what is hanging */
     } disk_watch;
     atomic_bool disk_hangs; /* any thread: it is asked for no more than must be */
     uint64_t last_psn;      /* of the log, with what is in to_log */

@@ -33,6 +33,7 @@ static void note_no_log(struct cluster *cluster, enum no_log no_log, const char 
         snprintf(cluster->no_log_text, sizeof cluster->no_log_text, "%s", why);
     cluster->no_log = no_log;
     cluster->has_appended = false;
+    cluster->stands_late = false;
     atomic_store(&cluster->disk_hangs, no_log == NO_LOG_HANGS);
     cluster__say_no_log(cluster, sentence);
     LOG(LOG_ERROR, "replication", "%s%s",
@@ -46,16 +47,24 @@ static void resign(struct cluster *cluster, enum no_log no_log, const char *why)
         pg_resign(&cluster->pg, cluster__now(cluster));
 }
 
+static void may_lead(struct cluster *cluster)
+{
+    LOG(LOG_INFO, "replication", "the disk takes changes again: this node may lead");
+    cluster->stands_late = false;
+    pg_stand(&cluster->pg, cluster__now(cluster));
+}
+
+/* What a disk took no records for, before it hung, may be as it was. */
 static void stand(struct cluster *cluster)
 {
     bool hung = cluster->no_log == NO_LOG_HANGS;
     cluster->no_log = hung ? cluster->before_hang : NO_LOG_FINE;
     atomic_store(&cluster->disk_hangs, false);
-    if (cluster->no_log != NO_LOG_FINE)
-        return; /* it answers, and what it took no records for may be as it was */
-    LOG(LOG_INFO, "replication", "the disk %s again: this node may lead",
-        hung ? "answers" : "takes changes");
-    pg_stand(&cluster->pg, cluster__now(cluster));
+    cluster->stands_late = hung && cluster->no_log == NO_LOG_FINE;
+    if (hung)
+        LOG(LOG_INFO, "replication", "the disk answers again");
+    else
+        may_lead(cluster);
 }
 
 static unsigned others_up(const struct cluster *cluster)
@@ -110,11 +119,23 @@ static void look_at_disk(struct cluster *cluster)
     cluster->disk_watch.batch_ns = batch_ns;
     cluster->disk_watch.bodies_ns = bodies_ns;
     cluster->disk_watch.waits_ns = batch_ns > bodies_ns ? batch_ns : bodies_ns;
+    bool is_slow = cluster->disk_watch.waits_ns >= cluster->options.disk_timeout_ns / 4;
+    cluster->disk_watch.calm_ns = is_slow ? 0 : cluster->disk_watch.calm_ns + look_ns;
 }
 
 static bool disk_hangs(const struct cluster *cluster)
 {
     return cluster->disk_watch.waits_ns >= cluster->options.disk_timeout_ns;
+}
+
+/* A disk that hangs again and again would take the lead back each time that it answers, before
+ * another node could have it: that takes a promise's lease and its grace. */
+static bool answers_well(const struct cluster *cluster)
+{
+    const struct pg_times *times = &cluster->pg.options.times;
+    uint64_t half_ns = cluster->options.disk_timeout_ns / 2;
+    uint64_t handover_ns = 2 * (times->lease_ns + times->grace_ns);
+    return cluster->disk_watch.calm_ns >= (half_ns > handover_ns ? half_ns : handover_ns);
 }
 
 /* The others need a majority for the register without this node, whose vote would wait for the
@@ -176,6 +197,8 @@ void cluster__watch_log(struct cluster *cluster)
         leave_hanging(cluster);
     else if (takes_again(cluster))
         stand(cluster);
+    else if (cluster->stands_late && answers_well(cluster))
+        may_lead(cluster);
     else if (cluster->has_config)
         mend_stuck(cluster);
 }

@@ -160,22 +160,32 @@ static inline void fixture_wait_ready(struct cluster_fixture *f, unsigned index)
         fail_msg("node %u: %s", index + 1, err_trail_text(&trail, e));
 }
 
+/* Another than node `index` that leads, with its status; NODES: none. */
+static inline unsigned fixture_another_primary(struct cluster_fixture *f, unsigned index,
+                                               struct group_status *ret_status)
+{
+    for (unsigned i = 0; i < NODES; i++) {
+        if (i == index || !f->nodes[i].is_open)
+            continue;
+        group_status(f->nodes[i].group, ret_status);
+        if (ret_status->is_primary)
+            return i;
+    }
+    return NODES;
+}
+
 /* Until another than node `index` leads, and has that one out of sync; which. */
 static inline unsigned fixture_wait_another_leads(struct cluster_fixture *f, unsigned index)
 {
     struct group_status status;
     for (unsigned tries = 0; tries < 3000; tries++) {
-        for (unsigned i = 0; i < NODES; i++) {
-            if (i == index || !f->nodes[i].is_open)
-                continue;
-            group_status(f->nodes[i].group, &status);
-            if (status.is_primary && !status.peers[index].is_in_sync)
-                return i;
-        }
+        unsigned leads = fixture_another_primary(f, index, &status);
+        if (leads < NODES && !status.peers[index].is_in_sync)
+            return leads;
         usleep(10000);
     }
     fail_msg("nobody takes over from node %u", index + 1);
-    return 0;
+    return NODES;
 }
 
 /* Until all open nodes are ready and somebody says that `count` are in sync. */

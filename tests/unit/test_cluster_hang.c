@@ -124,16 +124,23 @@ static int setup(void **state)
 
 /* ---- waiting ---- */
 
+static bool says(struct cluster_fixture *f, unsigned index, const char *what)
+{
+    struct group_status status;
+    group_status(f->nodes[index].group, &status);
+    return strstr(status.sentence, what) != NULL;
+}
+
 /* Not ready, with a sentence that has this in it. */
 static void wait_until_it_says(struct cluster_fixture *f, unsigned index, const char *what)
 {
     struct group_status status;
     for (unsigned tries = 0; tries < 3000; tries++) {
-        group_status(f->nodes[index].group, &status);
-        if (strstr(status.sentence, what) != NULL)
+        if (says(f, index, what))
             return;
         usleep(10000);
     }
+    group_status(f->nodes[index].group, &status);
     fail_msg("node %u says '%s', not '%s'", index + 1, status.sentence, what);
 }
 
@@ -303,16 +310,42 @@ static void a_disk_that_took_no_records_before_it_hung_takes_none_afterwards(voi
     hold_log(f, broken);
     wait_until_it_says(f, broken, "the disk has not answered for ");
     let_go(f, broken);
-    do {
+    while (says(f, broken, "the disk has not answered for "))
         usleep(1000);
-        group_status(f->nodes[broken].group, &status);
-    } while (strstr(status.sentence, "the disk has not answered for ") != NULL);
+    group_status(f->nodes[broken].group, &status);
     assert_non_null(strstr(status.sentence, "the disk takes no changes: "));
     assert_non_null(strstr(status.sentence, "(the test refuses a record"));
     atomic_store(&disks[broken].refuses_log, false);
     fixture_wait_in_sync(f, 3);
     assert_int_equal(fixture_primary(f), leads);
     fixture_expect_stored(f, broken, bucket, "again", 300);
+}
+
+/* It answers once in a while, and would take the lead back each time. */
+static void a_disk_that_hangs_again_and_again_does_not_keep_the_lead(void **state)
+{
+    enum { ROUNDS = 12 };
+    struct cluster_fixture *f = *state;
+    struct fixture_put puts[ROUNDS];
+    struct group_status status;
+    fixture_wait_in_sync(f, 3);
+    struct bucket_id bucket = fixture_bucket(&f->nodes[0], "photos");
+    unsigned broken = fixture_primary(f), rounds = 0, leads;
+    do {
+        hold_log(f, broken);
+        propose_delete(&f->nodes[broken], bucket, &puts[rounds++]);
+        wait_until_it_says(f, broken, "the disk has not answered for ");
+        let_go(f, broken);
+        while (says(f, broken, "the disk has not answered for "))
+            usleep(1000);
+        leads = fixture_another_primary(f, broken, &status);
+    } while (leads == NODES && rounds < ROUNDS);
+    for (unsigned i = 0; i < rounds; i++)
+        (void)outcome(&f->nodes[broken], &puts[i]);
+    assert_int_not_equal(leads, NODES);
+    fixture_wait_in_sync(f, 3);
+    assert_int_not_equal(fixture_primary(f), broken);
+    fixture_expect_stored(f, broken, bucket, "again", 100000);
 }
 
 int main(void)
@@ -324,6 +357,7 @@ int main(void)
         TEST(a_primary_that_nobody_can_follow_leads_on),
         TEST(without_the_log_of_a_replica_that_hangs_the_others_go_on),
         TEST(a_disk_that_took_no_records_before_it_hung_takes_none_afterwards),
+        TEST(a_disk_that_hangs_again_and_again_does_not_keep_the_lead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
