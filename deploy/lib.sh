@@ -26,18 +26,34 @@ build_sluice() {
 
 # ---- a node ----
 
+# The process that serves $dir, nothing if none does, by its command line. The endpoint file cannot tell: a node that is starting or stopping has
+# none, a killed one leaves it with a number that may be another program's by now. A killed one whose parent has not asked for its end yet has
+# a number still, but no command line.
+node_pid() {
+    local process name word words
+    for process in /proc/[0-9]*; do
+        { read -r name <"$process/comm" && [ "$name" = sluiced ] && mapfile -d '' words <"$process/cmdline"; } 2>/dev/null || continue
+        for word in "${words[@]:1}"; do
+            [[ $word == /* ]] || word=$process/cwd/$word
+            if [ "$word" -ef "$dir" ]; then
+                echo "${process#/proc/}"
+                return
+            fi
+        done
+    done
+}
 endpoint_field() { # nothing when no node has written the file
     local text
     if text=$(cat "$dir/endpoint.json" 2>/dev/null); then
         sed -n 's/.*"'"$1"'": *"\{0,1\}\([^",}]*\).*/\1/p' <<<"$text"
     fi
 }
-gone() { ! kill -0 "$1" 2>/dev/null; }
+gone() { ! grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status" 2>/dev/null; }
 ready() { curl -fsS -o /dev/null --max-time 5 "http://$1/readyz" 2>/dev/null; }
 running() {
     local pid
-    pid=$(endpoint_field pid)
-    [ -n "$pid" ] && ! gone "$pid" && ready "$(endpoint_field admin)"
+    pid=$(node_pid)
+    [ -n "$pid" ] && [ "$pid" = "$(endpoint_field pid)" ] && ready "$(endpoint_field admin)"
 }
 port_taken() { (exec 3<>"/dev/tcp/${1%:*}/${1##*:}") 2>/dev/null; }
 
@@ -62,8 +78,8 @@ wait_ready() { # its process, its name
 
 stop_node() { # what to say of it when it has stopped
     local pid
-    pid=$(endpoint_field pid)
-    if [ -z "$pid" ] || gone "$pid"; then
+    pid=$(node_pid)
+    if [ -z "$pid" ]; then
         echo "$me: no node is running in $dir"
         return 0
     fi
