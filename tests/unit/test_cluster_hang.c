@@ -144,6 +144,18 @@ static void wait_until_it_says(struct cluster_fixture *f, unsigned index, const 
     fail_msg("node %u says '%s', not '%s'", index + 1, status.sentence, what);
 }
 
+/* What it has pulled so far, as told after it has applied more records than that. */
+static uint64_t pulled_bytes(struct cluster_fixture *f, unsigned index, uint64_t *psn_applied)
+{
+    struct group_status status;
+    do {
+        usleep(1000);
+        group_status(f->nodes[index].group, &status);
+    } while (status.psn_applied <= *psn_applied);
+    *psn_applied = status.psn_applied;
+    return status.pulled_bytes;
+}
+
 static void expect_not_ready(struct cluster_fixture *f, unsigned index)
 {
     struct err_trail trail = {0};
@@ -292,6 +304,13 @@ static void without_the_log_of_a_replica_that_hangs_the_others_go_on(void **stat
     assert_true(clock_mono_ns(clock_system()) - answered_ns < INCOMING_IDLE_NS / 2);
     assert_int_equal(fixture_read(&f->nodes[broken], bucket, "first", 100000, 9), ERR_OK);
     assert_int_equal(fixture_read(&f->nodes[broken], bucket, "more", 5000000, 11), ERR_OK);
+    /* Its places are empty again, and so the next body is sent to it, not left to be pulled. */
+    uint64_t applied = 0, pulled = pulled_bytes(f, broken, &applied);
+    assert_true(pulled > 0);
+    assert_int_equal(fixture_store(&f->nodes[primary], bucket, "next", 5000000, 12, &receipt),
+                     ERR_OK);
+    assert_int_equal(receipt.replicas_synced, 3);
+    assert_int_equal(pulled_bytes(f, broken, &applied), pulled);
 }
 
 /* That it answers does not say that it takes what it refused before. */
