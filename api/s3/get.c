@@ -130,7 +130,7 @@ static bool get_several(struct s3_request *r, struct get *get, const struct s3_r
 {
     const struct object_info *info = object_info(get->lookup.object);
     struct bytes type = s3_attr(r, info, "Content-Type");
-    if (s3_header(r, "x-sluice-require-path").data != NULL || get->serves_variant ||
+    if (get->answer.policy.require != PATH_AUTO || get->serves_variant ||
         s3_attr(r, info, "Content-Encoding").data != NULL ||
         type.size > BYTERANGES_TYPE_BYTES_MAX || !is_field_value(type))
         return true;
@@ -205,6 +205,8 @@ static int get_judge(struct op *op)
                                                                : BYTES("If-Unmodified-Since")}});
     }
 
+    if (!s3_get_policy(r, &get->answer.policy))
+        return OP_END;
     get->size = info->size;
     get->checksum = info->checksum;
     get->checksum_parts = info->part_count;
@@ -290,8 +292,6 @@ static int get_answer(struct op *op)
     struct get *get = get_of(r);
     struct object *object = get_object(get);
     const struct object_info *info = object_info(object);
-    if (!s3_get_policy(r, &get->answer.policy))
-        return OP_END;
     get_headers(r, get, info);
     r->has_answered = true;
     int status = get->is_partial ? 206 : 200;

@@ -4,6 +4,7 @@ whole versions for readers whose object is rewritten below them."""
 import json
 import os
 import random
+import re
 import sys
 import threading
 
@@ -18,10 +19,11 @@ COPIES = {"inline": 1, "sendfile": 0, "splice": 0, "ring-splice": 0, "direct": 1
 MIB = 1 << 20
 SIZES = (1, 4096, 8192, 16384, 16385, 65535, 65536, 65537, MIB, MIB + 1, 20 * MIB + 12345)     # inline, units, sum chunks, windows, extents
 INLINE_MAX = 16384
+TAIL = 500
 
 
-def get(client, key, path=None, require=None, byte_range=None):
-    headers = {}
+def get(client, key, path=None, require=None, byte_range=None, ranges=None):
+    headers = {"Range": f"bytes={ranges}"} if ranges else {}
     if path:
         headers["x-sluice-path"] = path
     if require:
@@ -72,6 +74,35 @@ def wishes(client):
     equal((answer.status, answer.headers.get("x-sluice-copies")), (200, "0"), "a larger one can")
     answer = client.request("PUT", f"/{BUCKET}/x", headers={"x-sluice-require-path": "zerocopy"}, body=b"x")
     equal((answer.status, answer.code), (501, "NotImplemented"), "a PUT cannot require a path and is not told that it could")
+
+
+def joined(client):
+    """An object of two parts, the last one held in the index."""
+    answer = client.request("POST", f"/{BUCKET}/joined", [("uploads", "")])
+    upload = ("uploadId", re.search(rb"<UploadId>(.*?)<", answer.body)[1].decode())
+    parts = [random.Random(n).randbytes(size) for n, size in enumerate((5 * MIB, TAIL))]
+    listed = ""
+    for n, body in enumerate(parts, 1):
+        answer = client.request("PUT", f"/{BUCKET}/joined", [("partNumber", str(n)), upload], body=body)
+        listed += f"<Part><PartNumber>{n}</PartNumber><ETag>{answer.headers['etag']}</ETag></Part>"
+    answer = client.request("POST", f"/{BUCKET}/joined", [upload], body=f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode())
+    equal(answer.status, 200, "an object whose end is held in the index")
+    return b"".join(parts)
+
+
+def several_ranges(node, client):
+    """That a path is had can be told before the first range only, so where one is required there are no several."""
+    whole = joined(client)
+    equal(get(client, "joined", ranges=f"0-9,-{TAIL}").status, 206, "several ranges, nothing required")
+    node.cli("bucket", "set", BUCKET, "require-path=zerocopy")
+    answer = get(client, f"o{MIB}", ranges="0-9,-9")
+    equal((answer.status, len(answer.body)), (200, MIB), "several ranges where the bucket requires a path: the whole object by it")
+    answer = get(client, "joined", ranges=f"0-9,-{TAIL}")
+    equal((answer.status, answer.code), (412, "PreconditionFailed"), "or refused before the first byte, not cut off behind the first range")
+    check("the end of the object is held in the index" in answer.body.decode(), "with the reason", answer.body)
+    answer = get(client, "joined", require="none", ranges=f"0-9,-{TAIL}")
+    equal((answer.status, whole[-TAIL:] in answer.body), (206, True), "who takes the requirement back has the ranges")
+    node.cli("bucket", "set", BUCKET, "require-path=default")
 
 
 def bucket_settings(node, client):
@@ -170,6 +201,8 @@ def main():
             same_bytes(node, client)
         with guarded("wishes"):
             wishes(client)
+        with guarded("several ranges"):
+            several_ranges(node, client)
         with guarded("bucket settings"):
             client = bucket_settings(node, client)
         with guarded("explain"):
