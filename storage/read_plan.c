@@ -316,9 +316,9 @@ bool read_plan_has_inline(const struct read_plan *plan)
         return true;
     for (uint32_t i = plan->piece_index; i < object->piece_count; i++) {
         const struct object_piece *piece = &object->pieces[i];
-        bool is_touched =
-            piece->start < plan->end && piece->start + piece->stored.piece.size > plan->offset;
-        if (is_touched && piece->stored.is_inline)
+        if (piece->start >= plan->end)
+            break;
+        if (piece->stored.is_inline && piece->start + piece->stored.piece.size > plan->offset)
             return true;
     }
     return false;

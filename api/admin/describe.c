@@ -185,7 +185,7 @@ json_t *describe_paths(const struct path_facts *facts, unsigned worker_count,
         workers, "why", why.failed ? "" : why.data, why.failed ? 0 : why.size);
     text_free(&why);
     if (json != NULL && choice.path != NULL)
-        json_object_set_new(json, "copies", json_u64(path_copies(choice.path, &facts[0])));
+        json_object_set_new(json, "copies", json_u64(path_copies_told(choice.path, &facts[0])));
     return json;
 }
 

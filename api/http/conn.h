@@ -94,14 +94,18 @@ struct exchange {
     char id[17];
     const char *operation;   /* for the access log; borrowed until end() */
     struct bytes access_key; /* likewise */
-    const struct path *path; /* the one begun with, for the log */
-    struct text_buf text;    /* owned */
+    /* For the log: the path begun with, the one the last object bytes left by (NULL: none have),
+     * and how often the CPU copied those that it copied most. */
+    const struct path *path, *last_path;
+    uint8_t copies;
+    struct text_buf text; /* owned */
     struct request_body body;
     struct path_send send;
     struct http_pieces *pieces; /* the service's; NULL: none, or no more */
     uint32_t piece_size;        /* of `piece` */
     uint64_t turn_began;        /* `bytes_out` when other connections had their turn */
     uint32_t out_size;          /* of `out`, the room for the prefix included */
+    uint32_t receipt_at;        /* where the receipt begins in it */
 
     struct http_header headers[HTTP_HEADERS_MAX];
     _Alignas(16) uint8_t state[HTTP_STATE_BYTES]; /* the service's, zeroed for each request */

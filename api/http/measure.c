@@ -222,18 +222,18 @@ static void log_exchange(struct exchange *x, uint64_t duration_ns)
     char method[HTTP_METHOD_BYTES_MAX + 4], target[512], key[64];
     struct bytes target_path = x->request.path;
     char via[40];
-    /* "sendfile>direct": begun with the one, ended with the other. */
-    snprintf(via, sizeof via, "%s%s%s", x->path ? x->path->name : "-",
-             x->path && x->path != x->send.path ? ">" : "",
-             x->path && x->path != x->send.path ? x->send.path->name : "");
+    /* "sendfile>direct": begun with the one, the last bytes by the other. */
+    bool is_handed_over = x->last_path && x->last_path != x->path;
+    snprintf(via, sizeof via, "%s%s%s", x->path ? x->path->name : "-", is_handed_over ? ">" : "",
+             is_handed_over ? x->last_path->name : "");
     LOG(LOG_INFO, "http",
         "request id=%s peer=%s method=%s path=%s status=%d in=%llu out=%llu us=%llu via=%s "
         "copies=%u extents=%u tls=%s operation=%s key=%s",
         x->id, conn__peer(x->conn), plain(x->request.method_name, method, sizeof method),
         plain(target_path, target, sizeof target), x->status, (unsigned long long)x->body.received,
-        (unsigned long long)x->bytes_out, (unsigned long long)(duration_ns / 1000), via,
-        x->path ? path_copies(x->path, &x->send.facts) : 0, x->send.extents, tls_text(x->conn),
-        x->operation ? x->operation : "-", plain(x->access_key, key, sizeof key));
+        (unsigned long long)x->bytes_out, (unsigned long long)(duration_ns / 1000), via, x->copies,
+        x->send.extents, tls_text(x->conn), x->operation ? x->operation : "-",
+        plain(x->access_key, key, sizeof key));
 }
 
 static void count_request(enum http_method method, int status)

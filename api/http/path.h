@@ -124,6 +124,8 @@ const struct path *path_choose(const struct path_facts *facts);
 
 /* Copies of the body on that path here. */
 unsigned path_copies(const struct path *path, const struct path_facts *facts);
+/* Of a response that begins so, as a receipt tells: an inline tail is copied by its send. */
+unsigned path_copies_told(const struct path *path, const struct path_facts *facts);
 /* What is in the way of that path, or OBSTACLE_NONE. Not being resident is none: pages can be
  * brought in. */
 enum path_obstacle path_obstacle_to(const struct path *path, const struct path_facts *facts);
@@ -193,7 +195,6 @@ struct path_send {
     struct path_facts facts;     /* those it was begun with */
     bool tries_zero_copy;        /* what leaves out of slots is sent so, while there are enough */
     bool flies;                  /* the window that is sent is; what came of it is told later */
-    bool was_copied;             /* some of it, by a send */
     struct path_flight *flights; /* PATH_FLIGHTS_MAX, not in use; borrowed */
     struct bytes head;           /* what is left of it */
     uint32_t head_room;     /* bytes of memory behind the head that a short body may be put into */

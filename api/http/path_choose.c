@@ -85,6 +85,13 @@ unsigned path_copies(const struct path *path, const struct path_facts *facts)
     return path->copies + send_copies;
 }
 
+unsigned path_copies_told(const struct path *path, const struct path_facts *facts)
+{
+    unsigned copies = path_copies(path, facts);
+    unsigned of_tail = facts->has_inline_tail ? path_copies(&path_inline, facts) : 0;
+    return of_tail > copies ? of_tail : copies;
+}
+
 bool path_is_permitted(const struct path *path, const struct path_facts *facts,
                        const struct path_policy *policy)
 {
@@ -170,10 +177,12 @@ static void explain_auto(const struct path_facts *facts, struct text_buf *out)
                     : path == &path_splice ? "from 256 KiB on splicing costs the least CPU"
                                            : "below 256 KiB sendfile costs the least CPU");
     unsigned copies = path_copies(path, facts);
-    text_printf(out, ". The CPU copies the body %s on its way to the socket.",
+    text_printf(out, ". The CPU copies the body %s on its way to the socket%s.",
                 copies == 0   ? "not once"
                 : copies == 1 ? "once"
-                              : "twice");
+                              : "twice",
+                path_copies_told(path, facts) > copies ? ", but its end, held in the index, once"
+                                                       : "");
 }
 
 /* What follows when the bytes are sent out of memory. */

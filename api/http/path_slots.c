@@ -217,7 +217,6 @@ static void send_ready(struct path_send *send)
     window->state = WINDOW_SENDING;
     send->body = bytes_of(window->slot->data + window->from, window->size);
     send->flies = may_fly(send, window->slot);
-    send->was_copied |= !send->flies;
     send->facts.sends_zero_copy &= send->flies;
     if (send->flies)
         path__flight_send(send, window->slot, window_sent);

@@ -225,21 +225,36 @@ static void put_receipt(struct exchange *x, const struct path *path)
 {
     struct read_plan_shape shape;
     x->answer = ANSWER_NONE; /* so that headers are taken once more */
+    x->receipt_at = x->out_size;
     http_header(x, "x-sluice-path", bytes_of_string(path->name));
-    http_header_u64(x, "x-sluice-copies", path_copies(path, &x->send.facts));
+    http_header_u64(x, "x-sluice-copies", path_copies_told(path, &x->send.facts));
     read_plan_shape(x->send.plan, &shape);
-    if (shape.is_known) /* else it would have to be read from the disk to be told */
+    /* Else it would have to be read from the disk to be told, or is that of the first range. */
+    if (shape.is_known && x->pieces == NULL)
         http_header_u64(x, "x-sluice-extents", shape.extents);
     x->answer = ANSWER_OBJECT;
 }
 
-/* The head is written when the path is known: it may name it. */
-static void begin_head(struct exchange *x, const struct path *path)
+static void write_head(struct exchange *x, const struct path *path)
 {
     if (x->receipt)
         put_receipt(x, path);
     x->send.head = finish_head(x);
     x->send.head_room = (uint32_t)(sizeof x->out - x->out_size - 2 - x->piece_size);
+}
+
+/* Nothing has left yet, so the receipt need not name a path that no byte will take. */
+static void rewrite_head(struct exchange *x, const struct path *path)
+{
+    x->out_size = x->receipt_at;
+    write_head(x, path);
+    x->text_left = (uint32_t)x->send.head.size;
+}
+
+/* The head is written when the path is known: it may name it. */
+static void begin_head(struct exchange *x, const struct path *path)
+{
+    write_head(x, path);
     x->path = x->send.plan ? path : NULL;
     if (x->path)
         measure_path_begun(path);
@@ -257,11 +272,6 @@ static void start(struct exchange *x, const struct path *path)
     x->text_left = (uint32_t)x->send.head.size;
     x->send.path = path;
     path->start(&x->send);
-}
-
-static bool requires_path(const struct path_send *send)
-{
-    return send->policy.require != PATH_AUTO;
 }
 
 /* What speaks for which path, as of the first window; the paths look again at each. */
@@ -282,7 +292,7 @@ enum err respond__find_facts(const struct worker *worker, struct path_send *send
         return e;
     facts->is_inline = span.inline_data != NULL;
     facts->has_fd = span.fd >= 0;
-    if (requires_path(send) && !facts->is_inline && facts->size > 0)
+    if (!facts->is_inline && facts->size > 0)
         facts->has_inline_tail = read_plan_has_inline(send->plan);
     if (facts->has_fd && !facts->is_inline && !facts->is_hot) {
         path__window_cut(&send->windows[0], &span, PATH_WINDOW_BYTES);
@@ -418,13 +428,17 @@ bool path_progress(struct path_send *send, uint64_t size)
     x->bytes_out += size;
     bool is_told_later = send->path == &path_direct && send->flies;
     unsigned copies = is_told_later ? 0 : path_copies(send->path, &send->facts);
-    if (send->plan && size > of_text)
+    if (send->plan && size > of_text) {
         measure_path_bytes(send->path, size - of_text, copies);
+        x->last_path = send->path;
+        x->copies = copies > x->copies ? (uint8_t)copies : x->copies;
+    }
     return conn__progress(x->conn, size);
 }
 
 void path_hand_over(struct path_send *send, const struct path *to, enum path_obstacle why)
 {
+    struct exchange *x = CONTAINER_OF(send, struct exchange, send);
     bool is_inline_end = to == &path_inline && why == OBSTACLE_NONE;
     if (!path_is_permitted(to, &send->facts, &send->policy)) {
         deny(send, is_inline_end ? OBSTACLE_INLINE_TAIL : why);
@@ -434,6 +448,8 @@ void path_hand_over(struct path_send *send, const struct path *to, enum path_obs
         measure_fallback(why);
     pipes_put(send->pipes, TAKE(send->pipe));
     send->path = to;
+    if (x->receipt && !send->has_sent)
+        rewrite_head(x, to);
     to->start(send);
 }
 

@@ -50,8 +50,10 @@ void path_zero_copied(struct path_send *send, enum ring_usage told, uint64_t siz
         c->zero_copy = (uint8_t)now;
         zero_copy_remember(&c->worker->zero_copy, c->fd, now, loop_now_ns(c->worker->loop));
     }
-    send->was_copied |= usage != RING_USAGE_ZERO_COPY;
-    send->facts.sends_zero_copy = !send->was_copied; /* as the log will tell */
+    if (usage != RING_USAGE_ZERO_COPY) {
+        send->facts.sends_zero_copy = false;
+        x->copies = x->copies > 1 ? x->copies : 1;
+    }
     if (now == ZERO_COPY_COPIED && send->facts.zero_copy == PATH_ZERO_COPY_BY_PEER)
         send->tries_zero_copy = false; /* one copy is better than a late one */
     bool is_cut = now == ZERO_COPY_COPIED && send->path == &path_direct && !x->is_sent &&

@@ -54,7 +54,7 @@ def falls_back(node, client, why):
         answer = get(client, path)
         check(answer.status == 200 and answer.body == BODY, f"{why}: {path} has the right bytes all the same", repr(answer))
         equal(fallbacks(node) - before, 1, f"{why}: {path} is counted as a fallback for want of a pipe")
-        # The head is written when a path has begun: it names the one that was chosen, the log the one that served.
+        equal(answer.headers.get("x-sluice-path"), "sendfile", f"{why}: the receipt names the path that served")
         check(wait_until(lambda path=path: f"via={path}>sendfile" in node.log(), 10), f"{why}: {path} hands over to sendfile, the log says")
         answer = get(client, path, require=path)
         equal((answer.status, "all pipes are in use" in answer.body.decode(errors="replace")), (503, True), f"{why}: required, it is 503 with the reason")

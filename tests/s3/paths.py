@@ -9,7 +9,7 @@ import sys
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-from checks import check, equal, finish, guarded  # noqa: E402
+from checks import check, equal, finish, guarded, wait_until  # noqa: E402
 from node import Node  # noqa: E402
 import no_pipe  # noqa: E402
 
@@ -105,6 +105,35 @@ def several_ranges(node, client):
     node.cli("bucket", "set", BUCKET, "require-path=default")
 
 
+def access_line(node, answer):
+    """What the access log says of a response: {name: value}."""
+    told = []
+
+    def said():
+        told[:] = re.findall(rf"request id={answer.headers['x-amz-request-id']} (.*)", node.log())
+        return told
+    check(wait_until(said, 10), "the response stands in the access log")
+    return dict(word.split("=", 1) for word in told[0].split())
+
+
+def receipts(node, client):
+    """Header and access log say the same, and what is so."""
+    rows = ((f"o{20 * MIB + 12345}", None, "splice", "0"), ("joined", None, "splice", "1"), ("joined", f"-{TAIL}", "inline", "1"),
+            (f"o{MIB}", "0-9,-9", "sendfile", "0"), (f"o{MIB}", "0-9,20-29,-9", "direct", "1"), ("o4096", "0-9,-9", "inline", "1"))
+    for key, ranges, path, copies in rows:
+        answer = get(client, key, path=None if path == "inline" else path, ranges=ranges)
+        line, text = access_line(node, answer), f"{key}, {ranges or 'whole'}, by {path}"
+        via = path + (">inline" if key == "joined" and path != "inline" else "")
+        equal((answer.headers.get("x-sluice-path"), line["via"]), (path, via), f"{text}: header and log name the ways of its bytes")
+        equal((answer.headers.get("x-sluice-copies"), line["copies"]), (copies, copies), f"{text}: and how often they were copied")
+        if "," not in (ranges or ""):
+            equal(answer.headers.get("x-sluice-extents"), line["extents"], f"{text}: and their extents")
+        else:
+            check("x-sluice-extents" not in answer.headers, f"{text}: of several ranges the extents are told by the log alone")
+    told = json.loads(node.cli("--json", "explain", f"{BUCKET}/joined")[1])["get"]
+    check(told["copies"] == 1 and "its end, held in the index, once" in told["why"], "explain: the end of an object of parts is copied", told["why"])
+
+
 def bucket_settings(node, client):
     equal(node.cli("bucket", "set", BUCKET, "get-path=mmap", "verify=sample:10")[0], 0, "sluice bucket set")
     equal(get(client, f"o{MIB}").headers.get("x-sluice-path"), "mmap", "holds from the next GET on")
@@ -194,7 +223,7 @@ def rewritten(node):
 
 
 def main():
-    with Node("paths") as node:
+    with Node("paths", config="[log]\naccess = yes\n") as node:
         client = node.client()
         client.make_bucket(BUCKET)
         with guarded("every path"):
@@ -203,6 +232,8 @@ def main():
             wishes(client)
         with guarded("several ranges"):
             several_ranges(node, client)
+        with guarded("receipts"):
+            receipts(node, client)
         with guarded("bucket settings"):
             client = bucket_settings(node, client)
         with guarded("explain"):

@@ -239,15 +239,44 @@ static void receipts_tell_copies_and_extents(void **state)
             char headers[80];
             struct response r;
             bool is_inline = rows[i].from >= FILE_BYTES;
+            bool has_tail = rows[i].from + rows[i].size > FILE_BYTES; /* which a send copies */
+            const char *told = has_tail && strcmp(copies[p], "0") == 0 ? "1" : copies[p];
             bool falls_back = strcmp(taken_for(forced[p]), forced[p]) != 0;
             snprintf(headers, sizeof headers, "x-sluice-path: %s\r\n", forced[p]);
             ask(&c, rows[i].from, rows[i].size, headers);
             assert_true(client_read(&c, &r, true));
             has_header(&r, "x-sluice-extents", rows[i].extents);
             if (!falls_back)
-                has_header(&r, "x-sluice-copies", is_inline ? "1" : copies[p]);
+                has_header(&r, "x-sluice-copies", is_inline ? "1" : told);
             response_free(&r);
         }
+    client_close(&c);
+}
+
+static void a_receipt_names_who_takes_over_before_the_first_byte(void **state)
+{
+    static const char *const cached[] = {"sendfile", "splice", "mmap"};
+    struct client c;
+    client_open(&c, *state);
+    never_resident = true; /* what is brought in does not stay: direct serves it all */
+    for (size_t i = 0; i < COUNT_OF(cached); i++) {
+        int64_t before = counted("sluice_http_path_fallbacks_total{reason=\"not_kept\"} ");
+        struct response r;
+        char headers[80];
+        snprintf(headers, sizeof headers, "x-sluice-path: %s\r\n", cached[i]);
+        ask(&c, 0, 3000000, headers);
+        assert_true(client_read(&c, &r, true));
+        assert_int_equal(r.size, 3000000);
+        assert_memory_equal(r.body, fake_object->bytes, 3000000);
+        has_header(&r, "x-sluice-path", "direct");
+        has_header(&r, "x-sluice-copies", "1");
+        has_header(&r, "x-sluice-extents", "2");
+        assert_null(strstr(r.head, cached[i])); /* one receipt, not two */
+        assert_int_equal(counted("sluice_http_path_fallbacks_total{reason=\"not_kept\"} "),
+                         before + 1);
+        response_free(&r);
+    }
+    never_resident = false;
     client_close(&c);
 }
 
@@ -512,6 +541,7 @@ int main(void)
         cmocka_unit_test(copies_are_those_of_the_cpu),
         RUNNING(every_path_sends_the_same_bytes),
         RUNNING(receipts_tell_copies_and_extents),
+        RUNNING(a_receipt_names_who_takes_over_before_the_first_byte),
         RUNNING(what_cannot_be_had_is_counted),
         RUNNING(a_required_path_is_taken_or_refused),
         RUNNING(a_required_path_that_does_not_last_ends_short),
