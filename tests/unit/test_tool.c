@@ -49,11 +49,17 @@ static int teardown(void **state)
     return rc;
 }
 
+static const char *error_text(const json_t *json, const char *name)
+{
+    const char *text = json_string_value(json_object_get(json_object_get(json, "error"), name));
+    return text != NULL ? text : "";
+}
+
 /* Runs a command with these words; what it printed is parsed as JSON. */
 static enum exit_code run(struct fixture *f, const struct command *command, json_t **ret_json,
                           const char *first, ...)
 {
-    char *argv[16] = {(char *)command->name};
+    char *argv[16] = {(char *)command->name, ""};
     int argc = 1;
     va_list rest;
     va_start(rest, first);
@@ -65,13 +71,9 @@ static enum exit_code run(struct fixture *f, const struct command *command, json
     enum exit_code code = command->run(&f->cli, argc, argv);
     capture_end(&f->out);
     *ret_json = capture_json(&f->out);
+    if (json_object_get(*ret_json, "error") != NULL)
+        print_message("# %s %s: %s\n", argv[0], argv[1], error_text(*ret_json, "message"));
     return code;
-}
-
-static const char *error_text(const json_t *json, const char *name)
-{
-    const char *text = json_string_value(json_object_get(json_object_get(json, "error"), name));
-    return text != NULL ? text : "";
 }
 
 static void assert_contains(const char *text, const char *part)
