@@ -326,6 +326,8 @@ int main(int argc, char *argv[])
     case ARGS_PRINT_CONFIG:
         return print_config(&node.config);
     case ARGS_CHECK_CONFIG:
+        if (node_judge(&node.config, &trail))
+            return usage(&trail);
         puts("the configuration is good");
         return 0;
     case ARGS_SERVE:

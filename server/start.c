@@ -67,22 +67,50 @@ static enum err limits_start(void *context, struct err_trail *trail)
     return ERR_OK;
 }
 
-/* Its words are the HTTP engine's, so they are judged here and not with the configuration's
- * others. */
-static enum err get_policy_start(void *context, struct err_trail *trail)
+static enum err get_policy_read(const struct config *config, struct path_policy *ret_policy,
+                                struct err_trail *trail)
 {
     /* The configuration's choices leave inline out, which nobody can ask for. */
     static const uint8_t paths[] = {PATH_AUTO,   PATH_SENDFILE, PATH_SPLICE, PATH_RING_SPLICE,
                                     PATH_DIRECT, PATH_MMAP,     PATH_COPY};
-    struct node *node = context;
-    const struct config *config = &node->config;
     CHECK(config->get_path < COUNT_OF(paths));
-    node->get_policy = (struct path_policy){.path = paths[config->get_path]};
-    if (path_verify_parse(bytes_of_string(config->get_verify), &node->get_policy))
+    *ret_policy = (struct path_policy){.path = paths[config->get_path]};
+    if (path_verify_parse(bytes_of_string(config->get_verify), ret_policy))
         return err_say(trail, ERR_INVALID,
                        "[get] verify: '%.40s' is none of off, cold, sample:N and always",
                        config->get_verify);
     return ERR_OK;
+}
+
+static enum err count_judge(const char *key, unsigned count, unsigned max, struct err_trail *trail)
+{
+    return count <= max ? ERR_OK
+                        : err_say(trail, ERR_INVALID, "[s3] %s: %u are given and %u can be", key,
+                                  count, max);
+}
+
+enum err node_judge(const struct config *config, struct err_trail *trail)
+{
+    struct path_policy policy;
+    char scratch[CONFIG_TEXT_MAX];
+    const char *words[S3_GZIP_BUCKETS_MAX];
+    _Static_assert(S3_DOMAINS_MAX <= S3_GZIP_BUCKETS_MAX, "words hold either");
+    enum err e = get_policy_read(config, &policy, trail);
+    if (!e)
+        e = count_judge("domains", config_words(config->s3_domains, scratch, words, S3_DOMAINS_MAX),
+                        S3_DOMAINS_MAX, trail);
+    if (!e)
+        e = count_judge("gzip-variants",
+                        config_words(config->s3_gzip_variants, scratch, words, S3_GZIP_BUCKETS_MAX),
+                        S3_GZIP_BUCKETS_MAX, trail);
+    return e;
+}
+
+static enum err configuration_start(void *context, struct err_trail *trail)
+{
+    struct node *node = context;
+    enum err e = node_judge(&node->config, trail);
+    return e ? e : get_policy_read(&node->config, &node->get_policy, trail);
 }
 
 static enum err log_start(void *context, struct err_trail *trail)
@@ -322,16 +350,11 @@ static enum err service_start(void *context, struct err_trail *trail)
     char scratch[CONFIG_TEXT_MAX];
     const char *domains[S3_DOMAINS_MAX];
     unsigned count = config_words(node->config.s3_domains, scratch, domains, S3_DOMAINS_MAX);
-    if (count > S3_DOMAINS_MAX)
-        return err_say(trail, ERR_INVALID, "[s3] domains: %u are given and %d can be", count,
-                       S3_DOMAINS_MAX);
     char gzip_scratch[CONFIG_TEXT_MAX];
     const char *gzip_buckets[S3_GZIP_BUCKETS_MAX];
     unsigned gzip_count = config_words(node->config.s3_gzip_variants, gzip_scratch, gzip_buckets,
                                        S3_GZIP_BUCKETS_MAX);
-    if (gzip_count > S3_GZIP_BUCKETS_MAX)
-        return err_say(trail, ERR_INVALID, "[s3] gzip-variants: %u are given and %d can be",
-                       gzip_count, S3_GZIP_BUCKETS_MAX);
+    CHECK(count <= S3_DOMAINS_MAX && gzip_count <= S3_GZIP_BUCKETS_MAX); /* node_judge() */
     return s3_service_open(
         &(struct s3_service_options){
             .group = node->group,
@@ -587,7 +610,7 @@ static void ready_stop(void *context)
 static const struct start_step start_steps[] = {
     {"log", log_start, NULL},
     {"limits", limits_start, NULL},
-    {"data paths", get_policy_start, NULL},
+    {"configuration", configuration_start, NULL},
     {"TLS certificates", tls_start, tls_stop},
     {"cluster", start__cluster, start__cluster_stop},
     {"ports of a new node", start__ports, NULL},

@@ -79,6 +79,8 @@ struct node {
     struct start_run run;
 };
 
+/* What args_parse() cannot judge of a configuration, because it is the API's. Pure. */
+enum err node_judge(const struct config *config, struct err_trail *trail) MUST_USE;
 /* config, dir and given are set. A failure leaves nothing running; trail is a sentence.
  * ERR_CANCELLED: is_asked_to_stop() said so while the node waited for its peers. */
 enum err node_start(struct node *node, struct err_trail *trail) MUST_USE;

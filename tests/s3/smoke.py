@@ -76,6 +76,9 @@ def command_line(node):
           "sluice doctor looks at what the node listens on", text)
     code, _ = node.cli("no-such-command")
     check(code != 0, "sluice refuses an unknown command")
+    for value, expected in (("sample:10", 0), ("sometimes", 2)):
+        done = subprocess.run([binary("server/sluiced"), node.dir, "--check-config", "--set", f"get.verify={value}"], capture_output=True, text=True, check=False)
+        equal(done.returncode, expected, f"sluiced --check-config judges [get] verify = {value}")
 
 
 def bench():

@@ -426,6 +426,31 @@ static void a_first_start_that_finds_its_ports_taken_makes_no_volume(void **stat
     assert_int_not_equal(access(f->dir, F_OK), 0);
 }
 
+static void a_configuration_that_cannot_be_is_refused_before_a_volume_is_made(void **state)
+{
+    static const struct {
+        const char *verify, *domains, *gzip_variants, *says;
+    } rows[] = {
+        {"sample:0", "", "", "[get] verify"},
+        {"cold", "a b c d e f g h i", "", "[s3] domains: 9 are given and 8 can be"},
+        {"cold", "", "0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2",
+         "[s3] gzip-variants: 33 are given and 32 can be"},
+    };
+    struct fixture *f = *state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        configure(f);
+        err_trail_reset(&f->trail);
+        assert_int_equal(node_judge(&f->node->config, &f->trail), ERR_OK);
+        strcpy(f->node->config.get_verify, rows[i].verify);
+        strcpy(f->node->config.s3_domains, rows[i].domains);
+        strcpy(f->node->config.s3_gzip_variants, rows[i].gzip_variants);
+        assert_int_equal(node_judge(&f->node->config, &f->trail), ERR_INVALID);
+        assert_non_null(strstr(f->trail.text, rows[i].says));
+        assert_int_equal(node_start(f->node, &f->trail), ERR_INVALID);
+        assert_int_not_equal(access(f->dir, F_OK), 0);
+    }
+}
+
 static void a_directory_that_is_no_volume_is_refused_untouched(void **state)
 {
     struct fixture *f = *state;
@@ -475,6 +500,7 @@ int main(void)
         TEST(a_given_key_counts_at_the_first_start_and_is_not_written_down),
         TEST(a_start_that_fails_leaves_nothing_running),
         TEST(a_first_start_that_finds_its_ports_taken_makes_no_volume),
+        TEST(a_configuration_that_cannot_be_is_refused_before_a_volume_is_made),
         TEST(a_directory_that_is_no_volume_is_refused_untouched),
         TEST(keys_without_their_node_key_are_not_served),
     };
