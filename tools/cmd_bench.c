@@ -102,10 +102,9 @@ static enum exit_code tell(struct cli *cli, const struct bench_run *run, const c
                            const char *svg_path)
 {
     enum exit_code code = EXIT_DONE;
-    bool is_json_alone = cli->json && json_path == NULL;
-    if (!is_json_alone)
+    if (!cli->json)
         bench_paths_print(run);
-    if (is_json_alone || json_path != NULL)
+    if (cli->json || json_path != NULL)
         code = tell_json(cli, run, json_path);
     if (code == EXIT_DONE && svg_path != NULL)
         code = tell_svg(cli, run, svg_path);
@@ -131,8 +130,10 @@ static enum exit_code bench_paths(struct cli *cli, int argc, char *argv[])
     };
     enum exit_code code = flags_parse(cli, argc, argv, flags, COUNT_OF(flags), words, 0,
                                       cli->json ? 1 : 0, &count, "");
-    if (code == EXIT_DONE && count == 1)
+    if (code == EXIT_DONE && count == 1) {
         json_path = words[0]; /* --json FILE */
+        cli->json = false;    /* standard output has the table, and errors are for its reader */
+    }
     if (code == EXIT_DONE)
         code = sizes_parse(cli, sizes, &options);
     if (code == EXIT_DONE)

@@ -94,6 +94,10 @@ def bench():
           "its JSON has every point, and each was compared before it was measured", points)
     root = xml.etree.ElementTree.parse(plot).getroot()
     check(root.tag.endswith("svg") and len(root) > 50, "its plot is XML")
+    done = subprocess.run([binary("tools/sluice"), "bench", "paths", "--sizes", "4KiB", "--seconds", "0.01", "--dir", base, "--json", f"{base}/none/x"],
+                          capture_output=True, text=True, timeout=300, check=False)
+    check(done.returncode == 1 and "cannot write" in done.stderr and '"error"' not in done.stdout,
+          "a file that cannot be written is told beside the table, not in it", done.stdout + done.stderr)
     equal(sorted(os.listdir(base)), ["paths.json", "paths.svg"], "it leaves no scratch file")
     shutil.rmtree(base)
 
