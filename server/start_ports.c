@@ -64,8 +64,8 @@ static enum err take(const struct wanted_port *port, int *ret_fd, struct err_tra
     if (!is_taken && errno == EADDRINUSE)
         return start__port_in_use(&port->address, port->how, trail);
     if (!is_taken)
-        return err_note(trail, err_from_errno(errno), "listen on %s port %u", port->address.host,
-                        port->address.port);
+        return err_say(trail, err_from_errno(errno), "listen on %s port %u: %s", port->address.host,
+                       port->address.port, strerrordesc_np(errno));
     *ret_fd = TAKE_FD(fd);
     return ERR_OK;
 }

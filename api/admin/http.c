@@ -220,7 +220,8 @@ static void log_line(void *context, const char *format, va_list args)
 
 /* ---- listening ---- */
 
-static enum err bind_to(int fd, const char *host, uint16_t port, uint16_t *ret_port)
+static enum err bind_to(int fd, const char *host, uint16_t port, uint16_t *ret_port,
+                        struct err_trail *trail)
 {
     union {
         struct sockaddr any;
@@ -240,7 +241,7 @@ static enum err bind_to(int fd, const char *host, uint16_t port, uint16_t *ret_p
     }
     if (bind(fd, &address.any, size) != 0 || listen(fd, (int)CONNECTIONS_MAX) != 0 ||
         getsockname(fd, &address.any, &size) != 0)
-        return err_from_errno(errno);
+        return err_say(trail, err_from_errno(errno), "%s", strerrordesc_np(errno));
     *ret_port =
         ntohs(address.any.sa_family == AF_INET ? address.four.sin_port : address.six.sin6_port);
     return ERR_OK;
@@ -255,7 +256,7 @@ static enum err listen_on(const char *host, uint16_t port, int *ret_fd, uint16_t
         return err_note(trail, err_from_errno(errno), "open a socket");
     /* Or a restart waits a minute. */
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    enum err e = bind_to(fd, host, port, ret_port);
+    enum err e = bind_to(fd, host, port, ret_port, trail);
     if (e) {
         (void)close(fd);
         if (e == ERR_IN_USE)

@@ -451,6 +451,25 @@ static void a_configuration_that_cannot_be_is_refused_before_a_volume_is_made(vo
     }
 }
 
+/* 192.0.2.0/24 is for documentation (RFC 5737). The first start asks for its ports beforehand. */
+static void an_address_that_no_interface_has_is_refused_by_that_name(void **state)
+{
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < 4; i++) {
+        configure(f);
+        strcpy((i % 2 == 0 ? &f->node->config.admin_listen : &f->node->config.s3_listen)->host,
+               "192.0.2.1");
+        err_trail_reset(&f->trail);
+        assert_int_not_equal(node_start(f->node, &f->trail), ERR_OK);
+        assert_non_null(strstr(f->trail.text, "192.0.2.1 port 0: Cannot assign requested address"));
+        if (i == 1) {
+            configure(f);
+            start(f);
+            drain_and_stop(f);
+        }
+    }
+}
+
 static void a_directory_that_is_no_volume_is_refused_untouched(void **state)
 {
     struct fixture *f = *state;
@@ -501,6 +520,7 @@ int main(void)
         TEST(a_start_that_fails_leaves_nothing_running),
         TEST(a_first_start_that_finds_its_ports_taken_makes_no_volume),
         TEST(a_configuration_that_cannot_be_is_refused_before_a_volume_is_made),
+        TEST(an_address_that_no_interface_has_is_refused_by_that_name),
         TEST(a_directory_that_is_no_volume_is_refused_untouched),
         TEST(keys_without_their_node_key_are_not_served),
     };
