@@ -79,6 +79,12 @@ static void set_sentence(struct link *link, const char *sentence)
                     link->was_up ? "is gone" : "cannot be had", link->sentence);
 }
 
+/* A connection that the peer made has a port of the peer's that nobody listens on. */
+static void say_configured_address(struct link *link)
+{
+    transport__format_address((const struct sockaddr *)&link->peer_options.address, link->address);
+}
+
 static void connection_ended(struct link *link, const char *sentence)
 {
     struct links *links = link->links;
@@ -100,6 +106,7 @@ static void connection_ended(struct link *link, const char *sentence)
     link->peer = NULL;
     link->was_up = link->in.is_lent = false;
     link->area_bytes = 0;
+    say_configured_address(link);
     if (was_up) {
         link->since_ns = now;
         links->handlers.down(links->context, link, link->sentence);
@@ -425,7 +432,7 @@ static void link_init(struct links *links, unsigned index, const struct link_pee
     link->since_ns = loop_now_ns(links->loop);
     list_init(&link->out.waiting);
     list_init(&link->out.chunks);
-    transport__format_address((const struct sockaddr *)&peer->address, link->address);
+    say_configured_address(link);
 }
 
 static enum err open_transport(struct links *links, const struct links_options *options,
