@@ -196,6 +196,21 @@ void cluster__say_no_log(const struct cluster *cluster, char out[200])
     out[buf.size] = '\0';
 }
 
+/* Whoever is in sync and away is waited for, until most of the nodes have taken it out of the set.
+ */
+static bool waits_for_majority(const struct cluster *cluster)
+{
+    unsigned there = 1;
+    bool is_one_away = false;
+    for (unsigned i = 0; i < cluster->node_count; i++) {
+        if (i == cluster->self)
+            continue;
+        there += cluster->peers[i].is_up;
+        is_one_away |= !cluster->peers[i].is_up && pg_mask_has(cluster->pg.d.config.in_sync, i);
+    }
+    return is_one_away && there <= cluster->node_count / 2;
+}
+
 /* What keeps this node from serving, in words. */
 static void say_why(struct cluster *cluster, char out[200])
 {
@@ -233,6 +248,8 @@ static void say_why(struct cluster *cluster, char out[200])
         snprintf(out, 200, "the others in sync have not followed into term %llu yet%s%s",
                  (unsigned long long)cluster->pg.d.config.term, away > 0 ? "; not there: " : "",
                  missing);
+    else if (waits_for_majority(cluster))
+        snprintf(out, 200, "more than half of the nodes must be there; not there: %s", missing);
     else if (cluster->pg.d.synced_term != cluster->pg.d.config.term)
         snprintf(out, 200, "the primary, node %u, has not matched its log with this node's yet",
                  cluster->peers[cluster->pg.d.config.primary].node);
@@ -244,7 +261,8 @@ static void say_why(struct cluster *cluster, char out[200])
 /* A replica serves when its primary is there and what that has committed is in the index here. */
 static bool is_ready(struct cluster *cluster)
 {
-    if (cluster->is_stopped || !cluster->has_config || cluster->no_log != NO_LOG_FINE)
+    if (cluster->is_stopped || !cluster->has_config || cluster->no_log != NO_LOG_FINE ||
+        waits_for_majority(cluster))
         return false;
     const struct pg *pg = &cluster->pg;
     if (pg->role == PG_OPEN)
