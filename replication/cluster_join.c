@@ -4,9 +4,9 @@
 
 /*
  * Between pg and the register of the nodes themselves (register_quorum.h). A cluster is founded by
- * its lowest number: when the register is empty, that is when all nodes have come together for the
- * first time, it enters itself as primary and the only one in sync. The others follow from record 1
- * and are put in as any replica is.
+ * its lowest number: when the register is empty and all nodes vote, that is when each has heard all
+ * others for the first time, it enters itself as primary and the only one in sync. The others
+ * follow from record 1 and are put in as any replica is.
  */
 
 #define READ_AGAIN_NS (300 * NS_PER_MS)
@@ -77,6 +77,11 @@ void cluster__swap(struct cluster *cluster, const struct pg_config *next)
         cluster->wanted_disks = enter_disks(cluster, &cluster->wanted);
     }
     quorum_swap(&cluster->quorum, cluster__now(cluster), &cluster->wanted, cluster->wanted_disks);
+}
+
+uint8_t cluster__not_voting(const struct cluster *cluster)
+{
+    return (uint8_t)(((1u << cluster->node_count) - 1) & ~quorum_voters(&cluster->quorum));
 }
 
 void cluster__read_config(struct cluster *cluster)
@@ -173,7 +178,8 @@ static void take_swapped(struct cluster *cluster, const struct cluster_answer *a
 static void take_read(struct cluster *cluster, const struct quorum_value *value)
 {
     if (value->config.epoch == 0) {
-        if (cluster->self == 0 && !cluster->has_config && !cluster->is_founding)
+        bool is_to_found = cluster->self == 0 && !cluster->has_config && !cluster->is_founding;
+        if (is_to_found && cluster__not_voting(cluster) == 0)
             found(cluster);
         return;
     }

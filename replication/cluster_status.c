@@ -211,6 +211,19 @@ static bool waits_for_majority(const struct cluster *cluster)
     return is_one_away && there <= cluster->node_count / 2;
 }
 
+/* All are there for this node, and not for each other. */
+static void say_apart(const struct cluster *cluster, char out[200])
+{
+    uint8_t apart = cluster__not_voting(cluster);
+    struct buf buf = {.data = out, .capacity = 199};
+    buf_printf(&buf, "no configuration of the group is known yet");
+    for (unsigned i = 0, count = 0; i < cluster->node_count; i++)
+        if (pg_mask_has(apart, i))
+            buf_printf(&buf, "%snode %u", count++ > 0 ? ", " : "; not yet heard by all others: ",
+                       cluster->peers[i].node);
+    out[buf.size] = '\0';
+}
+
 /* What keeps this node from serving, in words. */
 static void say_why(struct cluster *cluster, char out[200])
 {
@@ -234,9 +247,10 @@ static void say_why(struct cluster *cluster, char out[200])
         snprintf(out, 200,
                  "the disks of most nodes are new, and what the group had agreed on may be lost "
                  "with the old ones: start those nodes with their old disks");
+    else if (!cluster->has_config && away == 0)
+        say_apart(cluster, out);
     else if (!cluster->has_config)
-        snprintf(out, 200, "no configuration of the group is known yet%s%s",
-                 away > 0 ? "; not there: " : "", missing);
+        snprintf(out, 200, "no configuration of the group is known yet; not there: %s", missing);
     else if (cluster->pg.role == PG_FOLLOWER &&
              !cluster->peers[cluster->pg.d.config.primary].is_up &&
              cluster->pg.d.config.primary != cluster->self)

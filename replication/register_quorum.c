@@ -56,6 +56,8 @@ static void dispatch(struct quorum *q, uint8_t from, const struct quorum_message
         quorum__acceptor_receive(q, from, message);
         break;
     case QUORUM_STATE:
+        if (!message->is_blank)
+            q->voters |= quorum__bit(from);
         quorum__blank_receive(q, from, message);
         quorum__proposer_receive(q, from, message);
         break;
@@ -65,6 +67,11 @@ static void dispatch(struct quorum *q, uint8_t from, const struct quorum_message
         quorum__proposer_receive(q, from, message);
         break;
     }
+}
+
+uint8_t quorum_voters(const struct quorum *q)
+{
+    return q->voters;
 }
 
 void quorum__send(struct quorum *q, uint8_t to, const struct quorum_message *message)

@@ -25,7 +25,9 @@
  * What a driver owes pg when it sits on this register (tests/sim/sim_register.c does all of it):
  *   - It reads the record before pg_init(): is_new_disk is "disks[self] is not mine". An empty disk
  *     begins with the record's configuration. No record yet (epoch 0): swap in the first, epoch 1
- *     and term 1, all nodes in sync, all their disks; who loses that race reads again.
+ *     and term 1, all nodes in sync, all their disks; who loses that race reads again. Better not
+ *     before all vote: a majority can found a group while some have not heard each other, and
+ *     whoever of them is lost then leaves the others without a vote until it is back.
  *   - pg's swap: disks are given for the nodes that it puts in sync, as their links said when pg
  *     asked; and for the same nonce again, the same ones.
  *   - Answers reach pg after this returns, not from within; of swaps, only those of
@@ -155,6 +157,7 @@ struct quorum {
     uint8_t next_disks; /* mask: what of next.disks is new */
     uint64_t highest_round;
     struct quorum_ballot ballot;
+    uint8_t voters;                             /* mask: has said that it is not blank */
     uint8_t heard;                              /* mask: has answered in this phase */
     uint8_t votes;                              /* READING: mask: and has voted for what it has */
     struct quorum_ballot answers[PG_NODES_MAX]; /* READING: what each has accepted */
@@ -180,6 +183,8 @@ void quorum_persisted(struct quorum *q, uint64_t now_ns, uint64_t version);
 void quorum_receive(struct quorum *q, uint64_t now_ns, uint8_t from,
                     const struct quorum_message *message);
 
+/* Who votes, a mask, as far as they have answered reads. */
+uint8_t quorum_voters(const struct quorum *q);
 /* Why it does not vote yet: others that must be heard, or 0. */
 uint8_t quorum_waits_for(const struct quorum *q);
 /* Blank, and so many others are that what stood may be lost: nothing more happens by itself. */

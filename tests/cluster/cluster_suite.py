@@ -3,7 +3,7 @@
 
     tests/cluster/cluster_suite.py [--seed N] [--seconds N] [section...]
 
-Sections: basics, settings, strangers, faults, copied, full_disk, broken_disk, corrupt; and by hand soak: faults drawn by the seed, on top of each other, for --rounds.
+Sections: founded, basics, settings, strangers, faults, copied, full_disk, broken_disk, corrupt; and by hand soak: faults drawn by the seed, on top of each other, for --rounds.
 --seconds: load under each fault. The seed is printed and
 kept in tests/out/cluster-seed; the histories stand in tests/out/cluster-history-*.jsonl.
 """
@@ -637,8 +637,30 @@ def corrupt(cluster):
     equal([node.client().get("corrupt", "scrubbed").body == body for node in cluster], [True] * 3, "the right bytes through every node")
 
 
+def founded():
+    """Five nodes of which two cannot reach each other, as with a slip in one's list of peers: no group before all have heard all."""
+    cluster = Cluster("founded", count=5)
+    cluster.cut(4, 5)
+    cluster.launch()
+    try:
+        check(wait_until(lambda: "not yet heard by all others: node 4, node 5" in cluster[1].readyz()[1], 60, 0.2) and
+              "not there: node 5" in cluster[4].readyz()[1], "while nodes 4 and 5 do not hear each other, nodes 1 and 4 say so", lambda: [
+                  node.readyz() for node in cluster])
+        time.sleep(1)
+        check(all(node.readyz()[0] != 200 for node in cluster), "and there is no group", lambda: [node.readyz() for node in cluster])
+        cluster.heal()
+        check(cluster.wait_in_sync() is not None, "as soon as they do, five are in sync", lambda: cluster[1].replication())
+        cluster[2].kill()
+        cluster[1].client().make_bucket("founded")
+        answer = cluster[1].client().put("founded", "k", b"x")
+        equal((answer.status, "replicas:4/5" in answer.headers.get("x-sluice-durable", "")), (200, True), "one is killed at once: four go on")
+        cluster[2].start()
+    finally:
+        cluster.stop()
+
+
 def main():
-    wanted = OPTIONS.sections or ["basics", "settings", "strangers", "faults", "corrupt", "copied", "full_disk", "broken_disk"]
+    wanted = OPTIONS.sections or ["founded", "basics", "settings", "strangers", "faults", "corrupt", "copied", "full_disk", "broken_disk"]
     note(f"seed {OPTIONS.seed}; again with: tests/cluster/cluster_suite.py --seed {OPTIONS.seed}")
     os.makedirs(OUT, exist_ok=True)
     with open(os.path.join(OUT, "cluster-seed"), "w", encoding="ascii") as file:
@@ -653,8 +675,8 @@ def main():
                         cluster[1].client().make_bucket("basics")               # whatever was asked for by hand
                     globals()[name](cluster)
                 note(f"{name}: {time.monotonic() - began:.0f} s")
-    for name in ("copied", "full_disk", "broken_disk"):
-        if name in wanted and name != "copied" and os.getuid() != 0:
+    for name in ("founded", "copied", "full_disk", "broken_disk"):
+        if name in wanted and name in ("full_disk", "broken_disk") and os.getuid() != 0:
             skip(name, "mounting a small disk needs root")
         elif name in wanted:
             with guarded(name):
