@@ -287,6 +287,25 @@ static bool is_ready(struct cluster *cluster)
            cluster->applied + CLUSTER_WINDOW > pg->d.commit;
 }
 
+static void describe_transport(const struct cluster *cluster, struct group_status *status)
+{
+    struct transport_status transport;
+    struct transport_counts counts;
+    links_transport_status(cluster->links, &transport);
+    links_transport_counts(cluster->links, &counts);
+    snprintf(status->backend, sizeof status->backend, "%s",
+             transport_backend_name(transport.backend));
+    snprintf(status->device, sizeof status->device, "%s", transport.device);
+    snprintf(status->backend_reason, sizeof status->backend_reason, "%s", transport.reason);
+    status->refused_calls = counts.refused;
+    status->rule_breaks = counts.protocol_errors;
+    for (unsigned i = 0; i < links_count(cluster->links); i++) {
+        struct link_status link;
+        link_status(links_at(cluster->links, i), &link);
+        status->rule_breaks += link.counts.violations;
+    }
+}
+
 void cluster__publish_status(struct cluster *cluster)
 {
     struct group_status status = {
@@ -317,12 +336,7 @@ void cluster__publish_status(struct cluster *cluster)
     }
     for (unsigned i = 0; i < cluster->node_count && i < GROUP_NODES_MAX; i++)
         describe_peer(cluster, i, &status.peers[i]);
-    struct transport_status transport;
-    links_transport_status(cluster->links, &transport);
-    snprintf(status.backend, sizeof status.backend, "%s",
-             transport_backend_name(transport.backend));
-    snprintf(status.device, sizeof status.device, "%s", transport.device);
-    snprintf(status.backend_reason, sizeof status.backend_reason, "%s", transport.reason);
+    describe_transport(cluster, &status);
     struct incoming_counts incoming;
     incoming_counts(cluster->incoming, &incoming);
     status.refused_chunks = incoming.refused_chunks;

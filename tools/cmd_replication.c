@@ -96,6 +96,9 @@ static void print_transport(const json_t *reply)
     const char *reason = json_text(transport, "reason");
     print_field("carried by", "%s%s%s%s", carrier, reason[0] != '\0' ? " (" : "", reason,
                 reason[0] != '\0' ? ")" : "");
+    print_field("turned away", "%llu calls; %llu peers cut off that broke the rules",
+                (unsigned long long)json_number(transport, "refused_calls"),
+                (unsigned long long)json_number(transport, "rule_breaks"));
 }
 
 static bool is_alone(const json_t *reply)

@@ -29,9 +29,10 @@ static json_t *json_seconds(uint64_t ns)
 /* RDMA is said of verbs and of nothing else. */
 static json_t *describe_transport(const struct group_status *status)
 {
-    return json_pack("{s:s, s:s, s:b, s:s}", "backend", status->backend, "device", status->device,
-                     "rdma", (int)(strcmp(status->backend, "verbs") == 0), "reason",
-                     status->backend_reason);
+    return json_pack("{s:s, s:s, s:b, s:s, s:o, s:o}", "backend", status->backend, "device",
+                     status->device, "rdma", (int)(strcmp(status->backend, "verbs") == 0), "reason",
+                     status->backend_reason, "refused_calls", json_u64(status->refused_calls),
+                     "rule_breaks", json_u64(status->rule_breaks));
 }
 
 static json_t *describe_lane(const struct transport_lane_counts *lane)

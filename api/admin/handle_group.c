@@ -127,6 +127,13 @@ static struct metric bad_sums = {
     .name = "sluice_group_bad_sums_total",
     COUNTER("Chunks whose bytes were not what their sender had summed.")};
 
+static struct metric refused_calls = {
+    .name = "sluice_group_refused_calls_total",
+    COUNTER("Connections to the port for peers that were not let in.")};
+static struct metric rule_breaks = {
+    .name = "sluice_group_rule_breaks_total",
+    COUNTER("Connections of peers that broke the rules and were cut off.")};
+
 /* Of one peer; the labels name it and what carries its bytes. */
 enum peer_gauge {
     PEER_UP,
@@ -206,6 +213,8 @@ static void refresh_group(void *context)
         {&pulled, status.pulled_bytes},
         {&refused, status.refused_chunks},
         {&bad_sums, status.bad_sums},
+        {&refused_calls, status.refused_calls},
+        {&rule_breaks, status.rule_breaks},
     };
     for (size_t i = 0; i < COUNT_OF(values); i++)
         metric_set(values[i].metric, (int64_t)values[i].value);
@@ -256,10 +265,11 @@ static void register_peers(const struct group_status *status)
 void admin_group_metrics_open(struct admin *admin)
 {
     static struct metric *const all[] = {
-        &members,    &in_sync,     &in_sync_min,   &serves,
-        &is_primary, &epoch,       &term,          &committed,
-        &applied,    &log_records, &waiting,       &pulled,
-        &refused,    &bad_sums,    &waiting_bytes, &refused_proposals,
+        &members,       &in_sync,     &in_sync_min,   &serves,
+        &is_primary,    &epoch,       &term,          &committed,
+        &applied,       &log_records, &waiting,       &pulled,
+        &refused,       &bad_sums,    &waiting_bytes, &refused_proposals,
+        &refused_calls, &rule_breaks,
     };
     struct group_status status;
     for (size_t i = 0; i < COUNT_OF(all); i++)

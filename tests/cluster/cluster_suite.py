@@ -17,6 +17,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -242,6 +243,19 @@ def strangers(cluster):
     equal(cluster[3].terminate(), 0, "node 3 is stopped by SIGTERM")
     check(cluster.wait_in_sync(2, 30) is not None, "the two left go on", lambda: cluster[1].replication())
     other_key = os.path.join(cluster.base, "other.key")
+    turned_away = cluster[1].metrics().get("sluice_group_refused_calls_total", 0)
+    for first in (b"", b"GET / HTTP/1.1\r\nHost: sluice\r\n\r\n" * 40):
+        host, port = cluster.own_address(1).rsplit(":", 1)
+        with socket.create_connection((host, int(port)), 10) as stranger:
+            stranger.sendall(first)
+            heard = b""
+            with contextlib.suppress(ConnectionError):
+                heard = stranger.recv(1)
+            equal(heard, b"", f"somebody who says {first[:5]!r} to node 1's port for peers is cut off")
+    wait_until(lambda: cluster[1].metrics().get("sluice_group_refused_calls_total", 0) == turned_away + 2, 5)
+    told = json.loads(cluster[1].cli("--json", "peers")[1])["transport"]
+    equal((cluster[1].metrics().get("sluice_group_refused_calls_total"), told.get("refused_calls")), (turned_away + 2, turned_away + 2),
+          "and counted, in the metrics and by sluice peers")
     with open(other_key, "w", encoding="ascii", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
         file.write("f" * 64)
     impostor(cluster, "another key", ["another key", "cluster's key", "does not have the"], name="wrong-key", config=cluster.member_config(3, key_file=other_key))

@@ -60,6 +60,12 @@ static void a_node_started_anew_is_linked_again(void **state)
         memcpy(before, link_incarnation(link_to(cluster, other, who)), sizeof before);
         node_close_links(cluster, who);
         AWAIT(cluster, !link_is_up(link_to(cluster, other, who)));
+        struct link_status status;
+        char port[8]; /* where it listens, also of one that had called */
+        link_status(link_to(cluster, other, who), &status);
+        snprintf(port, sizeof port, ":%u",
+                 ntohs(((struct sockaddr_in *)&status.address)->sin_port));
+        assert_string_equal(strrchr(status.address_text, ':'), port);
         node_open_links(cluster, who);
         AWAIT(cluster, all_up(cluster));
         assert_memory_not_equal(before, link_incarnation(link_to(cluster, other, who)), 16);
