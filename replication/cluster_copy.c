@@ -79,7 +79,8 @@ static void give_step(struct cluster *cluster, const struct copy_step *wanted)
 static struct bytes encode_state(struct cluster *cluster, const struct pg_durable *pg)
 {
     struct copy_target *copy = &cluster->copy;
-    struct cluster_state state = {.has_pg = pg != NULL, .quorum = cluster->saved_quorum};
+    struct cluster_state state = {
+        .node = cluster->options.self, .has_pg = pg != NULL, .quorum = cluster->saved_quorum};
     if (pg != NULL)
         state.pg = *pg;
     copy->quorum_version = cluster->quorum_version;

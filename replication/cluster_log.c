@@ -498,7 +498,8 @@ static void give_append(struct cluster *cluster, struct entry *entry)
 
 static void give_save(struct cluster *cluster, struct save *save)
 {
-    size_t size = cluster_state_encode(&(struct cluster_state){.has_pg = save->has_pg,
+    size_t size = cluster_state_encode(&(struct cluster_state){.node = cluster->options.self,
+                                                               .has_pg = save->has_pg,
                                                                .pg = save->pg,
                                                                .quorum = cluster->saved_quorum},
                                        save->state);
@@ -645,6 +646,11 @@ enum err cluster__restore(struct cluster *cluster, struct err_trail *trail)
         e = cluster_state_decode(bytes_of(bytes, size), &state);
     if (e)
         return err_note(trail, e, "read the group's state");
+    if (state.node != 0 && state.node != cluster->options.self)
+        return err_say(trail, ERR_INVALID,
+                       "this volume is node %u's of the cluster, and this is to be node %u: a "
+                       "directory keeps its number",
+                       state.node, cluster->options.self);
     cluster->saved_quorum = state.quorum;
     cluster__copy_restore(cluster);
     if (!state.has_pg)

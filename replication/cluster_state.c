@@ -30,6 +30,7 @@ size_t cluster_state_encode(const struct cluster_state *state, uint8_t out[CLUST
     memset(out, 0, HEAD_BYTES);
     out[0] = STATE_VERSION;
     out[1] = state->has_pg;
+    put_le32(out + 4, state->node);
     size_t size = HEAD_BYTES;
     if (state->has_pg) {
         put_pg(out, &state->pg);
@@ -78,6 +79,7 @@ enum err cluster_state_decode(struct bytes in, struct cluster_state *ret_state)
     if (data[1] > 1 || runs > PG_RUNS_MAX || (data[1] == 0 && runs > 0) ||
         in.size != HEAD_BYTES + 16u * runs + QUORUM_STATE_BYTES + 8)
         return ERR_CORRUPT;
+    ret_state->node = get_le32(data + 4);
     ret_state->has_pg = data[1] == 1;
     enum err e = ret_state->has_pg ? get_pg(data, runs, &ret_state->pg) : ERR_OK;
     return e ? e

@@ -2,7 +2,8 @@
  * What a node of a group keeps on its disk besides the log: pg's state and its part of the
  * register, written together by volume_log_save(). Version 1, little-endian:
  *
- *     0 u8 version  1 u8 flags (1: there is a state of pg)  2 u16 runs  4 u32 zero
+ *     0 u8 version  1 u8 flags (1: there is a state of pg)  2 u16 runs
+ *     4 u32 the node's number; 0: not known, as by those that did not write it
  *     8 config: u64 epoch, u64 term, u64 nonce, u8 primary, u8 in_sync, u8[6] zero
  *    40 u64 synced_term  48 u64 commit  56 u64 log.last  64 u64 log.base
  *    72 runs, each u64 first_psn, u64 term
@@ -15,6 +16,7 @@
 #include "replication/register_quorum.h"
 
 struct cluster_state {
+    uint32_t node; /* whose promises these are: under another number they would be forgotten */
     bool has_pg;
     struct pg_durable pg;
     struct quorum_state quorum;

@@ -162,6 +162,30 @@ static void a_node_that_served_alone_does_not_join(void **state)
     assert_int_equal(open_alone(f, 1, &trail), ERR_OK); /* as it was */
 }
 
+static void swap_disks(struct cluster_fixture *f, unsigned a, unsigned b)
+{
+    char dir[sizeof f->nodes[a].dir];
+    memcpy(dir, f->nodes[a].dir, sizeof dir);
+    memcpy(f->nodes[a].dir, f->nodes[b].dir, sizeof dir);
+    memcpy(f->nodes[b].dir, dir, sizeof dir);
+}
+
+/* Its promises to the register are that node's. */
+static void a_disk_keeps_its_nodes_number(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    fixture_close_node(f, 1);
+    fixture_close_node(f, 2);
+    swap_disks(f, 1, 2);
+    assert_int_equal(fixture_try_open_node(f, 1), ERR_INVALID);
+    fixture_close_node(f, 1);
+    swap_disks(f, 1, 2);
+    fixture_open_node(f, 1);
+    fixture_open_node(f, 2);
+    fixture_wait_in_sync(f, 3);
+}
+
 /* A condition has one outcome, whoever asks and wherever it is judged. */
 static void a_name_is_given_once(void **state)
 {
@@ -387,6 +411,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_node_of_a_cluster_does_not_serve_alone, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(a_node_that_served_alone_does_not_join, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_disk_keeps_its_nodes_number, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(a_name_is_given_once, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(who_waits_to_be_fresh_has_what_was_acknowledged,
