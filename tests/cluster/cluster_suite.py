@@ -263,6 +263,8 @@ def strangers(cluster):
     peers = ", ".join(f"{n}={cluster.address(4, n)}" for n in (1, 2)) + f", 4={cluster.own_address(3)}"
     impostor(cluster, "a number nobody configured", ["does not admit", "not configured", "is not one of"], number=4, name="wrong-number",
              config=cluster.member_config(3, node=4, peers=peers))
+    impostor(cluster, "a number that is there", ["is there already"], number=1, name="second-1",
+             config=cluster.member_config(1, listen=cluster.own_address(3)))
     with open(other_key, "w", encoding="ascii") as file:
         file.write("short")
     for text, words, lie in (("a key that is too short", ["32"], {"key_file": other_key}),
