@@ -54,7 +54,7 @@ struct group_peers_options {
     struct sockaddr_storage listen; /* family 0: this node's own address in `nodes` */
     socklen_t listen_size;
     enum transport_choice choice;
-    uint8_t cluster[16];  /* the cluster's id: nodes of another are turned away */
+    uint8_t cluster[16];  /* the id of the cluster and its list of nodes */
     uint8_t key[32];      /* known to all its nodes and to nobody else */
     uint32_t in_sync_min; /* copies without which nothing is acknowledged; 1..node_count */
     uint64_t log_records; /* kept behind what is applied, for who was away; 0: GROUP_LOG_RECORDS */

@@ -53,6 +53,10 @@ void handshake_wipe(struct handshake *hs)
 
 /* ---- messages ---- */
 
+#define ANOTHER_CLUSTER                                                                            \
+    "it belongs to another cluster, or has another list of nodes: check its address, and that "    \
+    "both have the same name and peers"
+
 static void greet(const struct handshake *hs, struct rand *rand, uint8_t out[WIRE_GREETING_BYTES])
 {
     struct wire_greeting greeting = {.version = WIRE_VERSION, .identity = hs->rules->self};
@@ -91,7 +95,7 @@ static enum err refused(const uint8_t *body, uint32_t size, struct err_trail *tr
                        "older of the two",
                        get_le32(body + 4), WIRE_VERSION);
     case REFUSED_CLUSTER:
-        return err_say(trail, ERR_DENIED, "it belongs to another cluster: check its address");
+        return err_say(trail, ERR_DENIED, ANOTHER_CLUSTER);
     case REFUSED_KEY:
         return err_say(trail, ERR_DENIED,
                        "it does not accept this node's cluster key: give all nodes of a cluster "
@@ -122,9 +126,7 @@ static enum err judge_greeting(struct handshake *hs, struct handshake_message *o
                               "the older of the two",
                               peer->version, WIRE_VERSION));
     if (memcmp(peer->identity.cluster, self->cluster, sizeof self->cluster) != 0)
-        return refuse(
-            out, REFUSED_CLUSTER,
-            err_say(trail, ERR_DENIED, "it belongs to another cluster: check its address"));
+        return refuse(out, REFUSED_CLUSTER, err_say(trail, ERR_DENIED, ANOTHER_CLUSTER));
     if (peer->identity.node == self->node)
         return refuse(out, REFUSED_SELF,
                       err_say(trail, ERR_DENIED,

@@ -78,7 +78,7 @@ const char *transport_lane_name(enum transport_lane lane);
 
 /* ---- who is who ---- */
 struct transport_identity {
-    uint8_t cluster[16]; /* random at the cluster's foundation */
+    uint8_t cluster[16]; /* the same on all its nodes, and on no others */
     uint32_t node;       /* its number in the configuration, > 0 */
     uint8_t disk[16];    /* the volume's uuid: an empty disk under an old name is another replica */
     uint8_t incarnation[16]; /* random at each start */

@@ -194,11 +194,15 @@ enum err cluster_plan_make(const struct config *config, struct cluster_plan *ret
 
 /* ---- what is derived ---- */
 
-void cluster_id(const char *name, uint8_t ret_id[16])
+void cluster_id(const char *name, const struct cluster_plan *plan, uint8_t ret_id[16])
 {
-    static const char purpose[] = "sluice cluster id v1";
-    uint8_t mac[32];
-    hmac_sha256(purpose, sizeof purpose - 1, name, strlen(name), mac);
+    static const char purpose[] = "sluice cluster id v2";
+    uint8_t text[CONFIG_TEXT_MAX + 4 * CLUSTER_NODES_MAX], mac[32];
+    size_t size = strlen(name) + 1;
+    memcpy(text, name, size);
+    for (unsigned i = 0; i < plan->count; i++, size += 4)
+        put_le32(text + size, plan->members[i].node);
+    hmac_sha256(purpose, sizeof purpose - 1, text, size, mac);
     memcpy(ret_id, mac, 16);
 }
 

@@ -38,9 +38,10 @@ struct cluster_plan {
 enum err cluster_plan_make(const struct config *config, struct cluster_plan *ret_plan,
                            struct err_trail *trail) MUST_USE;
 
-/* The cluster's id, by its name alone: so that another name and another key are told apart when a
- * node is turned away. */
-void cluster_id(const char *name, uint8_t ret_id[16]);
+/* The cluster's id, by its name and the numbers of its nodes: the group's messages name a node by
+ * its place among them, so whoever has another list must not be heard. Not by the key, so that
+ * another cluster and another key are told apart when a node is turned away. */
+void cluster_id(const char *name, const struct cluster_plan *plan, uint8_t ret_id[16]);
 
 struct cluster_keys {
     uint8_t peers[32];   /* proves to each other who belongs to the cluster */

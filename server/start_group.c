@@ -71,7 +71,7 @@ static struct group_peers_options peers_options(const struct node *node)
             start__socket_address(&plan->members[i].address, &options.nodes[i].address);
     }
     options.listen_size = start__socket_address(&plan->listen, &options.listen);
-    cluster_id(node->config.cluster_name, options.cluster);
+    cluster_id(node->config.cluster_name, plan, options.cluster);
     memcpy(options.key, node->cluster_keys.peers, sizeof options.key);
     return options;
 }

@@ -261,8 +261,10 @@ def strangers(cluster):
     impostor(cluster, "another key", ["another key", "cluster's key", "does not have the"], name="wrong-key", config=cluster.member_config(3, key_file=other_key))
     impostor(cluster, "another name", ["another cluster"], name="wrong-name", config=cluster.member_config(3, name="other"))
     peers = ", ".join(f"{n}={cluster.address(4, n)}" for n in (1, 2)) + f", 4={cluster.own_address(3)}"
-    impostor(cluster, "a number nobody configured", ["does not admit", "not configured", "is not one of"], number=4, name="wrong-number",
+    impostor(cluster, "a number nobody configured", ["another list of nodes"], number=4, name="wrong-number",
              config=cluster.member_config(3, node=4, peers=peers))
+    peers = f"1={cluster.address(3, 1)}, 3={cluster.own_address(3)}"
+    impostor(cluster, "a list without one of the nodes", ["another list of nodes"], name="short-list", config=cluster.member_config(3, peers=peers))
     impostor(cluster, "a number that is there", ["is there already"], number=1, name="second-1",
              config=cluster.member_config(1, listen=cluster.own_address(3)))
     with open(other_key, "w", encoding="ascii") as file:

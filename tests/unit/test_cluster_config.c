@@ -180,13 +180,20 @@ static void a_key_is_long_secret_and_the_same_with_a_line_end(void **state)
     assert_non_null(strstr(f->trail.text, "sluice cluster key"));
 }
 
-static void another_name_is_another_cluster(void **state)
+static void another_name_or_list_is_another_cluster(void **state)
 {
+    struct cluster_plan three = {.count = 3, .members = {{.node = 1}, {.node = 2}, {.node = 3}}};
+    struct cluster_plan without = {.count = 2, .members = {{.node = 2}, {.node = 3}}};
+    struct cluster_plan elsewhere = three;
     uint8_t one[16], same[16], other[16];
-    cluster_id("lab", one);
-    cluster_id("lab", same);
-    cluster_id("lab2", other);
+    elsewhere.self = 2;
+    strcpy(elsewhere.members[0].address.host, "10.0.0.1");
+    cluster_id("lab", &three, one);
+    cluster_id("lab", &elsewhere, same);
     assert_memory_equal(one, same, 16);
+    cluster_id("lab2", &three, other);
+    assert_memory_not_equal(one, other, 16);
+    cluster_id("lab", &without, other);
     assert_memory_not_equal(one, other, 16);
 }
 
@@ -199,7 +206,7 @@ int main(void)
         TEST(the_minimum_follows_the_number_of_nodes),
         TEST(each_mistake_has_its_sentence),
         TEST(a_key_is_long_secret_and_the_same_with_a_line_end),
-        TEST(another_name_is_another_cluster),
+        TEST(another_name_or_list_is_another_cluster),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
