@@ -79,12 +79,8 @@ static void give_step(struct cluster *cluster, const struct copy_step *wanted)
 static struct bytes encode_state(struct cluster *cluster, const struct pg_durable *pg)
 {
     struct copy_target *copy = &cluster->copy;
-    struct cluster_state state = {
-        .node = cluster->options.self, .has_pg = pg != NULL, .quorum = cluster->saved_quorum};
-    if (pg != NULL)
-        state.pg = *pg;
     copy->quorum_version = cluster->quorum_version;
-    return bytes_of(copy->state, cluster_state_encode(&state, copy->state));
+    return cluster__encode_state(cluster, pg, copy->state);
 }
 
 /* The register's state went to the disk with the step; what it has asked for since follows. */

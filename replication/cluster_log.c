@@ -496,15 +496,22 @@ static void give_append(struct cluster *cluster, struct entry *entry)
     volume_log_append(cluster->volume, &entry->append);
 }
 
+struct bytes cluster__encode_state(const struct cluster *cluster, const struct pg_durable *pg,
+                                   uint8_t out[CLUSTER_STATE_BYTES_MAX])
+{
+    struct cluster_state state = {
+        .node = cluster->options.self, .has_pg = pg != NULL, .quorum = cluster->saved_quorum};
+    memcpy(state.cluster, cluster->options.cluster, sizeof state.cluster);
+    if (pg != NULL)
+        state.pg = *pg;
+    return bytes_of(out, cluster_state_encode(&state, out));
+}
+
 static void give_save(struct cluster *cluster, struct save *save)
 {
-    size_t size = cluster_state_encode(&(struct cluster_state){.node = cluster->options.self,
-                                                               .has_pg = save->has_pg,
-                                                               .pg = save->pg,
-                                                               .quorum = cluster->saved_quorum},
-                                       save->state);
     save->quorum_version = cluster->quorum_version;
-    save->log_save.state = bytes_of(save->state, size);
+    save->log_save.state =
+        cluster__encode_state(cluster, save->has_pg ? &save->pg : NULL, save->state);
     save->log_save.magic = LOG_SAVE_MAGIC;
     save->log_save.loop = cluster->loop;
     save->log_save.done = saved;
@@ -630,6 +637,23 @@ static enum err restore_entries(struct cluster *cluster, const struct log_range 
     return ERR_OK;
 }
 
+static enum err judge_whose(const struct cluster *cluster, const struct cluster_state *state,
+                            struct err_trail *trail)
+{
+    static const uint8_t not_known[sizeof state->cluster];
+    if (state->node != 0 && state->node != cluster->options.self)
+        return err_say(trail, ERR_INVALID,
+                       "this volume is node %u's of the cluster, and this is to be node %u: a "
+                       "directory keeps its number",
+                       state->node, cluster->options.self);
+    if (memcmp(state->cluster, not_known, sizeof not_known) != 0 &&
+        memcmp(state->cluster, cluster->options.cluster, sizeof not_known) != 0)
+        return err_say(trail, ERR_INVALID,
+                       "this volume is of a cluster of another name, or with another list of "
+                       "nodes, which both stay as they are from the first start on");
+    return ERR_OK;
+}
+
 enum err cluster__restore(struct cluster *cluster, struct err_trail *trail)
 {
     uint8_t bytes[CLUSTER_STATE_BYTES_MAX];
@@ -646,11 +670,9 @@ enum err cluster__restore(struct cluster *cluster, struct err_trail *trail)
         e = cluster_state_decode(bytes_of(bytes, size), &state);
     if (e)
         return err_note(trail, e, "read the group's state");
-    if (state.node != 0 && state.node != cluster->options.self)
-        return err_say(trail, ERR_INVALID,
-                       "this volume is node %u's of the cluster, and this is to be node %u: a "
-                       "directory keeps its number",
-                       state.node, cluster->options.self);
+    e = judge_whose(cluster, &state, trail);
+    if (e)
+        return e;
     cluster->saved_quorum = state.quorum;
     cluster__copy_restore(cluster);
     if (!state.has_pg)

@@ -417,6 +417,9 @@ bool cluster__has_room(const struct cluster *cluster, uint64_t psn); /* for a re
 void cluster__trim_window(struct cluster *cluster); /* of applied records there is no room for */
 /* B, at start. */
 enum err cluster__restore(struct cluster *cluster, struct err_trail *trail) MUST_USE;
+/* What a later life restores. pg: NULL when there is none yet. */
+struct bytes cluster__encode_state(const struct cluster *cluster, const struct pg_durable *pg,
+                                   uint8_t out[CLUSTER_STATE_BYTES_MAX]);
 /* Everything in line and in memory. What the volume was given has come back before. */
 void cluster__forget_log(struct cluster *cluster);
 

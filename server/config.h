@@ -122,6 +122,7 @@ typedef bool config_switch;       /* yes or no */
     X("cluster", "peers", cluster_peers, text, "", 0, 0, "",                                       \
       "Every node of the cluster, this one too, at most 7: "                                       \
       "1=10.0.0.1:9100, 2=10.0.0.2:9100, ...\n"                                                    \
+      "The numbers are the same on every node and for good; an address may change.\n"              \
       "The cluster goes on as long as more than half of them are there: of two, both.\n"           \
       "Use a private network: nothing between the nodes is encrypted. Empty: this node is alone.") \
     X("cluster", "listen", cluster_listen, text, "", 0, 0, "",                                     \

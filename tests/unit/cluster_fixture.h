@@ -72,6 +72,8 @@ struct cluster_node {
 
 /* Of nodes opened from now on; 0: as usual. */
 static uint64_t fixture_disk_timeout_ns;
+/* Of nodes that are opened from now on. */
+static char fixture_cluster_id[16] = "test-cluster-id";
 
 struct cluster_fixture {
     char dir[64];
@@ -117,13 +119,13 @@ static inline enum err fixture_try_open_node(struct cluster_fixture *f, unsigned
         .self = index + 1,
         .node_count = NODES,
         .choice = TRANSPORT_FORCE_TCP,
-        .cluster = "test-cluster-id",
         .key = "a key that all of them know....",
         .in_sync_min = f->in_sync_min,
         .log_records = f->log_records,
         .disk_timeout_ns = fixture_disk_timeout_ns,
     };
     memcpy(peers.nodes, f->peers, sizeof f->peers);
+    memcpy(peers.cluster, fixture_cluster_id, sizeof peers.cluster);
     e = group_open(
         &(struct group_options){.volume = node->volume, .work_pool = node->pool, .peers = &peers},
         &node->group, &trail);

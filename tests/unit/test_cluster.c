@@ -186,6 +186,21 @@ static void a_disk_keeps_its_nodes_number(void **state)
     fixture_wait_in_sync(f, 3);
 }
 
+/* They are about the nodes of its list, each by its place. */
+static void a_disk_keeps_its_cluster_and_list(void **state)
+{
+    struct cluster_fixture *f = *state;
+    fixture_wait_in_sync(f, 3);
+    fixture_close_node(f, 1);
+    fixture_cluster_id[0]++;
+    enum err e = fixture_try_open_node(f, 1);
+    fixture_cluster_id[0]--;
+    assert_int_equal(e, ERR_INVALID);
+    fixture_close_node(f, 1);
+    fixture_open_node(f, 1);
+    fixture_wait_in_sync(f, 3);
+}
+
 /* A condition has one outcome, whoever asks and wherever it is judged. */
 static void a_name_is_given_once(void **state)
 {
@@ -413,6 +428,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_node_that_served_alone_does_not_join, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(a_disk_keeps_its_nodes_number, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_disk_keeps_its_cluster_and_list, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(a_name_is_given_once, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(who_waits_to_be_fresh_has_what_was_acknowledged,
