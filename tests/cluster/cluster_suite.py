@@ -661,17 +661,17 @@ def founded():
     cluster.cut(4, 5)
     cluster.launch()
     try:
-        check(wait_until(lambda: "not yet heard by all others: node 4, node 5" in cluster[1].readyz()[1], 60, 0.2) and
-              "not there: node 5" in cluster[4].readyz()[1], "while nodes 4 and 5 do not hear each other, nodes 1 and 4 say so", lambda: [
-                  node.readyz() for node in cluster])
+        check(wait_until(lambda: "not yet heard by all others: node 4, node 5" in cluster[1].readyz()[1] and
+                         "not there: node 5" in cluster[4].readyz()[1], 60, 0.2),
+              "while nodes 4 and 5 do not hear each other, nodes 1 and 4 say so", lambda: [node.readyz() for node in cluster])
         time.sleep(1)
         check(all(node.readyz()[0] != 200 for node in cluster), "and there is no group", lambda: [node.readyz() for node in cluster])
         cluster.heal()
         check(cluster.wait_in_sync() is not None, "as soon as they do, five are in sync", lambda: cluster[1].replication())
         cluster[2].kill()
-        cluster[1].client().make_bucket("founded")
+        equal(cluster[1].client().make_bucket("founded").status, 200, "one is killed at once: a bucket is made")
         answer = cluster[1].client().put("founded", "k", b"x")
-        equal((answer.status, "replicas:4/5" in answer.headers.get("x-sluice-durable", "")), (200, True), "one is killed at once: four go on")
+        equal((answer.status, "replicas:4/5" in answer.headers.get("x-sluice-durable", "")), (200, True), "and an object is stored on four")
         cluster[2].start()
     finally:
         cluster.stop()

@@ -3,6 +3,7 @@
 and an `up` that was interrupted leaves nothing that `up`, `status` and `down` do not find.
 
 A node that is killed here stays a zombie until this program ends, as in a container whose first process waits for nobody."""
+import contextlib
 import ctypes
 import os
 import re
@@ -45,6 +46,17 @@ def running():
     return found
 
 
+def on_their_way():
+    """Processes of the script that have not become a node yet."""
+    found = []
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{process}/cmdline", encoding="utf-8", errors="replace") as file:
+            words = file.read().split("\0")
+            if any(word.startswith(BASE) for word in words) and not words[0].endswith("/sluiced"):
+                found.append(process)
+    return found
+
+
 def typed_as_printed():
     code, said = three_nodes("up")
     check(code == 0, "up", said)
@@ -61,6 +73,7 @@ def interrupted():
     with subprocess.Popen(["deploy/three-nodes", "up", BASE], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **TYPED) as process:
         check(wait_until(running, 60, 0.01), "up has begun to start nodes, and is killed")
         process.kill()
+    wait_until(lambda: not on_their_way(), 30, 0.01)
 
 
 def killed_halfway():
