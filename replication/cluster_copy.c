@@ -151,7 +151,7 @@ void cluster__copy_run(struct cluster *cluster, struct peer *peer, struct bytes 
     struct copy_target *copy = &cluster->copy;
     struct message_copy_run run;
     if (message_copy_run_decode(body, &run) != ERR_OK) {
-        link_fence(peer->link, "rows that are none");
+        link_violated(peer->link, "rows that are none");
         return;
     }
     bool is_wanted = copy->is_on && copy->stage == COPY_ASK && !cluster->is_stopped &&

@@ -146,7 +146,7 @@ void cluster__copy_asked(struct cluster *cluster, struct peer *peer, struct byte
     struct message_copy_ask ask;
     struct copy_serve *serve = &peer->serve;
     if (message_copy_ask_decode(body, &ask) != ERR_OK) {
-        link_fence(peer->link, "a question for rows that is none");
+        link_violated(peer->link, "a question for rows that is none");
         return;
     }
     if (serve->is_running && serve->id == 0)

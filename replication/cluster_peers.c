@@ -272,7 +272,7 @@ static void ctl(void *context, struct link *link, const uint8_t *data, size_t si
     peer->heard_ns = cluster__now(cluster);
     struct message message;
     if (message_decode(bytes_of(data, size), cluster->node_count, &message) != ERR_OK) {
-        link_fence(link, "a message that is none");
+        link_violated(link, "a message that is none");
         return;
     }
     switch (message.type) {
@@ -320,7 +320,7 @@ static void append(struct cluster *cluster, struct peer *peer, struct bytes body
     struct pg_message message;
     struct message_record record;
     if (message_append_decode(body, cluster->node_count, &message, &record) != ERR_OK) {
-        link_fence(peer->link, "a record that is none");
+        link_violated(peer->link, "a record that is none");
         return;
     }
     /* Room is kept for the barriers of terms that this node may have to open. */
@@ -352,7 +352,7 @@ static void message(void *context, struct link *link, uint8_t kind, struct bytes
         if (message_new_term_decode(body, cluster->node_count, &pg) == ERR_OK)
             take_pg(cluster, peer, &pg);
         else
-            link_fence(link, "a new term that is none");
+            link_violated(link, "a new term that is none");
         break;
     case MESSAGE_PROPOSE:
         cluster__proposed_by_peer(cluster, peer, body);
@@ -370,10 +370,10 @@ static void message(void *context, struct link *link, uint8_t kind, struct bytes
         if (message_fetched_decode(body, &fetched) == ERR_OK)
             repair_answered(cluster->repair, link, &fetched);
         else
-            link_fence(link, "fetched bytes that are none");
+            link_violated(link, "fetched bytes that are none");
         break;
     default:
-        link_fence(link, "a message of an unknown kind");
+        link_violated(link, "a message of an unknown kind");
     }
 }
 

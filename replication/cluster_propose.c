@@ -332,7 +332,7 @@ void cluster__proposed_by_peer(struct cluster *cluster, struct peer *peer, struc
     struct message_record record;
     enum err e = message_propose_decode(body, &record);
     if (e) {
-        link_fence(peer->link, "a proposal that is none");
+        link_violated(peer->link, "a proposal that is none");
         return;
     }
     /* Whole, before it has a number: one that cannot be applied would stop every node for good. */
@@ -405,7 +405,7 @@ void cluster__result(struct cluster *cluster, struct peer *peer, struct bytes bo
     struct mutation result;
     uint64_t op;
     if (message_result_decode(body, &op, &result) != ERR_OK) {
-        link_fence(peer->link, "a result that is none");
+        link_violated(peer->link, "a result that is none");
         return;
     }
     struct proposal *proposal = cluster->by_op[op % CLUSTER_PROPOSALS_MAX];

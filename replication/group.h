@@ -142,8 +142,8 @@ struct group_status {
     char refuses[200];      /* what its disk does not take, or "": it serves all the same */
     uint64_t disk_waits_ns; /* for what this node's disk has been asked and does not answer */
     uint64_t pulled_bytes, refused_chunks, bad_sums;
-    /* Connections since open: of those not let in; of peers that broke the rules and were cut off.
-     */
+    /* Connections since open: refused, by us or by the other side; cut off by us for bytes that
+     * break the rules. */
     uint64_t refused_calls, rule_breaks;
     /* Changes without a number yet, and their memory; bodies of those without an outcome, too. */
     uint64_t waiting_proposals, waiting_bytes;

@@ -47,6 +47,11 @@ void link__violated(struct link *link, const char *format, ...)
                 link->peer_options.node, link->address, link->cause);
 }
 
+void link_violated(struct link *link, const char *sentence)
+{
+    link__violated(link, "%s", sentence);
+}
+
 void link_fence(struct link *link, const char *sentence)
 {
     link__end(link, "%s", sentence);

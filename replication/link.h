@@ -172,6 +172,8 @@ void *link_user(const struct link *link);
 /* Ends this connection, because of something the layer above knows (it was silent too long, its
  * disk is another now). A new one follows as ever. Does nothing to a link that is down. */
 void link_fence(struct link *link, const char *sentence);
+/* The same, for bytes that are none of the layer's above: counted as a broken rule. */
+void link_violated(struct link *link, const char *sentence);
 
 /* Best effort: ERR_BUSY (the lane is full) and ERR_CLOSED (not up) mean that it was not sent. */
 enum err link_ctl(struct link *link, const void *data, size_t size) MUST_USE;

@@ -129,10 +129,10 @@ static struct metric bad_sums = {
 
 static struct metric refused_calls = {
     .name = "sluice_group_refused_calls_total",
-    COUNTER("Connections to the port for peers that were not let in.")};
+    COUNTER("Connections between nodes that one of the two sides refused.")};
 static struct metric rule_breaks = {
     .name = "sluice_group_rule_breaks_total",
-    COUNTER("Connections of peers that broke the rules and were cut off.")};
+    COUNTER("Connections cut off for bytes that break the peer protocol's rules.")};
 
 /* Of one peer; the labels name it and what carries its bytes. */
 enum peer_gauge {
