@@ -28,7 +28,7 @@ static void begin(struct cluster *cluster, const struct pg_durable *restored, bo
     cluster->saved = *restored;
     pg_init(&cluster->pg, &options, restored, cluster__now(cluster));
     pg_applied(&cluster->pg, cluster->applied);
-    if (cluster->no_log != NO_LOG_FINE)
+    if (cluster->no_log != NO_LOG_FINE || cluster->stands_late)
         pg_resign(&cluster->pg, cluster__now(cluster));
     cluster->has_config = true;
 }
@@ -38,6 +38,11 @@ static void begin(struct cluster *cluster, const struct pg_durable *restored, bo
 static bool is_known_disk(const struct quorum_value *value, unsigned index, const uint8_t disk[16])
 {
     return memcmp(value->disks[index], disk, sizeof value->disks[index]) == 0;
+}
+
+bool cluster__is_registered(const struct cluster *cluster, unsigned index, const uint8_t disk[16])
+{
+    return cluster->value.config.epoch > 0 && is_known_disk(&cluster->value, index, disk);
 }
 
 /* A node in sync that came back with another disk has nothing of what it is counted for. */

@@ -203,7 +203,8 @@ static enum err admit(void *context, uint32_t node, const uint8_t disk[16], stru
                        "node %u has the very volume of this node: a copied directory?", node);
     for (unsigned i = 0; i < cluster->node_count; i++) {
         const struct peer *peer = &cluster->peers[i];
-        if (peer->node == node && peer->is_up && memcmp(disk, peer->disk, 16) != 0)
+        if (peer->node == node && peer->is_up && memcmp(disk, peer->disk, 16) != 0 &&
+            !cluster__is_registered(cluster, i, disk)) /* or who came first kept that one out */
             return err_say(trail, ERR_DENIED,
                            "node %u is there already, with another volume: give each node a number "
                            "of its own",

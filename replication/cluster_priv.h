@@ -464,6 +464,8 @@ void cluster__join_tick(struct cluster *cluster);
 void cluster__swap(struct cluster *cluster, const struct pg_config *next);
 void cluster__read_config(struct cluster *cluster);
 uint8_t cluster__not_voting(const struct cluster *cluster); /* mask, as far as is known here */
+/* Whether the register, as last read, has this disk for that node. */
+bool cluster__is_registered(const struct cluster *cluster, unsigned index, const uint8_t disk[16]);
 void cluster__register_open(struct cluster *cluster);
 void cluster__register_received(struct cluster *cluster, struct peer *peer,
                                 const struct quorum_message *message);
