@@ -19,7 +19,8 @@
  * layer above has checksums end to end, and one here would be a second pass over each body.
  *
  * A greeting, the body of OP_HELLO (the connecting side's) and the first part of OP_CHALLENGE (the
- * answer), 96 bytes. The version stands first and will for ever:
+ * answer), 96 bytes. The version stands first and will for ever; 2 has the list of nodes in the
+ * cluster's id (server/cluster.h):
  *
  *     0 u32 version  4 cluster[16]  20 u32 node  24 disk[16]  40 incarnation[16]  56 nonce[32]
  *    88 u16 depth[3]  94 u16 zero
@@ -30,7 +31,7 @@
 #include "replication/transport.h"
 
 #define WIRE_MAGIC          0x4c53u
-#define WIRE_VERSION        1u
+#define WIRE_VERSION        2u
 #define WIRE_HEAD_BYTES     32u
 #define WIRE_MESSAGE_BYTES  (WIRE_HEAD_BYTES + TRANSPORT_CTL_BYTES_MAX)
 #define WIRE_GREETING_BYTES 96u

@@ -40,7 +40,8 @@ enum err cluster_plan_make(const struct config *config, struct cluster_plan *ret
 
 /* The cluster's id, by its name and the numbers of its nodes: the group's messages name a node by
  * its place among them, so whoever has another list must not be heard. Not by the key, so that
- * another cluster and another key are told apart when a node is turned away. */
+ * another cluster and another key are told apart when a node is turned away. Volumes keep it: made
+ * in another way, it would refuse them all. */
 void cluster_id(const char *name, const struct cluster_plan *plan, uint8_t ret_id[16]);
 
 struct cluster_keys {

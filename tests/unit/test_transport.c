@@ -172,8 +172,9 @@ static void strangers_get_nothing_and_are_counted(void **state)
     struct pair *pair = *state;
     struct node *node = &pair->nodes[1];
     uint8_t frames[6][WIRE_MESSAGE_BYTES] = {{0}}, zero[200] = {0}, attach[WIRE_ATTACH_BYTES] = {0};
-    uint8_t write[WIRE_HEAD_BYTES + 8] = {0};
+    uint8_t write[WIRE_HEAD_BYTES + 8] = {0}, version[4];
     put_le32(attach + 8, LANE_BULK);
+    put_le32(version, WIRE_VERSION);
     wire_head_encode(&(struct wire_head){.op = OP_WRITE, .lane = LANE_BULK, .size = 8}, NULL,
                      write);
     const struct {
@@ -187,7 +188,7 @@ static void strangers_get_nothing_and_are_counted(void **state)
         {frames[0], frame(frames[0], OP_ATTACH, attach, sizeof attach), "not its own"},
         {frames[1], frame(frames[1], OP_ATTACH, attach, 5), "not its own"},
         {frames[2], frame(frames[2], OP_CTL, "hi", 2), "is no Sluice node"},
-        {frames[3], frame(frames[3], OP_HELLO, "\1\0\0\0", 4), "something else"},
+        {frames[3], frame(frames[3], OP_HELLO, version, 4), "something else"},
         {frames[4], frame(frames[4], OP_HELLO, "", 0), "something else"},
         {"", 0, "did not say"},
     };
