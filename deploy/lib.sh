@@ -83,7 +83,7 @@ stop_node() { # what to say of it when it has stopped
         echo "$me: no node is running in $dir"
         return 0
     fi
-    kill -TERM "$pid"
+    kill -TERM "$pid" 2>/dev/null || gone "$pid" || die "process $pid, which serves $dir, is another user's: stop it as that user"
     within 60 gone "$pid" || die "process $pid has not ended within 60 s; its log: $log"
     echo "$me: the node of $dir has stopped; $1"
 }
