@@ -496,6 +496,8 @@ static void give_append(struct cluster *cluster, struct entry *entry)
     volume_log_append(cluster->volume, &entry->append);
 }
 
+_Static_assert(CLUSTER_STATE_BYTES_MAX <= LOG_STATE_BYTES_MAX, "a volume keeps all of it");
+
 struct bytes cluster__encode_state(const struct cluster *cluster, const struct pg_durable *pg,
                                    uint8_t out[CLUSTER_STATE_BYTES_MAX])
 {

@@ -256,14 +256,17 @@ static void say_why(struct cluster *cluster, char out[200])
              cluster->pg.d.config.primary != cluster->self)
         snprintf(out, 200, "the primary is away%s%s", away > 0 ? "; not there: " : "", missing);
     else if (cluster->pg.role == PG_FOLLOWER && cluster->pg.d.config.primary == cluster->self)
-        snprintf(out, 200, "this node is to take a new term%s%s", away > 0 ? "; not there: " : "",
-                 missing);
+        snprintf(out, 200, "this node is to take a new term%s%s%s",
+                 cluster->stands_late ? " when its disk, which hung, has answered well for a while"
+                                      : "",
+                 away > 0 ? "; not there: " : "", missing);
     else if (cluster->pg.role == PG_OPENING)
         snprintf(out, 200, "the others in sync have not followed into term %llu yet%s%s",
                  (unsigned long long)cluster->pg.d.config.term, away > 0 ? "; not there: " : "",
                  missing);
     else if (waits_for_majority(cluster))
-        snprintf(out, 200, "more than half of the nodes must be there; not there: %s", missing);
+        snprintf(out, 200, "more than half of the nodes must be there for this one; not there: %s",
+                 missing);
     else if (cluster->pg.d.synced_term != cluster->pg.d.config.term)
         snprintf(out, 200, "the primary, node %u, has not matched its log with this node's yet",
                  cluster->peers[cluster->pg.d.config.primary].node);

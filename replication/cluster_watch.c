@@ -49,7 +49,8 @@ static void resign(struct cluster *cluster, enum no_log no_log, const char *why)
 
 static void may_lead(struct cluster *cluster)
 {
-    LOG(LOG_INFO, "replication", "the disk takes changes again: this node may lead");
+    if (cluster->pg.has_resigned)
+        LOG(LOG_INFO, "replication", "the disk takes changes again: this node may lead");
     cluster->stands_late = false;
     pg_stand(&cluster->pg, cluster__now(cluster));
 }
