@@ -272,6 +272,8 @@ static void start_here(struct loop_msg *msg)
     struct cluster *cluster = CONTAINER_OF(msg, struct start_msg, msg)->cluster;
     struct err_trail trail = {0};
     enum err e = start(cluster, &trail);
+    if (e == ERR_OK)
+        cluster__publish_status(cluster); /* whoever opens it asks at once who is in it */
     pthread_mutex_lock(&cluster->lock);
     cluster->start_err = e;
     cluster->start_trail = trail;

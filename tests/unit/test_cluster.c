@@ -248,6 +248,19 @@ static void who_waits_to_be_fresh_has_what_was_acknowledged(void **state)
     assert_int_equal(e, ERR_BUSY);
 }
 
+/* Its metrics are made of that, once. */
+static void who_is_in_it_is_known_from_the_beginning(void **state)
+{
+    struct cluster_fixture *f = *state;
+    struct group_status status;
+    fixture_close_node(f, 0);
+    fixture_open_node(f, 0);
+    group_status(f->nodes[0].group, &status);
+    assert_int_equal(status.members, 3);
+    assert_int_equal(status.peer_count, 3);
+    assert_int_equal(status.peers[2].node, 3);
+}
+
 static void one_alone_neither_writes_nor_reads(void **state)
 {
     struct cluster_fixture *f = *state;
@@ -434,6 +447,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_name_is_given_once, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(who_waits_to_be_fresh_has_what_was_acknowledged,
                                         fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(who_is_in_it_is_known_from_the_beginning, fixture_setup,
+                                        fixture_teardown),
         cmocka_unit_test_setup_teardown(one_alone_neither_writes_nor_reads, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(new_disks_do_not_found_a_group_over_one_that_was,
