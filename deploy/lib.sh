@@ -28,11 +28,11 @@ build_sluice() {
 
 # The process that serves $dir, nothing if none does, by its command line. The endpoint file cannot tell: a node that is starting or stopping has
 # none, a killed one leaves it with a number that may be another program's by now. A killed one whose parent has not asked for its end yet has
-# a number still, but no command line.
+# a number still, but no command line. One that is being started is setsid and nohup first, under the same number.
 node_pid() {
     local process name word words
     for process in /proc/[0-9]*; do
-        { read -r name <"$process/comm" && [ "$name" = sluiced ] && mapfile -d '' words <"$process/cmdline"; } 2>/dev/null || continue
+        { read -r name <"$process/comm" && [[ $name =~ ^(sluiced|setsid|nohup)$ ]] && mapfile -d '' words <"$process/cmdline"; } 2>/dev/null || continue
         for word in "${words[@]:1}"; do
             [[ $word == /* ]] || word=$process/cwd/$word
             if [ "$word" -ef "$dir" ]; then

@@ -32,29 +32,23 @@ def three_nodes(action, *more):
     return typed("deploy/three-nodes", action, BASE, *more)
 
 
-def running():
-    """{directory: process} of each sluiced in BASE, whoever started it."""
-    found = {}
+def commands():
+    """The command line of each process that names BASE, whoever started it."""
     for process in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{process}/cmdline", encoding="utf-8", errors="replace") as file:
-                words = file.read().split("\0")
-        except OSError:
-            continue
-        if words[0].endswith("/sluiced") and words[1].startswith(BASE + "/"):
-            found[words[1]] = int(process)
-    return found
+        with contextlib.suppress(OSError), open(f"/proc/{process}/cmdline", encoding="utf-8", errors="replace") as file:    # it may have ended
+            words = file.read().split("\0")
+            if any(word.startswith(BASE) for word in words):
+                yield words
+
+
+def running():
+    """The directories that are served."""
+    return sorted(words[1] for words in commands() if words[0].endswith("/sluiced"))
 
 
 def on_their_way():
-    """Processes of the script that have not become a node yet."""
-    found = []
-    for process in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{process}/cmdline", encoding="utf-8", errors="replace") as file:
-            words = file.read().split("\0")
-            if any(word.startswith(BASE) for word in words) and not words[0].endswith("/sluiced"):
-                found.append(process)
-    return found
+    """What the script has begun that is no node yet."""
+    return [words for words in commands() if not words[0].endswith("/sluiced")]
 
 
 def typed_as_printed():
@@ -66,21 +60,21 @@ def typed_as_printed():
     check(code == 0, "what it prints, typed as fast as a shell can, `up` at once after kill -9: each line does what it says", said[-3000:])
     equal(re.findall(r"replicas:\d/\d path:\w+", said)[:2], ["replicas:3/3 path:tcp", "replicas:2/3 path:tcp"],
           "the PUT before the kill is on three of three, the one after it on two")
-    equal(running(), {}, "its last line has stopped all three")
+    equal(running(), [], "its last line has stopped all three")
 
 
 def interrupted():
     with subprocess.Popen(["deploy/three-nodes", "up", BASE], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **TYPED) as process:
         check(wait_until(running, 60, 0.01), "up has begun to start nodes, and is killed")
         process.kill()
-    wait_until(lambda: not on_their_way(), 30, 0.01)
+    check(wait_until(lambda: not on_their_way(), 30, 0.01), "what it had begun becomes nodes all the same", on_their_way)
 
 
 def killed_halfway():
     interrupted()
     code, said = three_nodes("down")
     check(code == 0, "down", said)
-    equal(running(), {}, "it stops what was starting")
+    equal(running(), [], "it stops what was starting")
     interrupted()
     code, said = three_nodes("up")
     check(code == 0, "up: it waits for what is starting", said)
