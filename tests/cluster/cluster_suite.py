@@ -282,7 +282,28 @@ def strangers(cluster):
         check(done.returncode != 0 and any(word in said for word in words) and len(said.splitlines()) <= 3, f"{text}: refused in a sentence", said)
     cluster[3].start()
     check(cluster.wait_in_sync() is not None, "the real node 3 comes back and is in sync", lambda: json.dumps(cluster[1].replication(), indent=1))
+    first_comer(cluster)
     all_equal(cluster, "basics", "after the strangers")
+
+
+def first_comer(cluster):
+    """A stranger with node 1's number comes while that is away. Node 2 is away, too: without a majority the register still names node 1's disk."""
+    for number in (1, 2):
+        equal(cluster[number].terminate(), 0, f"node {number} is stopped by SIGTERM")
+    before = len(cluster[3].log())
+    stranger = Member(f"{cluster.name}-first-1", 1, cluster.member_config(1, listen=cluster.own_address(2)))
+    stranger.launch()
+    try:
+        check(wait_until(lambda: "replication: node 1 is there" in cluster[3].log()[before:], 30), "a stranger of node 1's number is let in first",
+              lambda: cluster[3].log()[before:])
+        cluster[1].start()
+        check(cluster.wait_in_sync(2, 30) is not None, "and does not keep out whom the register names", lambda: cluster[3].log()[before:][-3000:])
+        check(wait_until(lambda: "is there already" in cluster[3].log()[before:], 30), "it is turned away itself",
+              lambda: cluster[3].log()[before:][-3000:])
+    finally:
+        stranger.kill()
+    cluster[2].start()
+    check(cluster.wait_in_sync() is not None, "all three are in sync", lambda: cluster[1].replication())
 
 
 # ---- faults under load, judged by the history ----
