@@ -504,7 +504,8 @@ void cluster__drop_at_peers(struct cluster *cluster, struct data_id id); /* no r
 void cluster__gateway_fini(struct cluster *cluster);
 
 /* cluster_watch.c */
-void cluster__watch_log(struct cluster *cluster); /* each tick */
+void cluster__watch_log(struct cluster *cluster);           /* each tick */
+unsigned cluster__others_up(const struct cluster *cluster); /* peers that are linked */
 
 /* cluster_status.c */
 void cluster__say_no_log(const struct cluster *cluster, char out[200]); /* and what to do */

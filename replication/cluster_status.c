@@ -200,15 +200,11 @@ void cluster__say_no_log(const struct cluster *cluster, char out[200])
  */
 static bool waits_for_majority(const struct cluster *cluster)
 {
-    unsigned there = 1;
     bool is_one_away = false;
-    for (unsigned i = 0; i < cluster->node_count; i++) {
-        if (i == cluster->self)
-            continue;
-        there += cluster->peers[i].is_up;
-        is_one_away |= !cluster->peers[i].is_up && pg_mask_has(cluster->pg.d.config.in_sync, i);
-    }
-    return is_one_away && there <= cluster->node_count / 2;
+    for (unsigned i = 0; i < cluster->node_count; i++)
+        is_one_away |= i != cluster->self && !cluster->peers[i].is_up &&
+                       pg_mask_has(cluster->pg.d.config.in_sync, i);
+    return is_one_away && 1 + cluster__others_up(cluster) <= cluster->node_count / 2;
 }
 
 /* All are there for this node, and not for each other. */

@@ -68,7 +68,7 @@ static void stand(struct cluster *cluster)
         may_lead(cluster);
 }
 
-static unsigned others_up(const struct cluster *cluster)
+unsigned cluster__others_up(const struct cluster *cluster)
 {
     unsigned up = 0;
     for (unsigned i = 0; i < cluster->node_count; i++)
@@ -85,7 +85,7 @@ static void mend_stuck(struct cluster *cluster)
         return;
     const struct entry *entry = head->is_save ? NULL : CONTAINER_OF(head, struct entry, item);
     bool can_be_left = entry != NULL && entry->record != NULL && entry->psn > cluster->pg.d.commit;
-    if (can_be_left && 1 + others_up(cluster) > cluster->node_count / 2) {
+    if (can_be_left && 1 + cluster__others_up(cluster) > cluster->node_count / 2) {
         LOG_LIMITED(LOG_WARN, "replication",
                     "record %llu is left out: it does not come to the disk",
                     (unsigned long long)entry->psn);
@@ -146,7 +146,7 @@ static bool others_may_lead(const struct cluster *cluster)
     bool has_one_in_sync = false;
     for (unsigned i = 0; i < cluster->node_count; i++)
         has_one_in_sync |= cluster->peers[i].is_up && pg_mask_has(cluster->pg.d.config.in_sync, i);
-    return has_one_in_sync && others_up(cluster) > cluster->node_count / 2;
+    return has_one_in_sync && cluster__others_up(cluster) > cluster->node_count / 2;
 }
 
 /*
